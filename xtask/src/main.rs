@@ -9,6 +9,8 @@ mod checks;
 mod environment;
 mod figures;
 mod machine;
+#[cfg(test)]
+mod map;
 mod parsers;
 mod perf;
 mod qemu;

@@ -69,15 +69,15 @@
 //! must not see stale pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
 //! # What it costs
-//! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
+//! AArch64 instructions of `map` and `unmap` together, rounded, with one SMMU that answers at once (`cargo xtask boot --count`).
 //! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies
 //! are 64 bytes a turn, as a kernel's; `docs/performance.md` has all rows.
 //!
 //! | buffer | strict | lazy | deferred | of it the domain's, strict |
 //! |---|---|---|---|---|
-//! | 512 bytes | 1,370 | 1,414 | 1,420 | 358; most of the rest fills a bounce page with zeros |
-//! | 1 page | 641 | 2,190 | 606 | 358; lazy copies 8 KiB in all, 1,312 |
-//! | 64 pages | 1,291 | 1,295 | 1,246 | 1,005; not copied |
+//! | 512 bytes | 1,400 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
+//! | 1 page | 640 | 2,200 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
+//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,000; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
 //! best by that time, where devices are trusted.

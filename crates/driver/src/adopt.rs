@@ -32,7 +32,7 @@ pub(crate) use requests::OldRequests;
 pub use survey::{AdoptError, Remains, Structure};
 pub(crate) use survey::{Found, Running, survey};
 
-/// What goes on of an instance that was adopted.
+/// What still works of an adopted instance as its predecessor left it.
 pub(crate) struct Adopted {
     pub(crate) instance: InstanceId,
     /// Streams that no master has yet, in order.
@@ -70,11 +70,14 @@ impl<P: Platform> Probe<P> {
     /// [`Probe::enable`] has returned. What its device keeps (ATS) is not believed any more; before a master
     /// [with ATS](crate::MasterConfig::with_ats) is made of it, ATS has to be off in it, as after a reset.
     ///
-    /// It is this or [`Probe::keep`], which makes entries that nothing reads before the SMMU is on. Nothing is lost by
-    /// that: a stream that firmware needs (RMR) and that works goes on as any other, by the entry that it has; a domain that
-    /// maps its regions takes that place when its master is attached, without a gap as long as one word of the entry
-    /// is enough for it (as it is from bypass, or from a predecessor with this driver). One that the predecessor had blocked has
-    /// nothing to go on with, and is attached as any other.
+    /// The first attach of a master whose adopted entry has contexts of PASIDs goes through an invalid entry, unless
+    /// one word makes the difference: its accesses are refused for a moment.
+    ///
+    /// Either this is called or [`Probe::keep`], which makes entries that nothing reads before the SMMU is on, not
+    /// both. Nothing is lost by that: a stream that firmware needs (RMR) and that works goes on as any other, by the
+    /// entry that it has; a domain that maps its regions takes that place when its master is attached, without a gap as
+    /// long as one word of the entry is enough for it (as it is from bypass, or from a predecessor with this driver).
+    /// One that the predecessor had blocked has nothing to go on with, and is attached as any other.
     ///
     /// Whether an access of a stream without an entry is reported (C_BAD_STREAMID) can be changed only while nothing is
     /// translated (CR2): that stays as the predecessor chose it until [`Iommu::reset`]. It is aborted either way.
@@ -152,7 +155,7 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// Notes what it takes in `taken`, which has room, also if it fails.
+    /// Takes the numbers, and notes each in `taken`, which has room; also those taken before an error.
     fn take_adopted(
         &mut self,
         id: InstanceId,
@@ -171,11 +174,11 @@ impl<P: Platform> Configuration<P> {
         }
         for (vmid, asid) in found.tags.iter().copied() {
             let may = match asid {
-                // Numbers of other VMIDs are nobody's.
+                // ASIDs of a VMID that can be no bank are given to nobody, whatever they are.
                 _ if !self.asids.may_be_bank(id, vmid) => !self.asids.is_hypervisors(vmid),
-                // A bank as a whole.
+                // `None` stands for all ASIDs of the VMID: refused, since the VMID may be a bank.
                 None => false,
-                // None of those that are given out.
+                // ASID 0 is never given out, so it collides with none of this driver's.
                 Some(0) => true,
                 Some(asid) => {
                     let tag = self.asids.tag(id, vmid, asid);
@@ -198,7 +201,7 @@ impl<P: Platform> Configuration<P> {
     /// on: nothing else of this driver has it then, anywhere.
     fn is_adopted(&self, id: InstanceId, tag: Tag) -> bool {
         let has = |adopted: &Adopted| {
-            // Their order is that of ASIDs, since all of them have one VMID.
+            // Sorted by ASID, since with a common policy all of them have one VMID.
             adopted.taken.asids.binary_search_by_key(&tag.asid, |other| other.asid).is_ok()
         };
         let fits = u64::from(tag.asid) >> self.asids.bits(id) == 0;
@@ -225,7 +228,8 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// The instance was not adopted after all, or what was is over.
+    /// Forgets the adoption of an instance, and gives its numbers back: it was not enabled after all, or the adoption
+    /// has ended.
     pub(crate) fn disown(&mut self, id: InstanceId) {
         if let Some(at) = self.adopted.iter().position(|adopted| adopted.instance == id) {
             let Adopted { taken, .. } = self.adopted.swap_remove(at);
@@ -257,7 +261,7 @@ pub(crate) fn block<P: Platform>(
     if core.leaves_out(Mutation::NoAdoptedFlush) {
         return Ok(());
     }
-    // Also entries, of which one may still answer for its neighbours (CONT).
+    // Entries as well: a cached one may answer for its neighbours (STE.CONT).
     instance.forget_all(&core.platform)
 }
 
@@ -270,14 +274,15 @@ fn abort<P: Platform>(
     let target = Stream::Blocked.encode(features).0;
     legal::ste(&target, features);
     let entries = || streams.iter().filter_map(|it| instance.streams().entry(platform, *it));
-    // With that, hardware looks at nothing else. Before, the rest stays as it is: nobody knows what it would mean.
+    // Word 0 first: with Config = abort hardware ignores the other words. They are changed only after CFGI + SYNC,
+    // since nobody knows what a mixture with the old word 0 would mean.
     entries().for_each(|entry| entry.store(platform, 0, target[0]));
     instance.forget_streams(platform, streams)?;
     for entry in entries() {
         let words = (1..).zip(target.iter().skip(1));
         words.for_each(|(word, value)| entry.store(platform, word, *value));
     }
-    // What stalled before that has its event in the queue by now, or none.
+    // The event of whatever stalled before is in the queue by now, or was lost: nothing stalls any more.
     stall::end(core, instance, streams, Ending::Everything)
 }
 
@@ -299,7 +304,7 @@ impl<P: Platform> Iommu<P> {
             let claimed =
                 |(_, state): (usize, &MasterState)| state.instance == smmu.id && state.adopted;
             if configuration.masters.iter().any(claimed) {
-                // What its contexts are tagged with is in use.
+                // Contexts of a claimed but unattached master still use tags that this would give back.
                 return Err(EnableError::Claimed);
             }
             let (instance, count) = (smmu.instance(), adopted.streams.len());

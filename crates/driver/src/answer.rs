@@ -13,8 +13,8 @@ use crate::iommu::Core;
 use crate::pending::{Given, Handle, Key, Left, Pending};
 use crate::platform::Platform;
 
-/// Answers what `handle` names by the command that `command` makes of the answer's code, and waits for room if need be;
-/// false if it was over.
+/// Answers the transaction or group that `handle` names, by the command that `command` makes of the answer's code, and
+/// waits for room if need be. False if nothing waited for the answer any more.
 ///
 /// # Errors
 /// As [`CommandQueue::wait_for_room`](crate::command_queue::CommandQueue::wait_for_room).
@@ -31,7 +31,7 @@ pub(crate) fn respond<P: Platform>(
     give(core, instance, pending, handle, command).map(|()| true)
 }
 
-/// Gives the answer to what `handle` names, which was decided, and waits for room if need be.
+/// Gives the answer that was decided for what `handle` names, and waits for room if need be.
 ///
 /// # Errors
 /// As [`respond`].
@@ -55,7 +55,7 @@ pub(crate) fn give<P: Platform>(
             (Given::Placed | Given::Late, None) => return Ok(()),
             (Given::Full, None) => {}
         }
-        // It is another's to give, should this wait come to nothing.
+        // Noted as owed first: if this wait fails, whoever comes by later gives the answer.
         pending.set_owed();
         if instance.commands().is_asleep() || pending.is_closed() {
             return Ok(());
@@ -119,8 +119,8 @@ pub(crate) fn give_owed<P: Platform>(
 /// the SMMU has consumed the one before: so each is in a command queue, or owed, whatever the SMMU does.
 ///
 /// # Errors
-/// The first. Where the SMMU takes no more, what it was not given stays owed, for its reset; what it refuses holds up no
-/// others.
+/// The first error. Where the SMMU takes no more commands, answers that it was not given stay owed, for its reset; one
+/// that it refuses holds up no others.
 pub(crate) fn give_all<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -130,7 +130,7 @@ pub(crate) fn give_all<P: Platform>(
     command: impl Fn(Key, u8) -> Command,
 ) -> Result<(), Failure> {
     let (commands, mmio) = (instance.commands(), instance.mmio());
-    // Before anything is waited for: whoever answers from here on does nothing.
+    // Decided before anything is waited for, so that answers of others from here on come late.
     if pending.decide_all(&which, code) {
         pending.set_owed();
     }
@@ -150,13 +150,13 @@ pub(crate) fn give_all<P: Platform>(
                 at += 1;
                 match ticket.map_or(Ok(()), |ticket| instance.wait(platform, ticket)) {
                     Err(what) if commands.has_failed() => return Err(what),
-                    // Consumption is all that counts (§4.2).
+                    // The answer counts once it is consumed (§4.2), whatever devices did before that CMD_SYNC.
                     Err(what) if is_of_device(&what) => {}
                     waited => result = result.and(waited),
                 }
             }
             (Some(Given::Full), Ok(_)) => {
-                // What one that is suspended does not take, it is given when it wakes.
+                // A suspended SMMU takes no command: what is left is given when it wakes.
                 if commands.is_asleep() {
                     return result;
                 }
@@ -177,7 +177,7 @@ pub(crate) fn place<P: Platform>(
     failed: &mut Option<Failure>,
 ) -> bool {
     match attempt(&core.platform, instance, command) {
-        // Consumption is all that counts (§4.2), and nobody waits for that.
+        // An answer counts once it is consumed (§4.2), which nobody waits for.
         Ok(placed) => placed.is_some(),
         Err(what) => {
             *failed = Some(what);
@@ -206,10 +206,10 @@ fn attempt<P: Platform>(
     }
 }
 
-/// Commands at once.
+/// How many commands a [`Batch`] holds.
 pub(crate) const BATCH: usize = 16;
 
-/// Commands that are given together.
+/// Commands that are given to the SMMU together.
 pub(crate) struct Batch {
     commands: [Command; BATCH],
     len: usize,
@@ -220,7 +220,7 @@ impl Batch {
         Self { commands: [Command([0; 2]); BATCH], len: 0 }
     }
 
-    /// There is room.
+    /// Adds a command. There is room: [`Batch::is_full`] was asked, or at most [`BATCH`] are added.
     pub(crate) fn push(&mut self, command: Command) {
         if let Some(slot) = self.commands.get_mut(self.len) {
             *slot = command;
@@ -232,13 +232,13 @@ impl Batch {
         self.len == BATCH
     }
 
-    /// Those that it holds; it begins anew.
+    /// Takes the commands out of the batch.
     pub(crate) fn take(&mut self) -> impl ExactSizeIterator<Item = Command> + '_ {
         let count = core::mem::take(&mut self.len);
         self.commands.iter().take(count).copied()
     }
 
-    /// Gives them, and waits until they are complete, and all answers that were placed before, on whichever CPU.
+    /// Gives the commands, and waits until they, and all answers that any CPU had placed before, are complete.
     pub(crate) fn carry_out<P: Platform>(
         &mut self,
         platform: &P,

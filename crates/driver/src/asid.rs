@@ -18,16 +18,17 @@ use crate::statistics;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AsidPolicy {
-    /// One of its own on each instance, limited by that instance's width only: never refuses because of width.
+    /// A domain has an ASID of its own on each instance, limited by that instance's width only: nothing is refused
+    /// because of width.
     #[default]
     PerInstance,
-    /// One for all instances, always of 8 bits: 255 domains at most.
+    /// A domain has one ASID for all instances, always of 8 bits: 255 domains at most.
     Shared8,
-    /// One for all instances, as wide as the first instance allows; of 8 bits only when it has to be changed. A
-    /// domain whose ASID is too wide cannot be attached on a narrow instance.
+    /// A domain has one ASID for all instances, as wide as the first instance allows; of 8 bits only when it has to be
+    /// changed. A domain whose ASID is too wide cannot be attached on a narrow instance.
     Shared8OnMove,
-    /// One for all instances, as wide as all those allow on which the domain is attached. A domain whose ASID is
-    /// too wide cannot be attached on a narrow instance.
+    /// A domain has one ASID for all instances, as wide as all those allow on which it is attached. A domain whose ASID
+    /// is too wide cannot be attached on a narrow instance.
     SharedMinRefuse,
     /// As [`AsidPolicy::SharedMinRefuse`], but the ASID of the live domain is changed to one that fits.
     SharedMinMove,
@@ -39,7 +40,7 @@ pub enum AsidPolicy {
 }
 
 impl AsidPolicy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 6] = [
         Self::PerInstance,
         Self::Shared8,
@@ -49,7 +50,7 @@ impl AsidPolicy {
         Self::Banked,
     ];
 
-    /// Its name in lower case, with hyphens.
+    /// The policy's name in lower case, with hyphens.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PerInstance => "per-instance",
@@ -61,7 +62,7 @@ impl AsidPolicy {
         }
     }
 
-    /// A domain has the same ASID on all instances.
+    /// Whether a domain has the same ASID on all instances.
     pub(crate) const fn is_common(self) -> bool {
         !matches!(self, Self::PerInstance | Self::Banked)
     }
@@ -102,7 +103,7 @@ pub struct Vmids {
 }
 
 impl Vmids {
-    /// None of them.
+    /// No VMID.
     pub const NONE: Self = Self { first: 1, last: 0 };
 
     /// Whether `vmid` is one of them.
@@ -138,7 +139,7 @@ pub(crate) struct Asids {
     policy: AsidPolicy,
     vmids: Partition,
     cpu: Cpu,
-    /// Those of policies with one number for all instances.
+    /// The numbers, where a policy has one number for all instances.
     common: Option<Ids>,
     instances: Vec<Numbers>,
 }
@@ -148,19 +149,19 @@ struct Numbers {
     bits: u32,
     /// Banks before this one are full.
     open: usize,
-    /// The first has the CPU's VMID, the others those that are for banks, in their order.
+    /// The first bank has the CPU's VMID; the others have those of [`Partition::banks`], in order.
     banks: Vec<Bank>,
-    /// How many there can be.
+    /// How many banks there can be.
     most: usize,
-    /// A process can have the CPU's ASID, in the first bank.
+    /// Whether a process can have the CPU's ASID, in the first bank.
     shares: bool,
-    /// What its ASIDs tag.
+    /// The regime of its translations.
     regime: Regime,
     /// Bits of a VMID; 0 without stage 2.
     vmid_bits: u32,
     /// The VMIDs of domains of stage 2, once one was asked for: all others are taken.
     vmids: Option<Ids>,
-    /// How many of them there are, free or not.
+    /// How many VMIDs domains of stage 2 can have, free or not.
     most_vmids: usize,
     removed: bool,
 }
@@ -272,14 +273,15 @@ impl Asids {
         Ok(ids.allocate(16, Order::Ascending).map(|vmid| vmid as u16))
     }
 
-    /// Keeps `vmid` from domains of stage 2 on `instance`; false when it is none of those that they are given anyway.
-    /// Otherwise it is given back as a tag of stage 2 is.
+    /// Takes `vmid` out of those that domains of stage 2 are given on `instance`; false if it is none of them, or
+    /// taken. It is given back as a tag of stage 2.
     pub(crate) fn keep_vmid(&mut self, instance: InstanceId, vmid: u16) -> Result<bool, NoMemory> {
         let ids = self.stage_2_vmids(instance)?;
         Ok(ids.is_some_and(|ids| ids.take(u32::from(vmid))))
     }
 
-    /// Whether domains of stage 2 can have `vmid` of a hypervisor, which nothing here gives out.
+    /// Whether `vmid` is one of the hypervisor's, which only [`DomainConfig::vmid`](crate::DomainConfig::vmid) can
+    /// name.
     pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
         self.vmids.hypervisor.contains(vmid)
     }
@@ -314,7 +316,7 @@ impl Asids {
             || banked && self.vmids(self.home(instance), 16).any(|bank| bank == vmid)
     }
 
-    /// Processes can have the CPU's ASID there.
+    /// Whether processes can have the CPU's ASID on `instance`.
     pub(crate) fn shares(&self, instance: InstanceId) -> bool {
         self.instances.get(instance.index()).is_some_and(|numbers| numbers.shares)
     }
@@ -370,7 +372,7 @@ impl Asids {
         vmid: u16,
         bits: u32,
     ) -> Option<u16> {
-        // Narrow numbers are worth more: wide instances leave them for whoever has no others.
+        // Wide instances leave low numbers to those that can use no others.
         let order = if bits > NARROW { Order::Descending } else { Order::Ascending };
         // At most 16 bits.
         Some(self.ids(instance, vmid)?.allocate(bits, order)? as u16)
@@ -397,7 +399,7 @@ impl Asids {
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
         if tag.regime == Regime::Stage2 {
             let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
-            // The hypervisor's are not given out.
+            // The hypervisor's VMIDs are not given out, so they are not given back either.
             if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
                 ids.release(u32::from(tag.vmid));
             }
@@ -431,7 +433,7 @@ impl Asids {
         if numbers.banks.len() >= numbers.most {
             return Ok(None);
         }
-        // In their order, without the first's. The width of VMIDs was accounted for in `most`.
+        // Banks are opened in the order of the VMIDs, leaving `home` out. `most` accounts for the width of VMIDs.
         let Vmids { first, last } = self.vmids.banks;
         let (home, index) = (u32::from(self.home(instance)), numbers.banks.len() as u32 - 1);
         let next = u32::from(first) + index;
@@ -475,7 +477,7 @@ impl Asids {
         let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
         let wanted = asids.clone().count();
         if wanted + 1 >= 1 << numbers.bits {
-            // More than even an empty one has.
+            // Not even an empty bank has so many numbers.
             return Ok(None);
         }
         let fits = |bank: &&Bank| {
@@ -507,7 +509,7 @@ impl Asids {
         self.instances.get_mut(instance.index())?.banks.get_mut(index)?.ids.as_mut()
     }
 
-    /// Where the bank of `vmid` is: banks are opened in the order of [`Asids::vmids`].
+    /// Index of the bank of `vmid`: banks are opened in the order of [`Asids::vmids`].
     fn bank_index(&self, instance: InstanceId, vmid: u16) -> usize {
         let (home, first) = (self.home(instance), self.vmids.banks.first);
         if vmid == home {

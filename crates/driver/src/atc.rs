@@ -42,8 +42,8 @@ impl Spans {
         Self { spans: [span; 2], count: 1 }
     }
 
-    /// Those that cover what `scope` says, for devices whose smallest unit (STU) is 2^`unit` bytes: at least 12. Without
-    /// a byte to cover, everything.
+    /// The spans that cover `scope`, for devices whose smallest unit (STU) is 2^`unit` bytes, `unit` being at least 12.
+    /// An empty range is covered by everything.
     pub const fn of(scope: Scope, unit: u32) -> Self {
         let Scope::Range(range) = scope else { return Self::ALL };
         let unit = if unit < PAGE { PAGE } else { unit };
@@ -53,16 +53,16 @@ impl Spans {
         Self::between(range.start & !inside, last | inside)
     }
 
-    /// Those that cover all addresses from `first` to `last`, which are the first and the last of some units.
+    /// The spans that cover all addresses from `first` to `last`, the first one of a unit and the last one of a unit.
     const fn between(first: u64, last: u64) -> Self {
-        // Bits below the highest in which they differ: all of the smallest span around both.
+        // The bits up to the highest in which both differ: those within the smallest span around both.
         let bits = u64::BITS - (first ^ last).leading_zeros();
         let Some(top) = bits.checked_sub(1) else { return Self::ALL };
         if last - first >= (1 << top) - 1 {
-            // At least half of it is wanted.
+            // The range is at least half of that span, so one span is enough.
             return Self::one(span(first, bits));
         }
-        // Both sides of the middle of it, each from there on.
+        // One span on each side of the middle, both touching it.
         let middle = last & !((1 << top) - 1);
         let (below, above) = (log2_up(middle - first), log2_up(last - middle + 1));
         Self { spans: [span(middle - (1 << below), below), span(middle, above)], count: 2 }
@@ -133,7 +133,7 @@ pub struct Batch<T, K> {
     /// The CMD_SYNC in between is still to come.
     sync: bool,
     kept: K,
-    /// Whose spans are being named, and how many of them were.
+    /// The device that is being told, and how many of its spans were.
     current: Option<Kept>,
     named: usize,
     spans: Spans,
@@ -154,7 +154,7 @@ where
         Self { translations, sync, kept, current: None, named: 0, spans, left }
     }
 
-    /// CMD_SYNCs among them.
+    /// How many CMD_SYNCs the batch has, without the one that ends it.
     pub(crate) fn syncs(&self) -> usize {
         usize::from(self.sync)
     }

@@ -152,7 +152,7 @@ impl core::error::Error for AtosError {}
 pub(crate) struct Asking(AtomicBool);
 
 impl Asking {
-    /// Nobody is.
+    /// Nobody is asking.
     pub(crate) const fn new() -> Self {
         Self(AtomicBool::new(false))
     }
@@ -169,7 +169,7 @@ impl<P: Platform> Instance<P> {
         if !self.features().translation_operations {
             return Err(AtosError::NotImplemented);
         }
-        // Until it is answered it is not put to sleep.
+        // Held until the question is answered: the SMMU is not suspended meanwhile.
         let inside = self.commands().enter(platform);
         if inside.is_none() || self.commands().has_failed() {
             return Err(AtosError::Off);
@@ -189,7 +189,7 @@ impl<P: Platform> Instance<P> {
     fn operate(&self, platform: &P, question: &Question) -> Result<u64, AtosError> {
         let mmio = self.mmio();
         let runs = || GatosCtrl(mmio.read32(GatosCtrl::OFFSET)).run();
-        // One that was given up on: its registers are frozen until it is over.
+        // An earlier question that was given up on: its registers stay frozen until the SMMU has finished with it.
         if runs() {
             return Err(AtosError::Busy);
         }
@@ -247,7 +247,7 @@ fn read(par: u64, address: Iova) -> Result<Answer, AtosError> {
             2 => Reason::Table,
             _ => Reason::Output,
         };
-        // Of 8 bits.
+        // The field has 8 bits.
         let code = fault.fault_code();
         return Err(match (code, EventId::from_code(code as u8)) {
             (INV_REQ, _) => AtosError::InvalidRequest,
@@ -259,7 +259,7 @@ fn read(par: u64, address: Iova) -> Result<Answer, AtosError> {
     }
     let (start, size) = match (good.size(), good.addr()) {
         (false, start) => (start, 0x1000),
-        // It would have no size.
+        // The size is coded in the lowest set bit, and there is none.
         (true, 0) => return Err(AtosError::Unknown { par }),
         (true, coded) => {
             let lowest = coded & coded.wrapping_neg();
@@ -270,7 +270,7 @@ fn read(par: u64, address: Iova) -> Result<Answer, AtosError> {
     Ok(Answer {
         pa: PhysAddr(start | address.0 & (size - 1)),
         size,
-        // Of 8 and of 2 bits.
+        // The fields have 8 and 2 bits.
         attributes: good.attr() as u8,
         shareability: good.sh() as u8,
     })

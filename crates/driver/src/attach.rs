@@ -124,25 +124,26 @@ fn change_pasid<P: Platform>(
     change(&master.core, master.index, pasid.0, goal).map(drop)
 }
 
-/// What a master's accesses are to be subject to.
+/// What a master's accesses are to be subject to, or how that is to change.
 pub(crate) enum Goal<P: Platform> {
     Blocked,
     Identity,
     Space(Shared<Space<P>>),
-    /// As `Space`, and once more if it is so already.
+    /// As `Space`; if the master is bound to the space already, one bond more.
     Bind(Shared<Space<P>>),
-    /// As `Blocked`, if it still has the seat of that number, and was bound no more than once.
+    /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
+    /// more.
     Unbind(u64),
-    /// As `Space`, by what a guest asks for.
+    /// As `Space`, with the entry that a guest asks for.
     Nest(Nesting<P>),
 }
 
-/// A seat that a master is to have, made ready beforehand.
+/// The place that a master is about to enter, with the memory for that.
 struct Entering {
     place: usize,
-    /// Nobody has been there.
+    /// The place was made for this.
     is_new: bool,
-    /// The space's targets with it, if it is new or has new devices.
+    /// Memory for the space's next targets, if the place is new or devices join it.
     targets: Option<Box<Targets>>,
 }
 
@@ -155,16 +156,18 @@ pub(crate) fn change<P: Platform>(
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
     let carry_out = |configuration: &mut Configuration<P>| -> Result<Option<u64>, AttachError> {
-        // Here, or whoever gets the PASID meanwhile would share it. That of a process is only bound and unbound.
+        // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
+        // lent: it is bound and unbound alone.
         if substream != WITHOUT
             && matches!(goal, Goal::Space(_) | Goal::Blocked)
             && configuration.lent.binary_search(&substream).is_err()
         {
             return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
         }
-        // The slot is the master's own from `add` to `close`.
+        // From `add` to `close` this index is this master's.
         let state = configuration.masters.get_mut(master);
-        // A reset may have taken what a bond stands for, and the master may be gone since, or another's.
+        // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
+        // another master's.
         if let Goal::Unbind(seat) = goal
             && !state.as_ref().is_some_and(|state| state.slot(substream).may_be(seat))
         {
@@ -184,21 +187,22 @@ pub(crate) fn change<P: Platform>(
         let (adopted, identity_only) = (state.adopted, state.identity_only);
         let adopted = adopted && !core.leaves_out(Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
-        // Devices that keep what the tables say are among the targets. Not those that keep intermediate addresses: the
-        // tables of a stage 2 are looked at when they use them, and a guest speaks for its own.
+        // Devices that keep output addresses of the tables are among the targets. Devices with split-stage ATS are not:
+        // stage 2 is walked when they use what they keep, and a guest invalidates for its own stage 1.
         let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
         let quarantined = |configuration: &Configuration<P>| {
             let state = configuration.masters.get(master)?;
             let stream = state.quarantined(&core.platform, instance)?;
             Some(AttachError::Quarantined { instance: id, stream })
         };
-        // Found out only now. Who binds gets what it is unbound with, and is told by a report alone.
+        // For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
+        // unbound; `Report::Quarantined` tells of the device.
         let binds = matches!(goal, Goal::Bind(_));
         let silent =
             |configuration: &Configuration<P>| quarantined(configuration).filter(|_| !binds);
         let slot = state.slot(substream);
         let nested = substream == WITHOUT && state.nested.is_some();
-        // After a reset a guest may have it still.
+        // After a reset a guest may still have the master's streams.
         let given = state.nest.is_some() || state.former.is_some();
         let given = substream == WITHOUT && given;
         let space = match &goal {
@@ -212,7 +216,7 @@ pub(crate) fn change<P: Platform>(
         if identity_only && space.is_some() {
             return Err(AttachError::IdentityOnly { instance: id });
         }
-        // What takes no hardware.
+        // Goals that change nothing in hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
             (Slot::Blocked, Goal::Blocked) if adopted && substream == WITHOUT => {}
@@ -250,19 +254,20 @@ pub(crate) fn change<P: Platform>(
             }
         }
         let mut moves = Moves::prepare(configuration, master, substream, &goal)?;
-        // By what the master was until now.
+        // Faults so far are counted for what the master used until now.
         configuration.settle_faults(core, id);
         if let (Slot::At(bound), Some(space)) = (slot, &space)
             && configuration.places.get(bound.place).is_some_and(|place| place.space.is(space))
         {
-            // The seat stays, and what the entries say becomes another.
+            // The master keeps its seat; only its entries change (a guest's entry, or none).
             return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
                 Ok(()) => silent(configuration).map_or(Ok(Some(bound.seat)), Err),
                 Err(what) => Err(unconfirmed(what)),
             };
         }
         if !matches!(slot, Slot::At(_)) {
-            // Hardware does not go by a guest's entry.
+            // Hardware reads no guest's entry for this master now, so guests that still have its streams can lose them
+            // first.
             part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
         core.quarantine.reserve(&core.platform)?;
@@ -280,17 +285,18 @@ pub(crate) fn change<P: Platform>(
                         state.make_copy(&core.platform, substream);
                     }
                 }
-                // All of it now, since the search may change tags, and only hardware may fail what comes after that.
+                // All memory is taken before the search for a seat: that may change tags, and after it only hardware
+                // may fail.
                 let room = Room::new(configuration, id, space, devices)?;
                 let seat = seat::find(core, configuration, master, space)?;
                 let entering = enter(configuration, id, space, seat, room)?;
-                // Others' seats need no new targets, unless devices join them.
+                // A place that exists is among the targets already: they change only if devices are added.
                 let targets = entering.targets.filter(|_| entering.is_new || devices != 0);
                 Some(Entering { targets, ..entering })
             }
             None => None,
         };
-        // After the search, which may have changed its tag.
+        // Read after the search, which may have moved the old seat to another place.
         let state = configuration.masters.get(master);
         let old = state.and_then(|state| state.slot(substream).bound());
 
@@ -319,7 +325,8 @@ pub(crate) fn change<P: Platform>(
         if installed.is_ok() {
             moves.begin(core, configuration, instance, master, &goal);
         }
-        // Where that is not confirmed, the guests that had it keep it until a reset: hardware may go by their entries.
+        // If the install was not confirmed, guests that had the master's streams keep them until a reset: hardware may
+        // still read their entries.
         let settled = match installed {
             Ok(()) => part(core, configuration, instance, master, &mut moves),
             Err(_) => Ok(()),
@@ -347,19 +354,19 @@ pub(crate) fn change<P: Platform>(
             return answer(configuration);
         };
         if emptied.is_none() {
-            // Others use it on; the devices are told no more of it.
+            // Other users keep the place; only this master's devices leave the targets.
             let withdrawn = configuration.withdraw_for(place, targets, false, user);
             Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
             settle(core, instance).map_err(unconfirmed)?;
             return answer(configuration);
         }
-        // Flushed before it leaves the targets: a tag that no target names is in no cache.
+        // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
         let tag = configuration.places.get(place).map(|place| place.tag);
         let flushed = tag.map_or(Ok(()), |tag| flush(core, instance, tag));
         let withdrawn = match flushed {
             Ok(()) => configuration.withdraw_for(place, targets, true, user),
             Err(_) => {
-                // There was room in prepare.
+                // Prepare reserved the room.
                 configuration.held.push(place);
                 user.and_then(|_| configuration.withdraw_for(place, targets, false, user))
             }
@@ -383,7 +390,7 @@ pub(crate) fn change<P: Platform>(
     })
 }
 
-/// What those who trace are told of a change.
+/// The change as traces describe it.
 #[inline]
 fn described<P: Platform>(
     configuration: &Configuration<P>,
@@ -417,7 +424,7 @@ fn count<P: Platform>(
     configuration.rebind(User { master, substream }, bound.place, |bound| bound.bonds = bonds);
 }
 
-/// Room for the targets without the place of `old`.
+/// Memory for the targets of `old`'s space without its place.
 fn leaving<P: Platform>(
     configuration: &Configuration<P>,
     old: Bound,
@@ -426,7 +433,7 @@ fn leaving<P: Platform>(
     place.map(|place| spare(&place.space, MORE)).transpose()
 }
 
-/// How many targets a space may have more when a master has entered it: the new one, and one in another bank.
+/// How many more targets a space may have once a master has entered it: the new one, and one in another bank.
 const MORE: usize = 2;
 
 /// Memory for a seat at a new place; there is room for one more user at those that exist.
@@ -456,7 +463,8 @@ impl Room {
     }
 }
 
-/// The place that `seat` is. Only for want of a number it fails; then no tag was changed before.
+/// The place that `seat` names, made if it is new. Fails only if no ASID or VMID is free, and then the search for the
+/// seat had changed no tag.
 fn enter<P: Platform>(
     configuration: &mut Configuration<P>,
     instance: InstanceId,
@@ -477,7 +485,7 @@ fn enter<P: Platform>(
         Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
         Seat::New { vmid, number: Number::Pinned(asid) } => {
             let tag = asids.tag(instance, vmid, asid);
-            // Free, or the space's own already.
+            // The number is free, or the space's own on another instance.
             asids.take(instance, tag);
             (tag, true)
         }
@@ -493,8 +501,9 @@ fn enter<P: Platform>(
     Ok(Entering { place, is_new: true, targets: Some(room.targets) })
 }
 
-/// Takes a master, whose entries say something else now, from guests that had it. Nothing of theirs stays cached that
-/// they would not be listened to about, and none of their commands is under way that names its streams.
+/// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without
+/// streams can invalidate nothing, so all that is cached under its VMID is invalidated first; and afterwards none of
+/// its commands that name those streams is under way.
 fn part<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -505,7 +514,7 @@ fn part<P: Platform>(
     if moves.leaves_nobody() {
         return Ok(());
     }
-    // Before they are not listened to any more. Other masters may keep the tag.
+    // Flushed before the guest loses its streams. Other masters may go on using the VMID.
     let tags = moves.emptied().into_iter().flatten();
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
     let mut result = Ok(());
@@ -515,7 +524,7 @@ fn part<P: Platform>(
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {
         Retired::free(left, &core.readers, || core.platform.relax());
-        // What they had given before is in a queue, of whichever CPU.
+        // Commands that the guests gave before may still be in the queue of any CPU.
         result = result.and(settle(core, instance));
     }
     result
@@ -555,8 +564,8 @@ fn restate<P: Platform>(
     part(core, configuration, instance, master, moves)
 }
 
-/// Waits until `instance` has done all that it was told, in whichever queue: no command for a device is on the way that
-/// left the targets before (rule R7).
+/// Waits until all commands in all queues of `instance` are complete: no command for a device that has left the targets
+/// is under way after that (rule R7).
 fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
     instance.commands().settle(&core.platform, instance.mmio())
 }

@@ -56,7 +56,8 @@ use lane::{Lane, Run};
 /// that asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completion {
-    /// It does not: they look again and again, those that it comes to next for those behind them.
+    /// The SMMU does not: those who wait read CMDQ_CONS again and again, those whose commands come next on behalf of
+    /// those behind them.
     #[default]
     Poll,
     /// By its CMD_SYNC interrupt: the wired one, which is edge-triggered, or the message of
@@ -98,15 +99,15 @@ struct Common {
     device_deadline: u64,
     /// Until when such a device may keep the SMMU waiting: those asked so far, or a little longer. Written seldom.
     devices_until: AtomicU64,
-    /// What invalidates has to be carried out twice.
+    /// Invalidations have to be carried out twice.
     repeating: bool,
     /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
     /// each batch is carried out once and ends in a CMD_SYNC, as for most.
     direct_below: u64,
-    /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
+    /// Whether the SMMU works. Each reset begins a new epoch, so that a failure that was seen before it does not count
     /// afterwards.
     state: State,
-    /// What it is called, for those who trace.
+    /// The instance's name, for traces.
     name: Name,
     counters: Counters,
     left_out: LeftOut,
@@ -125,14 +126,14 @@ pub struct Ticket {
     start: u64,
     /// Position after the CMD_SYNC.
     end: u64,
-    /// Where it is: a whole word, as the others are.
+    /// Number of the lane that the batch is in; a whole word, since that is cheapest to copy.
     lane: u64,
     /// A look at the state before that.
     moment: Moment,
 }
 
 impl Ticket {
-    /// There is nothing to wait for.
+    /// The ticket of commands that were left out, since the SMMU is suspended: there is nothing to wait for.
     const ELIDED: Self = Self { start: u64::MAX, end: 0, lane: 0, moment: Moment::NEVER };
 
     /// How many commands were placed, with the CMD_SYNC.
@@ -161,7 +162,7 @@ impl Common {
     /// The consumer index showed `register`, which is ahead of what was published.
     fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
         if !self.state.is_as_at(epoch) {
-            // It was read while a reset set both to a new beginning.
+            // The register was read while a reset set PROD, CONS and positions to a new beginning.
             return Ok(false);
         }
         self.state.fail_since(epoch);
@@ -192,14 +193,14 @@ impl<P: Platform> Drop for Waiting<'_, P> {
 }
 
 impl CommandQueue {
-    /// The same queue, which is that of `name` to those who trace.
+    /// The same queue, with the instance's name for traces.
     #[must_use]
     pub fn named(mut self, name: Name) -> Self {
         self.common.name = name;
         self
     }
 
-    /// What happened so far. Not while the SMMU is being reset: positions are passed over then.
+    /// Counts so far. Not to be read while the SMMU is being reset, when positions jump.
     pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
         let count = |which| self.common.counters.sum(platform, which);
         let (commands, batches) = self.all(platform).map(Lane::counts).fold(
@@ -218,7 +219,7 @@ impl CommandQueue {
         }
     }
 
-    /// Invalidations count only once they were complete, given again, and complete again.
+    /// Whether invalidations have to be given twice: once more after the first time is complete.
     #[inline]
     pub fn repeats(&self) -> bool {
         self.common.repeating
@@ -345,7 +346,7 @@ impl CommandQueue {
     /// Most commands of one batch, before its CMD_SYNC.
     #[inline]
     pub fn largest_batch(&self) -> usize {
-        // Far below 2^32: a part of the queue.
+        // Fits: at most a quarter of the queue.
         self.common.largest_batch as usize
     }
 
@@ -429,7 +430,7 @@ impl CommandQueue {
     #[inline(always)]
     fn submitted<P: Platform>(&self, platform: &P, ticket: &Ticket) {
         let Ticket { start: first, end, lane, .. } = *ticket;
-        // Few, and so numbered.
+        // A lane's number, which has 32 bits.
         let (instance, queue, count) = (&self.common.name, lane as u32, end - first);
         platform.trace(&Trace::Submitted { instance, queue, first, count });
     }
@@ -437,9 +438,9 @@ impl CommandQueue {
     #[inline(always)]
     fn completed<P: Platform>(&self, platform: &P, ticket: &Ticket, result: Result<(), Failure>) {
         let Ticket { start: first, end, lane, .. } = *ticket;
-        // What was elided was never submitted.
+        // An elided ticket (`start > end`) was never submitted, so it is not traced.
         if let Some(count) = end.checked_sub(first) {
-            // Few, and so numbered.
+            // A lane's number, which has 32 bits.
             let (instance, queue) = (&self.common.name, lane as u32);
             platform.trace(&Trace::Completed { instance, queue, first, count, result });
         }
@@ -455,7 +456,7 @@ impl CommandQueue {
             commands.for_each(drop);
             return Ok(Some(Ticket::ELIDED));
         }
-        // It was woken just now: there is room in a moment.
+        // `works` by now: the SMMU was resumed meanwhile, and the caller tries again.
         if self.common.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
     }
 
@@ -496,7 +497,7 @@ impl CommandQueue {
                 return Ok(ticket);
             }
             self.wait_for_room(platform, mmio, commands.len())?;
-            // Others may be about to take it.
+            // Other producers may take the room first.
             platform.relax();
         }
     }
@@ -518,7 +519,7 @@ impl CommandQueue {
                 return Ok(ticket);
             }
             self.wait_for_room(platform, mmio, commands.len())?;
-            // Others may be about to take it.
+            // Other producers may take the room first.
             platform.relax();
         }
     }
@@ -544,7 +545,7 @@ impl CommandQueue {
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        // One after the other: it is seldom done, and each waits for commands that were under way all the same.
+        // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
                 let slots = self.slots_for(0);
@@ -600,7 +601,7 @@ impl CommandQueue {
         self.wait_later(platform, mmio, ticket)
     }
 
-    /// Whether that is over at the first look.
+    /// Whether the batch is complete at the first look.
     #[inline(always)]
     pub(crate) fn is_over<P: Platform>(
         &self,
@@ -608,7 +609,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> bool {
-        // Few, and so numbered.
+        // A lane's number, which has 32 bits.
         let lane = self.lane(platform, ticket.lane as u32);
         let over = lane.has_done(&self.common, platform, mmio, ticket);
         if over {
@@ -641,7 +642,8 @@ impl CommandQueue {
     /// where there is no command: it is then given up.
     pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
         if self.count != 0 {
-            // First: an enhanced queue that stops from here on makes it active anew, and raises another interrupt.
+            // CMDQP_ERR is acknowledged before the queues are looked at: one that stops later makes it active anew, and
+            // raises another interrupt.
             self.acknowledge_those(platform, mmio, |active| {
                 Gerror::default().with_cmdqp_err(active.cmdqp_err())
             });
@@ -662,7 +664,7 @@ impl CommandQueue {
     /// Acknowledges every active error other than a refused command, and returns them.
     pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
-        // Without enhanced queues in use, an error of one is as any other.
+        // If no enhanced queues are used, CMDQP_ERR is acknowledged like any other error.
         let count = self.count;
         self.acknowledge_those(platform, mmio, |active| {
             if count == 0 { active.with_cmdq_err(false) } else { commands(active) }

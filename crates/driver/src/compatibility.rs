@@ -30,7 +30,7 @@ pub struct Shape {
     pub output_bits: u32,
     /// Its descriptors are those of 52-bit addresses: of LPA2, or with 64 KiB of LPA (§15.2).
     pub wide: bool,
-    /// Nobody makes its tables visible to an SMMU that does not snoop caches.
+    /// Its tables are only visible to an SMMU that snoops CPUs' caches.
     pub coherent: bool,
     /// Its tables are big-endian.
     pub big_endian: bool,
@@ -38,7 +38,7 @@ pub struct Shape {
     pub access_flag: bool,
     /// Hardware keeps dirty state in it.
     pub dirty_state: bool,
-    /// What is done to it without break-before-make needs this `IDR3.BBML` (§8.2).
+    /// The `IDR3.BBML` that changes of its tables need, since they are made without break-before-make (§8.2).
     pub bbml: u32,
     /// Stage 2: types are forced (S2FWB).
     pub forced_types: bool,
@@ -142,7 +142,7 @@ impl fmt::Display for Mismatch {
                 write!(f, "the instance has no stage {}", 1 + u32::from(*stage == Stage::Two))
             }
             Self::Granule { shift } => {
-                // Of a granule; whatever else somebody puts there shows as it is.
+                // `checked_shl`, since the field is public and may hold any number.
                 let kib = 1u64.checked_shl(*shift).unwrap_or(0) >> 10;
                 write!(f, "the instance has no granule of {kib} KiB")
             }

@@ -29,12 +29,12 @@ pub(crate) struct Configuration<P: Platform> {
     /// translations may lead there.
     pub(crate) held: Vec<usize>,
     pub(crate) asids: Asids,
-    /// What goes on of instances that were adopted.
+    /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Vec<Adopted>,
     /// PASIDs that callers asked for, in order.
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
-    /// Seats that there have been.
+    /// How many seats were ever given out: each has its own number.
     seats: u64,
 }
 
@@ -58,9 +58,9 @@ impl<P: Platform> Configuration<P> {
         self.places.get(place).map_or(0, |place| place.users.len())
     }
 
-    /// Whether a place is used, and by no master whose last change was not confirmed, whatever of it that was: it is not
-    /// known by which of its entries and contexts hardware goes, so by which tags, nor where they are: all of its contexts
-    /// may have been replaced by copies.
+    /// Whether a place has users, and the last change of each of their masters was confirmed. Of a master whose change
+    /// was not, it is not known which entries and contexts hardware reads, hence which tags; all its contexts may have
+    /// been replaced by copies.
     pub(crate) fn is_settled(&self, place: &Place<P>) -> bool {
         let settled = |user: &User| {
             let state = self.masters.get(user.master);
@@ -69,20 +69,20 @@ impl<P: Platform> Configuration<P> {
         !place.users.is_empty() && place.users.iter().all(settled)
     }
 
-    /// Adds `user` to a place that has room for it; where it is there.
+    /// Adds `user` to a place that has room for it, and returns its seat.
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
         let users = self.places.get_mut(place).map(|place| &mut place.users);
         let at = users.map_or(0, |users| {
             users.push(user);
             users.len() - 1
         });
-        // No tag that is in use is held back.
+        // The tag is in use again, so it is no longer among those that only wait for a reset.
         self.held.retain(|held| *held != place);
         self.seats += 1;
         Bound { place, at, bonds: 1, seat: self.seats }
     }
 
-    /// Takes the `at`th user off a place; whether it was the last.
+    /// Takes the `at`th user off a place. Returns whether it was the last one.
     pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
         let Some(place) = self.places.get_mut(index) else { return false };
         if at >= place.users.len() {
@@ -90,15 +90,15 @@ impl<P: Platform> Configuration<P> {
         }
         place.users.swap_remove(at);
         let empty = place.users.is_empty();
-        // The last took its seat.
+        // `swap_remove` moved the last user to index `at`: its `Bound` has to say so.
         if let Some(moved) = place.users.get(at).copied() {
             self.rebind(moved, index, |moved| moved.at = at);
         }
         empty
     }
 
-    /// Moves the user that is the `at`th at `from` to `to`, which has room; a ghost of it stays if that is not
-    /// `confirmed`.
+    /// Moves the `at`th user of the place `from` to the place `to`, which has room. Unless the change was `confirmed`,
+    /// a [`GHOST`] stays in its seat at `from`.
     pub(crate) fn change_seat(
         &mut self,
         user: User,
@@ -121,7 +121,7 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// Takes the ghosts off a place; whether that leaves nobody.
+    /// Takes all ghosts off a place. Returns whether it lost its last user by that.
     pub(crate) fn exorcise(&mut self, place: usize) -> bool {
         let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
         let mut empty = false;
@@ -131,7 +131,7 @@ impl<P: Platform> Configuration<P> {
         empty
     }
 
-    /// Changes what `user` knows of its seat at `place`.
+    /// Changes the [`Bound`] that `user`'s master has for its seat at `place`.
     pub(crate) fn rebind(&mut self, user: User, place: usize, change: impl FnOnce(&mut Bound)) {
         let master = self.masters.get_mut(user.master);
         let bound = master.and_then(|master| master.bound_mut(user.substream, place));
@@ -236,7 +236,7 @@ impl<P: Platform> Configuration<P> {
         let targets = space.targets.for_writer();
         let first = targets.partition_point(|target| target.instance < instance);
         let here = targets.iter().skip(first).take_while(|target| target.instance == instance);
-        // Not those that are only waiting for a reset, unless there is no other.
+        // A place with users is preferred to one that only waits for a reset.
         here.filter(|target| wanted(target))
             .map(|target| target.place)
             .max_by_key(|place| self.users(*place) != 0)

@@ -67,7 +67,7 @@ impl ContextFormat {
 /// A table of context descriptors.
 #[derive(Debug)]
 pub struct ContextTable {
-    /// Of the descriptors, or of the level-1 descriptors.
+    /// Address of the descriptors, or of the level-1 descriptors.
     base: PhysAddr,
     /// Memory for a copy, which hardware does not reach: of a linear table, or of a leaf.
     copy: Option<PhysAddr>,
@@ -94,9 +94,9 @@ impl ContextTable {
         let format = ContextFormat::of(features, bits);
         let bytes = root_bytes(format, bits);
         let base = platform.allocate_coherent(bytes, bytes)?;
-        // Zeroed: every descriptor is invalid.
+        // The memory is zeroed, so every descriptor is invalid.
         platform.publish(base, bytes);
-        // The second half.
+        // The second half of the memory is the copy.
         let copy = (bits == 0).then_some(PhysAddr(base.0 + CD_BYTES as u64));
         Some(Self { base, copy, bits, format })
     }
@@ -117,7 +117,7 @@ impl ContextTable {
         }
         let bytes = root_bytes(self.format, self.bits);
         let base = match self.copy {
-            // One allocation for both, aligned to its size.
+            // A single context and its copy are one allocation, which begins at the lower of both.
             Some(copy) if self.bits == 0 => self.base.min(copy),
             Some(copy) => {
                 let piece = self.piece();
@@ -231,7 +231,7 @@ impl ContextTable {
         platform: &P,
         substream: SubstreamId,
     ) -> Option<Entry<'static>> {
-        // What is used now, and is within the table.
+        // The entry that is used now.
         let used = self.entry(platform, substream)?.address().0;
         let piece = self.piece() as u64;
         let (from, to) = (used & !(piece - 1), self.copy?.0);
@@ -241,7 +241,7 @@ impl ContextTable {
         let own = used - from;
         for at in (0..piece).step_by(CD_BYTES).filter(|at| *at != own) {
             let (from, to) = entries(at);
-            // Words that it holds already were made visible when they were stored.
+            // Words that are equal were published when they were stored.
             to.store_changed(platform, &mut to.load(platform), &from.load(platform));
         }
         Some(entries(own).1)
@@ -302,7 +302,7 @@ impl ContextTable {
         unsafe { &*word.as_ptr() }
     }
 
-    /// Within the first level.
+    /// Address of the level-1 descriptor at `index`.
     const fn descriptor_address(&self, index: usize) -> PhysAddr {
         PhysAddr(self.base.0 + (index * L1_BYTES) as u64)
     }
@@ -311,7 +311,7 @@ impl ContextTable {
 /// Bytes of the first level, or of all.
 const fn root_bytes(format: ContextFormat, bits: u32) -> usize {
     match format {
-        // A single one and its copy.
+        // A single context and its copy.
         ContextFormat::Linear if bits == 0 => 2 * CD_BYTES,
         ContextFormat::Linear => CD_BYTES << bits,
         format => {

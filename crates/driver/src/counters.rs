@@ -15,7 +15,7 @@ use crate::sync::plain::AtomicU64;
 /// Bytes of cache lines: some CPUs fetch pairs of 64.
 const LINE: usize = 128;
 const WORDS: usize = LINE / size_of::<u64>();
-/// CPUs beyond share the lines of others.
+/// The most lines: further CPUs share those of others.
 const MOST: usize = 4096;
 
 /// Up to 16 counts.
@@ -31,7 +31,7 @@ impl Counters {
     /// # Safety
     /// All other methods are given the same platform.
     pub(crate) unsafe fn new<P: Platform>(platform: &P) -> Option<Self> {
-        // Of what is clamped there is a next power of two.
+        // Does not overflow: at most `MOST`.
         let shards = platform.max_cpus().clamp(1, MOST).next_power_of_two();
         let memory = platform.allocate(shards * LINE, LINE)?;
         Some(Self { memory, shards })
@@ -50,7 +50,7 @@ impl Counters {
     pub(crate) fn add<P: Platform>(&self, platform: &P, which: usize, by: u64) {
         let shard = platform.cpu() & (self.shards - 1);
         if let Some(word) = self.words(platform).get(shard * WORDS + which) {
-            // Interrupts, and CPUs that answer for another's number, may come in between.
+            // An atomic addition: an interrupt, or a CPU with the same `cpu()`, may count on the same line.
             word.fetch_add(by, Ordering::Relaxed);
         }
     }

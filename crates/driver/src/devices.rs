@@ -108,11 +108,11 @@ impl<P: Platform> Instance<P> {
                 other => return other,
             }
         }
-        // Also if it was another call that found out: that may be no further yet.
+        // Even if another call put it there: that call may not have completed its CFGI yet.
         let mut again = self.commands().repeats();
         loop {
             match self.carry_out(platform, [entry_changed(kept.stream)]) {
-                // Another device; the command is complete all the same, once.
+                // The error is that of another device's ATC_INV before the same CMD_SYNC; this CFGI is complete, once.
                 Err(failure) if is_of_device(&failure) => {
                     if !core::mem::take(&mut again) {
                         return Ok(());
@@ -125,13 +125,13 @@ impl<P: Platform> Instance<P> {
 }
 
 impl MasterState {
-    /// Whether one of its streams is in quarantine; which.
+    /// One of its streams that is in quarantine, if any.
     pub(crate) fn quarantined<P: Platform>(
         &self,
         platform: &P,
         instance: &Instance<P>,
     ) -> Option<StreamId> {
-        // Also without ATS: it may have been one before, of another master.
+        // Without ATS as well: the stream may have been put in quarantine as another master's.
         self.streams.iter().copied().find(|stream| instance.is_quarantined(platform, *stream))
     }
 
@@ -213,7 +213,8 @@ impl MasterState {
         let platform = &core.platform;
         let Self { streams, cut_off, .. } = &mut *self;
         let quarantined = streams.iter().filter(|it| instance.is_quarantined(platform, **it));
-        // There is room, but where the streams are kept ones, which were never another's.
+        // `add` reserved the room. Masters made by `keep` have none, but their streams were no other master's before,
+        // so none was in quarantine.
         cut_off.extend(quarantined.take(cut_off.capacity()));
         for stream in cut_off.iter() {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
@@ -221,7 +222,7 @@ impl MasterState {
             }
         }
         instance.forget_streams(platform, &self.streams)?;
-        // It was reset, and waits for nothing.
+        // The device was reset, and waits for no answer.
         page_group::end(core, instance, self, Which::All, None)?;
         let stream = self.stream();
         self.write_streams(core, instance, stream)?;
@@ -246,15 +247,15 @@ impl<P: Platform> Iommu<P> {
             if state.quarantined(platform, instance).is_none() {
                 return Ok(());
             }
-            // Before anything leads anywhere again.
+            // ATS off first, before the entry lets the device reach anything again.
             state.switch_off(core);
             let readmitted = state.readmit(core, instance);
             if readmitted.is_err() {
-                // As before: cut off, which is told whoever asks.
+                // Back into quarantine, which the error and `is_quarantined` tell; no report is needed.
                 for stream in &state.cut_off {
                     let _ = instance.quarantine(platform, *stream);
                 }
-                // Whoever finds them so next does that, too.
+                // An error does not matter here: whoever next finds a stream in quarantine gives the CFGI as well.
                 let _ = instance.forget_streams(platform, &state.cut_off);
             }
             state.cut_off.clear();

@@ -166,7 +166,8 @@ impl<P: Platform> Domain<P> {
         if gather.is_empty() {
             return Ok(());
         }
-        // A TLB that holds a leaf as written, or accessed, lets accesses pass without a mark.
+        // Invalidated, because a TLB that holds a leaf as written, or accessed, lets further accesses pass without a
+        // mark.
         let told = self.space.invalidate(Self::scope(&gather, granule), Which::All);
         told.map_err(|(unconfirmed, _)| DirtyError::Unconfirmed(unconfirmed))
     }

@@ -131,7 +131,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn own(&self) -> &Own {
         match self.space.own() {
             Some(own) => own,
-            // `new` makes it with them, and they stay.
+            // `new` makes the space with tables of its own, which never change into a process's.
             None => unreachable!("a domain has tables"),
         }
     }
@@ -169,7 +169,8 @@ impl<P: Platform> Domain<P> {
             // SAFETY: a part of the range that the caller has to itself.
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
-                // What was just mapped, page by page from its start, has no block that straddles its end.
+                // Does not happen: what was just mapped is whole pages and blocks from `iova` on, so none straddles its
+                // end.
                 Err(UnmapError::Table(_) | UnmapError::Split(_) | UnmapError::Untracked)
                 | Ok(_) => {}
             }
@@ -220,7 +221,7 @@ impl<P: Platform> Domain<P> {
         len: u64,
     ) -> Result<u64, UnmapError> {
         let platform = &self.space.core.platform;
-        // Most unmaps are of pages in one table, which stays: what would be gathered is known.
+        // The fast way for most unmaps: pages in one table, which stays, so that nothing is gathered but the range.
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let pages = unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
         if let Some(unmapped) = pages {
@@ -235,7 +236,7 @@ impl<P: Platform> Domain<P> {
         unsafe { self.unmap_by_cursor(own, table, iova, len) }
     }
 
-    /// As [`Domain::unmap_of`], of whatever it may be.
+    /// As [`Domain::unmap_of`], for ranges of any shape.
     #[inline(never)]
     unsafe fn unmap_by_cursor<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
         &self,
@@ -253,7 +254,8 @@ impl<P: Platform> Domain<P> {
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
 
-    /// What unmaps the range, of which no block is cut any more; and what became of splitting those.
+    /// The cursor that unmaps the range, after blocks that its ends cut were split; and whether the invalidations of
+    /// that split were confirmed.
     ///
     /// # Safety
     /// As for [`Domain::unmap`], until the cursor is dropped.
@@ -375,7 +377,8 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// Frees tables below `iova`.. that hold no mapping any more. Returns how many were freed.
+    /// Frees empty tables that translate `iova..iova + len`; returns their number. Tables become empty by
+    /// [`Domain::unmap`] in parts, and by [`Domain::unmap_deferred`].
     ///
     /// # Errors
     /// As [`Domain::unmap`].
@@ -418,7 +421,8 @@ impl<P: Platform> Domain<P> {
     /// The domain, while masters are attached to it, or guests have SMMUs over it ([`Iommu::nest`](crate::Iommu::nest)).
     pub fn close(self) -> Result<(), Refused<Self, StillAttached>> {
         let configuration = &self.space.core.configuration;
-        // Both under the mutex: a guest's SMMU that is gone by then has attached what it ever will, and that is counted.
+        // Both are read under the mutex: a nest that is gone by then attaches nothing more, and all that it attached is
+        // counted among the users.
         let (masters, nests) = configuration
             .with(|configuration| (self.space.users(configuration), self.own().live_nests()));
         match (masters, nests) {
@@ -459,7 +463,7 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// Counts an invalidation of pages, with what [`Space::forget_pages`] leaves to its caller.
+    /// Counts an invalidation of pages, with the commands that [`Space::forget_pages`] leaves to its caller to count.
     #[cold]
     #[inline(never)]
     fn count_pages(&self, own: &Own) {
@@ -470,7 +474,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Keeps what `instances` did not confirm.
+    /// Puts what `instances` did not confirm into quarantine.
     #[cold]
     #[inline(never)]
     fn quarantine(&self, instances: u64, range: ops::Range<u64>, tables: &[Detached]) {

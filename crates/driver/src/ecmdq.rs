@@ -26,7 +26,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// Those of an SMMU with `features`; `None` when it has none.
+    /// The enhanced queues of an SMMU with `features`; `None` if it has none.
     pub(crate) fn of(features: &Features) -> Option<Self> {
         let (log2_pages, log2_queues) = features.enhanced_queues_log2()?;
         let apart = PAGE >> log2_queues >= SLOT;
@@ -51,7 +51,7 @@ impl Slots {
         let low = mmio.read32(at);
         let base = CmdqControlPageBase(u64::from(low) | u64::from(mmio.read32(at + 4)) << 32);
         let end = base.addr().checked_add(u64::from(PAGE))?;
-        // Not one of the pages that hold other registers.
+        // Beyond the two pages that every SMMU has, within what `mmio` covers.
         let beyond = base.addr() >= 2 * u64::from(PAGE) && end <= mmio.bytes();
         let fits = beyond && base.preset() && base.gs() == PAGES_OF_64_KIB;
         fits.then(|| u32::try_from(base.addr()).ok()).flatten()
@@ -61,7 +61,7 @@ impl Slots {
     pub(crate) fn offsets(self, mmio: &impl Mmio) -> impl Iterator<Item = (u32, u32)> {
         let pages = (0..1u32 << self.log2_pages)
             .filter_map(move |page| Some((page, self.page(mmio, page)?)));
-        // Below the end of the page, which is an offset.
+        // No overflow: the slot is within its page, whose end is an offset.
         let slot = move |queue: u32| queue * (PAGE >> self.log2_queues);
         pages.flat_map(move |(page, base)| {
             (0..1u32 << self.log2_queues).map(move |queue| (page, base + slot(queue)))

@@ -53,11 +53,12 @@ pub struct Stage2 {
     pub wide: bool,
     /// Types are forced (S2FWB).
     pub forced_types: bool,
-    /// Hardware sets access flags,
+    /// Whether hardware sets access flags.
     pub access_flag: bool,
-    /// and keeps dirty state.
+    /// Whether hardware keeps dirty state.
     pub dirty_state: bool,
-    /// Like events may be merged into one (MEV): a guest whose device faults without end costs itself, not the host.
+    /// Like events may be merged into one (MEV), so that a guest's device that faults without end does not fill the
+    /// host's event queue.
     pub merged: bool,
     /// The tag of their translations.
     pub vmid: u16,
@@ -76,11 +77,11 @@ impl Stage2 {
             .with_s2_or0(cacheability)
             .with_s2_sh0(if lpa2 { INNER_SHAREABLE } else { shareability })
             .with_s2_tg(granule_code(self.granule_shift))
-            // Domains are not made for more than 52 bits of output. What lies between two sizes has the larger one: whoever
-            // maps keeps to the bits.
+            // Domains have at most 52 bits of output. Between two sizes the larger one is taken: maps keep to the
+            // domain's own bits.
             .with_s2_ps(address_size_code_for(self.output_bits).unwrap_or(0))
             .with_s2_aa64(true)
-            // No stage-1 tables in device memory: for when stage 1 comes before it.
+            // S2PTW: under a guest's stage 1, its tables may not be in device memory.
             .with_s2_ptw(true)
             .with_s2_r(true)
             .with_s2_s(features.always_stalls())
@@ -165,11 +166,11 @@ impl Stream {
                     .with_s1_cor(cacheability)
                     .with_s1_csh(shareability)
                     .with_s1_stalld(features.stalls_are_chosen());
-                // Without substreams neither the format nor S1DSS means anything.
+                // With a single context S1Fmt and S1DSS are ignored, and left 0.
                 let ste = if bits == 0 {
                     ste
                 } else {
-                    // What skips stage 1 is shared as it comes, as with identity; without it there is no such thing.
+                    // SHCFG is for accesses that bypass stage 1: as incoming, as with identity. If none do, it is 0.
                     let shared =
                         if without == WithoutSubstream::Bypass { SHARE_AS_INCOMING } else { 0 };
                     ste.with_s1_cd_max(u64::from(bits))
@@ -178,7 +179,7 @@ impl Stream {
                         .with_sh_cfg(shared)
                 };
                 match (features.in_el1(), features.has_vmids()) {
-                    // There the ASID alone is the tag.
+                    // In EL2 the ASID alone is the tag.
                     (false, _) => ste.with_strw(EL2),
                     (true, true) => ste.with_s2_vmid(u64::from(vmid)),
                     (true, false) => ste,
@@ -210,9 +211,9 @@ pub struct Context {
     pub upper: bool,
     /// Descriptors are those of 52-bit addresses.
     pub wide: bool,
-    /// Hardware sets access flags,
+    /// Whether hardware sets access flags.
     pub access_flag: bool,
-    /// and keeps dirty state.
+    /// Whether hardware keeps dirty state.
     pub dirty_state: bool,
     /// Memory types of the indices in its leaves.
     pub mair: u64,
@@ -248,7 +249,7 @@ impl Context {
         let shareability = if lpa2 { INNER_SHAREABLE } else { walked };
         let size = u64::from(64 - self.input_bits.clamp(12, 64));
         let half = if self.upper {
-            // Its codes are others.
+            // TG1 has other codes than TG0.
             let granule = match self.granule_shift {
                 16 => 3,
                 14 => 1,
@@ -273,7 +274,7 @@ impl Context {
                 .with_ttb0(self.root.0)
         };
         half.with_v(true)
-            // As in `Stage2::encode`.
+            // Between two sizes the larger one, as in `Stage2::encode`.
             .with_ips(address_size_code_for(self.output_bits).unwrap_or(0))
             .with_aa64(true)
             .with_s(features.always_stalls())

@@ -33,17 +33,17 @@ impl Firmware {
 /// What is wrong with some implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Erratum {
-    /// Events for WFE do not come.
+    /// Events for WFE are not sent.
     Events,
     /// Stage 1 and stage 2 must not both be on for a stream.
     Nesting,
     /// Broadcast TLB maintenance does not reach it reliably.
     Broadcast,
-    /// So many commands may precede a CMD_SYNC.
+    /// Only so many commands may precede a CMD_SYNC.
     Batch(u32),
 }
 
-/// Which parts have it: IIDR.ProductID of one of Arm's, and IIDR.Variant and Revision.
+/// IIDR.ProductID of one of Arm's parts, whether IIDR.Variant and Revision are affected, and by what.
 type Row = (u64, fn(u64, u64) -> bool, Erratum);
 
 const ARM: u64 = 0x43b;
@@ -60,27 +60,28 @@ const fn early_mmu_700(variant: u64, revision: u64) -> bool {
     variant < 1 || revision < 1
 }
 
-/// Room for CMD_SYNC in 64 commands, and one less (2812531).
+/// Commands before a CMD_SYNC for 2812531: of a batch of 64, one is the CMD_SYNC, and one stays free.
 const SMALL_BATCH: u32 = 62;
 
-/// The table of §19.
+/// The table of §19: what each erratum (or several) affects, and what is done about it.
 const TABLE: [Row; 7] = [
-    // 1076982.
+    // 1076982, MMU-600 r0p0 to r0p2: events for WFE are not sent. CMD_SYNCs do not ask for them (SEV).
     (MMU_600, |variant, revision| variant == 0 && revision <= 2, Erratum::Events),
-    // 1209401.
+    // 1209401, MMU-600 before r2p0: stage 1 over stage 2 does not work. No nesting.
     (MMU_600, |variant, _| variant < 2, Erratum::Nesting),
+    // MMU-700, all: broadcast TLB maintenance is not relied on. CPUs' ASIDs are not shared.
     (MMU_700, all, Erratum::Broadcast),
-    // 2812531.
+    // 2812531, MMU-700 before r1p1: a CMD_SYNC has to come before a batch of commands is full. Batches are smaller.
     (MMU_700, early_mmu_700, Erratum::Batch(SMALL_BATCH)),
-    // 2268618, 2812531.
+    // 2268618 and 2812531, MMU-700 before r1p1: stage 1 over stage 2 does not work. No nesting.
     (MMU_700, early_mmu_700, Erratum::Nesting),
-    // 3878312, 3995052.
+    // 3878312, MMU-L1, and 3995052, MMU-S3, all: as MMU-700. CPUs' ASIDs are not shared.
     (MMU_L1, all, Erratum::Broadcast),
     (MMU_S3, all, Erratum::Broadcast),
 ];
 
 impl Features {
-    /// Without what the implementation that IIDR names does wrong.
+    /// The features without those that are broken in the implementation that IIDR names.
     #[must_use]
     pub(crate) fn corrected(mut self) -> Self {
         let iidr: Iidr = self.registers.iidr;
@@ -101,7 +102,7 @@ impl Features {
         self
     }
 
-    /// As firmware says.
+    /// The features as firmware corrects them.
     #[must_use]
     pub(crate) fn told(mut self, firmware: &Firmware) -> Self {
         self.page_0_only = firmware.page_0_only;

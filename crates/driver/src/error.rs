@@ -77,12 +77,12 @@ impl fmt::Display for InstanceId {
 #[non_exhaustive]
 #[repr(u64)]
 pub enum Failure {
-    /// It did not answer in time. It is considered failed from now on.
+    /// The SMMU did not answer in time. It counts as failed from now on.
     Timeout {
         /// Nanoseconds waited.
         waited: u64,
     },
-    /// It had failed before; nothing was waited for.
+    /// The SMMU had failed before; nothing was waited for.
     Failed,
     /// It refused a command; the others of the batch were carried out. With code 3 (§3.2) devices did not answer
     /// before the CMD_SYNC: any ATC invalidation of the batch may have failed.
@@ -92,11 +92,11 @@ pub enum Failure {
         /// `CMDQ_CONS.ERR` (§3.2).
         code: u8,
     },
-    /// It cannot fetch its commands, even when asked again (`CERROR_ABT`). It is considered failed from now on.
+    /// The SMMU cannot fetch its commands, even when retried (`CERROR_ABT`). It counts as failed from now on.
     Unreadable,
-    /// It refused so many commands since that it is not known any more whether one of these was among them.
+    /// The SMMU has refused so many commands since that it is not known any more whether one of these was among them.
     Forgotten,
-    /// It is in service failure mode (GERROR.SFM_ERR) until it is reset.
+    /// The SMMU is in service failure mode (GERROR.SFM_ERR) until it is reset.
     Service,
     /// An index register shows an impossible value.
     Index {
@@ -133,7 +133,7 @@ impl core::error::Error for Failure {}
 pub struct Unconfirmed {
     /// The instance; the first, when several failed.
     pub instance: InstanceId,
-    /// What it did.
+    /// How the instance failed.
     pub what: Failure,
 }
 

@@ -32,7 +32,8 @@ impl Event {
         self.instance
     }
 
-    /// Its number among the events of the instance: later ones have greater ones, also after a reset. Some are nobody's.
+    /// Its number among the events of the instance: later events have greater ones, also after a reset. Numbers may be
+    /// skipped.
     pub const fn number(&self) -> u64 {
         self.number
     }

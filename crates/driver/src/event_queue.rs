@@ -26,7 +26,7 @@ pub struct EventQueue {
     /// Where EVENTQ_PROD and EVENTQ_CONS are.
     offsets: [u32; 2],
     head: SpinLock<Head>,
-    /// There is something in the tally, or was a moment ago.
+    /// Whether the tally may have faults in it.
     #[cfg(feature = "alloc")]
     tallied: AtomicBool,
     left_out: LeftOut,
@@ -34,17 +34,17 @@ pub struct EventQueue {
 
 #[derive(Clone, Copy)]
 struct Head {
-    /// Of the next record to read.
+    /// Position of the next record to read.
     position: u64,
-    /// What is to be added to a position for the number of a record: positions begin anew when the SMMU is given the queue
-    /// anew, and numbers do not.
+    /// Added to a record's position, this is its number. Positions begin anew when the SMMU is given the queue anew,
+    /// numbers do not.
     before: u64,
-    /// The SMMU was given the queue before.
+    /// Whether the SMMU was given the queue before.
     used: bool,
-    /// What a reset threw away, and nobody was told of yet.
+    /// Records that a reset threw away and that were not reported yet.
     lost: Option<Lost>,
     handed: EventStatistics,
-    /// Of faults that were handed over.
+    /// The faults that were handed over, until they are settled with their domains.
     #[cfg(feature = "alloc")]
     tally: Tally,
 }
@@ -54,7 +54,7 @@ struct Head {
 pub enum Delivery {
     /// A record, as it is.
     Record(EventRecord),
-    /// There is a gap.
+    /// Records are missing here.
     Lost(Lost),
 }
 
@@ -101,7 +101,7 @@ struct Ends {
     tail: u64,
     /// EVENTQ_PROD.OVFLG.
     overflow: bool,
-    /// It differs from its acknowledgement: records were lost since.
+    /// Whether OVFLG differs from its acknowledgement: then records were lost since.
     lost: bool,
 }
 
@@ -163,7 +163,8 @@ impl EventQueue {
             .with_wa(true)
     }
 
-    /// What was handed over so far, and that the SMMU could not write, which a caller says.
+    /// How much was handed over so far, and how many gaps there were, with those that callers have counted by
+    /// `note_gap`.
     pub fn statistics<P: Platform>(&self, platform: &P) -> EventStatistics {
         self.head.with(platform, |head| head.handed)
     }
@@ -177,7 +178,7 @@ impl EventQueue {
     /// Gives the queue, empty, to an SMMU whose EVENTQEN is 0. Records that nobody has read are reported as
     /// lost by the next [`EventQueue::drain`].
     pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        // The registers under the lock too: a reader meanwhile must not compare old with new ones.
+        // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
                 let (mut unread, mut overflow) = match self.ends(head.position, mmio) {
@@ -192,7 +193,7 @@ impl EventQueue {
                 head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
             }
             head.used = true;
-            // Greater than the number of any record that there was.
+            // Numbers go on: beyond that of any record that could have been in the queue.
             head.before += head.position + self.size.entries();
             head.position = 0;
             mmio.write64(EventqBase::OFFSET, self.base_register().0);
@@ -262,8 +263,8 @@ impl EventQueue {
                 sink(Delivery::Lost(lost), number(head.position));
             }
             if lost {
-                // The queue may have become full after the last look at it, and before that made room. At most
-                // its size.
+                // The queue became full at some moment after the last look, or before that look made room: the gap is
+                // somewhere among the records that are in it. Their number fits: at most its size.
                 let among = (tail - head.position) as usize;
                 head.handed.gaps += 1;
                 sink(Delivery::Lost(Lost::Overflow { among }), number(head.position));
@@ -273,7 +274,7 @@ impl EventQueue {
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
             while end != limit && sink(Delivery::Record(self.read(platform, end)), number(end)) {
-                // Its slot is not given back yet.
+                // Read again: CONS has not been written, so the record is still there.
                 #[cfg(feature = "alloc")]
                 {
                     let record = self.read(platform, end);
@@ -292,15 +293,15 @@ impl EventQueue {
             head.handed.events += count;
             head.position = end;
             if read || lost {
-                // Acknowledged at first sight: until then another overflow would not show (§3.3).
+                // The overflow is acknowledged as soon as it is seen: until then another one would not show (§3.3).
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(self.offsets[1], cons.0);
             }
             if !read || end < tail {
                 return Ok(end < tail);
             }
-            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none; nor does one that found it full.
+            // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
+            // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = EventqProd(mmio.read32(self.offsets[0]));
             let mask = 2 * self.size.entries() as u32 - 1;
             let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;
@@ -368,7 +369,8 @@ impl EventQueue {
         });
     }
 
-    /// What the SMMU has written, given the position of the next record to read.
+    /// The end of what the SMMU has written, and whether records were lost, given the position of the next record to
+    /// read.
     fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
         let [prod, cons] = self.offsets.map(|offset| mmio.read32(offset));
         let (prod, cons) = (EventqProd(prod), EventqCons(cons));

@@ -214,14 +214,15 @@ pub(crate) fn handle<P: Platform>(
     if which == Interrupt::Sync {
         return false;
     }
-    // No interrupt of its own tells of it: that of the command error may be over before it is known which device it is.
+    // Reported at every look, since no interrupt is for this: the one for the command error may be over before it is
+    // known which device did not answer.
     let cut_off = core::iter::from_fn(|| instance.silent().take(platform));
     cut_off.take(budget).for_each(|stream| sink(Report::Quarantined { stream }));
     let mut more = instance.silent().is_any();
     let mut look_at_events = matches!(which, Interrupt::Events | Interrupt::Any);
     let mut look_at_requests = matches!(which, Interrupt::PageRequests | Interrupt::Any);
     if matches!(which, Interrupt::Error | Interrupt::Any) {
-        // Its message may have been lost.
+        // The error interrupt may say that a queue's own interrupt message was lost: that queue is looked at.
         let active = errors(platform, instance, sink);
         look_at_events |= active.msi_eventq_abt_err() || active.eventq_abt_err();
         look_at_requests |= active.msi_priq_abt_err() || active.priq_abt_err();
@@ -230,7 +231,7 @@ pub(crate) fn handle<P: Platform>(
     if look_at_requests {
         more |= page_group::drain(core, id, instance, budget, sink);
     }
-    // What `sink` dropped may have found no room.
+    // Answers for what `sink` has dropped may have found no room.
     let mut answers = budget;
     let stalls_owed = !stall::give_owed(core, instance, &mut answers);
     let mut answers = budget;
@@ -326,7 +327,7 @@ fn errors<P: Platform>(
 ) -> Gerror {
     let mmio = instance.mmio();
     let recovered = instance.commands().recover(platform, mmio);
-    // Also what waiters have recovered from.
+    // Includes errors from which waiters have recovered on their own.
     let mut error = |command, code| sink(Report::CommandError { command, code });
     let forgotten = instance.commands().report_errors(platform, &mut error);
     if forgotten != 0 {
@@ -350,7 +351,7 @@ fn errors<P: Platform>(
         page_group::aborted(platform, instance, sink);
     }
     if active.sfm_err() {
-        // It carries out nothing from here on.
+        // In service failure mode the SMMU carries out nothing any more.
         instance.commands().give_up();
         sink(Report::Failed(Failure::Service));
     }

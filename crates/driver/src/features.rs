@@ -92,9 +92,9 @@ pub struct Features {
     pub page_request_queue_log2: u32,
     /// Commands can invalidate ranges.
     pub range_invalidation: bool,
-    /// It can take part in the TLB maintenance that CPUs broadcast (§8.3).
+    /// Whether the SMMU takes part in the TLB maintenance that CPUs broadcast (§8.3).
     pub broadcast: bool,
-    /// What it tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
+    /// What the SMMU tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
     pub bbml: u32,
     /// Access flags are set by hardware.
     pub access_flag: bool,
@@ -227,10 +227,10 @@ impl Features {
             stage_1: idr0.s1p(),
             stage_2: idr0.s2p(),
             asid_bits: if idr0.asid16() { 16 } else { 8 },
-            // Without stage 2 there are no VMIDs, and nothing is to be read from it: QEMU's sets it all the same.
+            // Without stage 2 IDR0.VMID16 means nothing; QEMU's SMMU sets it all the same.
             vmid_bits: if idr0.s2p() && idr0.vmid16() { 16 } else { 8 },
             sid_bits: idr1.sidsize() as u32,
-            // Other values are reserved.
+            // Other values of ST_LEVEL are reserved.
             two_level_streams: idr0.st_level() == 1,
             ssid_bits: idr1.ssidsize() as u32,
             two_level_contexts: idr0.cd2l(),
@@ -282,14 +282,14 @@ impl Features {
     pub fn limited(mut self, config: &InstanceConfig) -> Self {
         self.asid_bits = self.asid_bits.min(config.asid_bits.clamp(6, 16));
         self.sid_bits = self.sid_bits.min(config.sid_bits);
-        // Room for one command and its CMD_SYNC at least.
+        // At least 2 entries: a command and its CMD_SYNC.
         self.command_queue_log2 = self.command_queue_log2.min(config.command_queue_log2.max(1));
         self.event_queue_log2 = self.event_queue_log2.min(config.event_queue_log2);
         self.most_stalls = self.most_stalls.min(config.stalls);
         self.broadcast &= config.broadcast;
         self.el2_host = self.el2 && self.stage_1 && config.el2_host;
         self.e2h = self.el2_host;
-        // What is left out of the driver no instance has.
+        // No instance has what was left out of the driver.
         self.ats &= cfg!(feature = "ats");
         self.pri &= cfg!(feature = "ats");
         self.nesting &= cfg!(feature = "nested");
@@ -336,7 +336,7 @@ impl Features {
     /// Why there is no split-stage ATS, if that is asked for: a device that has it expects nothing else, and whoever asks
     /// for it does not trust the device with full ATS.
     pub const fn ats_if(&self, asked: AtsMode) -> Result<AtsMode, NoSplitAts> {
-        // CR0.ATSCHK, which it needs too, is set wherever there is ATS.
+        // Split-stage ATS also needs CR0.ATSCHK, which is set wherever there is ATS.
         match asked {
             AtsMode::Off => Ok(AtsMode::Off),
             AtsMode::Full if self.ats => Ok(AtsMode::Full),
@@ -358,7 +358,7 @@ impl Features {
         self.registers.idr0.pri()
     }
 
-    /// What is cached of guests' stage 1 and the host's stage 2 together may be there, and goes by commands of its own.
+    /// Whether the SMMU may cache translations of guests' stage 1 over stage 2, which take invalidations of their own.
     pub const fn may_hold_guests(&self) -> bool {
         self.nesting
     }

@@ -37,7 +37,7 @@ pub(crate) struct Gather {
     state: SpinLock<State>,
 }
 
-/// Room for a page. It belongs to whoever has its chain.
+/// Room for one page. Only whoever owns the chain that it is in accesses it.
 struct Node {
     /// Address, and the flags below.
     page: AtomicU64,
@@ -47,7 +47,7 @@ struct Node {
 struct State {
     /// First of the free nodes; [`NONE`] if there is none.
     free: u32,
-    /// Each has a node at least, so that there is always room.
+    /// Groups that have begun. Each has at least one node, so there are never more groups than nodes.
     begun: Begun,
     /// Of the groups in `pending`, which slots have those of a stream with a number, of whichever PASID; and of a PASID,
     /// with whichever number. A slot that is free may still be there, until it is another's.
@@ -60,13 +60,13 @@ struct State {
 pub(crate) enum Of {
     All,
     Stream(StreamId),
-    /// Those of a PASID, or without.
+    /// The groups of a stream with one PASID, or without.
     Pasid(StreamId, Option<SubstreamId>),
     Group(Group),
 }
 
 impl Of {
-    /// What their names have in common: so many upper bits.
+    /// The prefix that the names of these groups have in common, and its length in bits from above.
     const fn prefix(self) -> (u64, u32) {
         match self {
             Self::All => (0, 0),
@@ -80,7 +80,7 @@ impl Of {
 }
 
 const STREAM_BITS: u32 = 32;
-/// With a bit that says whether there is one.
+/// A PASID's 20 bits, and above them one that says whether there is a PASID.
 const PASID_BITS: u32 = 21;
 const NUMBER_BITS: u32 = 9;
 /// Bits of a name that are not used.
@@ -100,14 +100,14 @@ const fn name_of(group: Group) -> u64 {
     stream | (pasid_bits(group) << NUMBER_BITS | number) << REST
 }
 
-/// The same with the number before the PASID.
+/// As [`name_of`], with the number before the PASID.
 const fn number_of(group: Group) -> u64 {
     let stream = (group.stream.0 as u64) << (u64::BITS - STREAM_BITS);
     let number = (group.index & 0x1ff) as u64;
     stream | (number << PASID_BITS | pasid_bits(group)) << REST
 }
 
-/// What [`name_of`] was made of.
+/// The group that [`name_of`] has made this name of.
 const fn group_of(name: u64) -> Group {
     let pasid = (name >> (REST + NUMBER_BITS)) as u32;
     let has = pasid >> (PASID_BITS - 1) & 1 != 0;
@@ -126,7 +126,7 @@ pub(crate) struct Chain {
     count: u32,
 }
 
-/// What became of a page.
+/// What became of a page that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Added {
     pub(crate) fate: Fate,
@@ -137,15 +137,15 @@ pub(crate) struct Added {
 /// See [`Added`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Others of its group will come.
+    /// Its group has begun, and is not complete.
     Begun,
     /// Its group is complete.
     Complete(Chain),
-    /// There is no room: all of it is with groups that wait for an answer.
+    /// There is no room: all nodes belong to groups that wait for an answer.
     Full,
 }
 
-/// What was handed over so far, in numbers. By one handler at a time, as a rule.
+/// How much was handed over so far.
 #[derive(Default)]
 pub(crate) struct Counts([AtomicU64; 4]);
 
@@ -210,7 +210,8 @@ impl Gather {
         self.state.with(platform, |state| {
             let mut forgotten = None;
             if state.free == NONE {
-                // Of whoever has most of the room, rather than of others.
+                // A group of the stream that holds most nodes is forgotten, so that one device cannot push out the
+                // groups of others.
                 let victim = state.begun.victim(page.group);
                 forgotten = victim.and_then(|victim| self.drop_begun(state, victim));
             }
@@ -254,7 +255,7 @@ impl Gather {
                 self.drop_begun(state, number)
             })
         };
-        // Others may begin meanwhile.
+        // Bounded, since devices may begin new groups meanwhile.
         core::iter::from_fn(one).take(self.nodes.len()).count()
     }
 
@@ -271,7 +272,7 @@ impl Gather {
             let slot = handle.slot() as u32;
             let by_number = (&mut state.by_number, number_of(group));
             for (index, key) in [by_number, (&mut state.by_pasid, name_of(group))] {
-                // What it was before, and what was called so before.
+                // Drop what the index still has of the slot's former group, and of a former slot with this name.
                 index.remove_number(slot);
                 index.remove(key);
                 index.insert(key, slot);
@@ -280,8 +281,8 @@ impl Gather {
         })
     }
 
-    /// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of
-    /// all have the same numbers.
+    /// Whether a group waits whose answer the device could not tell from that to `group`: one of the same number, and,
+    /// where answers carry PASIDs, of the same PASID.
     pub(crate) fn is_waiting<P: Platform>(
         &self,
         platform: &P,
@@ -295,17 +296,17 @@ impl Gather {
                     return true;
                 }
                 if self.pending.is_being_given(slot as usize) {
-                    // It is known on, should there be no room for the answer.
+                    // It stays in the index: if there is no room for its answer, the group waits again.
                     break;
                 }
-                // Answered: whoever looks next need not pass it.
+                // Answered already: taken out of the index, so that no later search meets it.
                 state.by_number.remove_number(slot);
             }
             false
         })
     }
 
-    /// One of those with `pasid` that wait for an answer, each once.
+    /// One of the groups with `pasid` that wait for an answer; each is returned once.
     pub(crate) fn next_waiting<P: Platform>(
         &self,
         platform: &P,
@@ -392,7 +393,7 @@ impl Gather {
 const WITH_PASID: u16 = 1 << 15;
 const HAS_PASID: u16 = 1 << 14;
 
-/// What a group that waits for an answer is known by; and whether answers carry its PASID.
+/// The key of a group that waits for an answer in `pending`, with whether answers carry its PASID.
 pub(crate) fn key(group: Group, with_pasid: bool) -> Key {
     let with = if with_pasid { WITH_PASID } else { 0 };
     let has = if group.pasid.is_some() { HAS_PASID } else { 0 };
@@ -403,7 +404,7 @@ pub(crate) fn key(group: Group, with_pasid: bool) -> Key {
     }
 }
 
-/// What [`key`] was made of.
+/// The group that [`key`] has made this key of, and whether answers carry its PASID.
 pub(crate) fn group(key: Key) -> (Group, bool) {
     let pasid = (key.stag & HAS_PASID != 0).then_some(key.substream);
     let group = Group { stream: key.stream, pasid, index: key.stag & 0x1ff };

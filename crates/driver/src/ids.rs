@@ -42,7 +42,7 @@ impl Ids {
 
     /// How many somebody has.
     pub(crate) fn used(&self) -> usize {
-        // 0 is neither.
+        // Number 0 counts neither as free nor as used.
         (1 << self.bits) - 1 - self.free
     }
 
@@ -63,7 +63,7 @@ impl Ids {
     /// A free number of at most `bits` bits (6 at least), taken from now on.
     pub(crate) fn allocate(&mut self, bits: u32, order: Order) -> Option<u32> {
         let words = 1usize << (bits.clamp(6, self.bits) - 6);
-        // Of a group of words, those that count: fewer than 64 only in the first.
+        // The words of a group that numbers of `bits` bits lie in: fewer than 64 only if there is just one group.
         let counting = if words < 64 { (1u64 << words) - 1 } else { u64::MAX };
         let groups = self.full.get(..words.div_ceil(64))?;
         let available = |(group, full): (usize, &u64)| {
@@ -75,14 +75,14 @@ impl Ids {
             Order::Ascending => groups.find_map(available),
             Order::Descending => groups.rev().find_map(available),
         }?;
-        // Of some bits, the first in that order.
+        // The first of the set bits, in the order asked for.
         let first = |bits: u64| match order {
             Order::Ascending => bits.trailing_zeros(),
             Order::Descending => 63 ^ bits.leading_zeros(),
         };
         let word = group * 64 + first(free) as usize;
         let entry = self.taken.get_mut(word)?;
-        // Not full, or its bit above would be set.
+        // The word is not full, since its bit in `full` is 0.
         let bit = first(!*entry);
         *entry |= 1 << bit;
         self.free -= 1;
@@ -104,7 +104,7 @@ impl Ids {
         self.set(id, false);
     }
 
-    /// Whether that changed anything.
+    /// Marks `id` as taken or free. Returns whether that changed anything.
     fn set(&mut self, id: u32, taken: bool) -> bool {
         let (word, bit) = (id as usize / 64, id % 64);
         let Some(entry) = self.taken.get_mut(word) else { return false };
@@ -113,7 +113,7 @@ impl Ids {
         if *entry == before {
             return false;
         }
-        // One that changes was free, or becomes it.
+        // The bit has changed, so the number was free before, or is now.
         self.free = if taken { self.free - 1 } else { self.free + 1 };
         let full = *entry == u64::MAX;
         if let Some(summary) = self.full.get_mut(word / 64) {

@@ -38,7 +38,7 @@ mod start;
 
 pub(crate) use start::{NotStarted, cr1};
 
-/// log2 of the largest queue of page requests: an answer is found among as many.
+/// log2 of the largest queue of page requests: as many answers may be pending.
 const MOST_REQUESTS: u32 = 12;
 
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
@@ -77,7 +77,7 @@ pub enum Coherence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceConfig {
-    /// What to call it, for people. The driver only keeps it.
+    /// What to call it, for people. The driver shows it in reports and traces, and does nothing else with it.
     pub name: Name,
     /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
     pub command_queue_log2: u32,
@@ -299,7 +299,7 @@ impl<P: Platform> Probed<P> {
         unsafe { self.build_on(platform, None) }
     }
 
-    /// The same, with a stream table that exists, or a new one.
+    /// As [`Probed::build`], with `table` as the stream table, or a new one.
     ///
     /// # Safety
     /// As for [`Probed::enable`].
@@ -323,7 +323,7 @@ impl<P: Platform> Probed<P> {
         let requests = requests.map(|log2| log2.min(features.page_request_queue_log2));
         let requests = requests.and_then(|log2| Size::new(log2.min(MOST_REQUESTS)));
         #[cfg(feature = "alloc")]
-        // At most 2^12.
+        // At most 2^12 entries.
         let Ok(gather) = Gather::new(requests.map_or(0, |size| size.entries() as u32)) else {
             return again(mmio, EnableError::NoMemory);
         };
@@ -343,7 +343,7 @@ impl<P: Platform> Probed<P> {
         let commands = match Slots::of(&features) {
             None => commands,
             Some(slots) => {
-                // One queue for each CPU, the command queue among them.
+                // At most one queue for each CPU, counting the command queue.
                 let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
                 let most = config.enhanced_queues.min(slots.count()).min(cpus);
                 let usable = slots.offsets(&mmio).map(|(_, slot)| slot).take(most as usize);

@@ -24,7 +24,8 @@ impl Regime {
     /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
     #[inline]
     const fn opcode(self, whole: bool) -> u64 {
-        // A byte each, in the order of the regimes. Of guests' translations, addresses of stage 2 say nothing.
+        // Two bytes for each regime, in order: the command for addresses, and the one for the whole tag. Guests'
+        // translations cannot be named by addresses of stage 2, so there both are for all.
         const OPCODES: u64 = Opcode::TlbiNhVa as u64
             | (Opcode::TlbiNhAsid as u64) << 8
             | (Opcode::TlbiEl2Va as u64) << 16
@@ -45,7 +46,7 @@ impl Regime {
     }
 }
 
-/// What the TLB of an instance keys an address space by.
+/// What the TLB of an instance keys translations of an address space by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
     /// Whose translations.
@@ -116,7 +117,7 @@ impl Range {
     /// log2 of the bytes from one single-address command to the next, where ranges are not supported: one
     /// command for each leaf, and for each last-level table that may have been unlinked.
     const fn step_shift(&self) -> u32 {
-        // What the smallest table spans: entries for it are hit by any address within.
+        // The span of a last-level table: a cached entry for the table is hit by any address in it.
         let table = 2 * self.granule_shift - 3;
         match self.leaf_shift {
             Some(shift) if self.leaf_only || shift < table => shift,
@@ -163,14 +164,14 @@ where
 #[cfg(feature = "alloc")]
 pub(crate) struct Single {
     scope: Scope,
-    /// For which [`kind`] of SMMUs one is enough: [`NO_KIND`] at first.
+    /// The [`kind`] of SMMUs that `command` is for: [`NO_KIND`] at first.
     of: u8,
-    /// Without a tag, for those.
+    /// The command for SMMUs of that kind, without a tag.
     command: Command,
     whole: bool,
 }
 
-/// What of the features of an SMMU the command depends on.
+/// The features of an SMMU that the command depends on, as a number.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 const fn kind(features: &Features) -> u8 {
@@ -240,7 +241,7 @@ pub(crate) fn pages(features: &Features, start: u64, bytes: u64, shift: u32) -> 
     if features.range_invalidation {
         let scale = units.trailing_zeros();
         let num = units >> scale;
-        // So few that SCALE is never too large.
+        // SCALE is limited to what every SMMU with ranges has.
         if !matches!(num, 1..=31) || scale > LARGEST_SCALE[0] {
             return None;
         }
@@ -254,7 +255,7 @@ pub(crate) fn pages(features: &Features, start: u64, bytes: u64, shift: u32) -> 
 /// VMID, ASID and opcode of what is said of `tag`, of all of it or not.
 #[inline]
 pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
-    // In the same places in all commands that name a tag.
+    // VMID and ASID are at the same places in all commands that name a tag.
     let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
     tag.0[0] | regime.opcode(whole)
 }
@@ -264,7 +265,7 @@ pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
 pub struct Commands<T> {
     /// Tags that come later.
     tags: T,
-    /// What is said of each.
+    /// The commands for each tag, without the tag.
     said: Said,
     /// Of `tag`, how many units are still to be named, and the second word of a command from which on.
     units: u64,
@@ -288,7 +289,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
         let (num, scale) = self.said.next(self.units);
         let command = self.said.command(num, scale, self.tag, self.address);
         self.units -= num << scale;
-        // Beyond the last address nothing is left to be named.
+        // It may wrap after the last command, which is then not used.
         self.address = self.address.wrapping_add(num << scale << self.said.shift);
         Some(command)
     }
@@ -301,7 +302,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
 
 impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
 
-/// What is said of a tag: a command, for one address after the other.
+/// The commands for a tag, but for the tag: one command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
 struct Said {
     /// The first one, without opcode and tag if it has a tag, and without its number of units.
@@ -313,7 +314,7 @@ struct Said {
     /// How many units a command names at the largest SCALE: with ranges 31; else one, and there is no other SCALE.
     most: u64,
     largest: u32,
-    /// It names no address.
+    /// Whether the command is for the whole tag, and names no address.
     whole: bool,
 }
 
@@ -327,22 +328,22 @@ impl Said {
         Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
     }
 
-    /// What `scope` needs on an SMMU with `features`.
+    /// The commands for `scope` on an SMMU with `features`, without a tag.
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
         let Scope::Range(range) = scope else { return Self::WHOLE };
-        // Without opcode.
+        // The opcode is added with the tag.
         let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
-            // More than that many steps, also where the last one ends within.
+            // More than [`MOST_SINGLE`] steps.
             if range.bytes > MOST_SINGLE << shift {
                 return Self::WHOLE;
             }
             let units = range.singles();
             return Self { command, units, shift, most: 1, largest: 0, whole: false };
         }
-        // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
+        // With TTL = 0 a range of one page is reserved, so one page more is covered (§4.2).
         let (ttl, extra) = match range.leaf_shift {
             Some(shift) if range.leaf_only => (range.level(shift), 0),
             _ => (0, u64::from(range.pages() % 32 == 1)),

@@ -58,9 +58,8 @@ pub struct Config {
     pub mutation: Option<crate::Mutation>,
 }
 
-/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks, all that are left for stage 2, none for
-/// the hypervisor; CPUs with 16-bit ASIDs, a kernel in
-/// EL1, and VMID 0; PASIDs of 16 bits.
+/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks, all that are left for stage 2, none
+/// for the hypervisor; CPUs with 16-bit ASIDs, a kernel in EL1, and VMID 0; PASIDs of 16 bits.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -100,9 +99,10 @@ pub(crate) struct Core<P: Platform> {
     /// Who waits for an instance, and came by it as a reader: in a section of these since then.
     pub(crate) waiters: Readers,
     pub(crate) quarantine: Quarantine,
-    /// Some domain counts the faults of its devices, or did.
+    /// Whether a domain that counts its devices' faults was ever created.
     pub(crate) faults_count: AtomicBool,
-    /// Of processes, and of callers. A lock of its own, because spaces end under the other one, too.
+    /// PASIDs of processes, and those lent to callers. A lock of its own: a space may end, and give its PASID back,
+    /// with or without the configuration mutex held.
     pub(crate) pasids: SpinLock<Ids>,
     /// The one lock: attach, detach, bind, release, add, remove. Held across waits for hardware.
     pub(crate) configuration: Mutex<P::Mutex, Configuration<P>>,
@@ -238,10 +238,10 @@ impl<P: Platform> Iommu<P> {
         if smmu.core.instances.is_removed(smmu.id) {
             return false;
         }
-        // The SMMU's own, whichever `Iommu` was asked.
+        // The SMMU's own `Iommu` is used, whichever one was asked.
         let instance = smmu.instance();
         let look = || crate::fault::handle(&smmu.core, smmu.id, instance, which, budget, sink);
-        // One that is suspended has said everything.
+        // A suspended SMMU has reported everything already.
         instance.commands().awake(&smmu.core.platform, look).unwrap_or(false)
     }
 }
@@ -251,9 +251,9 @@ impl<P: Platform> Iommu<P> {
 pub struct Probe<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) probed: Probed<P>,
-    /// Streams that it keeps, in the order in which that was asked for.
+    /// Streams to be kept ([`Probe::keep`]), in the order of the calls.
     pub(crate) kept: Vec<Keep<P>>,
-    /// What it goes on with.
+    /// What [`Probe::adopt`] has found.
     pub(crate) adopted: Option<Found>,
 }
 
@@ -263,7 +263,9 @@ impl<P: Platform> Probe<P> {
         self.probed.features()
     }
 
-    /// Takes the SMMU into use: every stream aborts until its master is attached, but those of [`Probe::keep`].
+    /// Takes the SMMU into use: every stream aborts until its master is attached, but those of [`Probe::keep`]. After
+    /// [`Probe::adopt`] the streams that it kept work on as they did, until their masters are attached or detached, or
+    /// [`Iommu::end_adoption`].
     ///
     /// Until it has returned, firmware decides what devices reach: as a rule the SMMU is off and lets everything pass
     /// (GBPA), and some firmware leaves devices with DMA enabled. So SMMUs come first, and only then are devices
@@ -302,7 +304,7 @@ impl<P: Platform> Probe<P> {
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
             let mut instance = instance;
             instance.leave_out(core.left_out());
-            // Taken back if it does not start: nobody else sees them before that.
+            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, asids);
             let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
                 Ok(ready) => ready,
@@ -359,7 +361,7 @@ impl<P: Platform> Probe<P> {
         });
         match enabled {
             Ok(id) => Ok(Smmu::new(core, id)),
-            // What was found of a predecessor is not believed twice, and holds nobody back.
+            // What `adopt` found is dropped: a second attempt has to look anew, or to do without.
             Err(refused) => Err(refused.map(|probed| {
                 let probed = probed.reconfigured();
                 Self { core, probed, kept, adopted: None }
@@ -436,7 +438,7 @@ impl<P: Platform> Smmu<P> {
     pub fn instance(&self) -> &Instance<P> {
         match self.core.instances.get(self.id) {
             Some(instance) => instance,
-            // There before its number was given to a handle; freed once the last handle is gone.
+            // The instance is stored before its number is in a handle, and freed only after the last handle.
             None => unreachable!("an SMMU in use has an instance"),
         }
     }
@@ -470,7 +472,7 @@ impl<P: Platform> Drop for Core<P> {
                 // entries are not used beyond the call that asks for them.
                 unsafe { (*instance).dismantle(&self.platform) };
             } else {
-                // It may be reading its tables and queues: they are never freed.
+                // The SMMU may still be reading its tables and queues: they are never freed.
                 core::mem::forget(instance);
             }
         }

@@ -135,7 +135,7 @@ impl<P: Platform> Probe<P> {
             configuration.domains += 1;
             (configuration.domains - 1, configuration.asids.removed())
         });
-        // For this instance, whatever the others are like.
+        // A shape for this instance alone, whatever the others are like.
         let output_bits = features.output_bits.min(48);
         let granule = Granule::ALL.into_iter().find(|it| features.has_granule(it.shift()));
         let mut shape = DomainConfig::default().with_output_bits(output_bits);
@@ -156,7 +156,7 @@ impl<P: Platform> Probe<P> {
             let mapped = unsafe { domain.map(smmuv3_formats::Iova(pa.0), pa, bytes, attributes) };
             mapped.map_err(|error| KeepError::Region { region: *region, error: error.kind })?;
         }
-        // There is room.
+        // The room was reserved above.
         self.kept.push(Keep { streams: own, config, domain });
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<P: Platform> Iommu<P> {
             };
             let index = configuration.masters.iter().find(|(_, state)| wanted(state))?.0;
             let state = configuration.masters.get_mut(index)?;
-            // Whoever could have changed that has no handle.
+            // A kept master without a handle cannot have been attached to anything else.
             let place = state.own.bound()?.place;
             let space = configuration.places.get(place)?.space.clone();
             state.kept = false;
@@ -236,7 +236,7 @@ pub(crate) fn prepare<P: Platform>(
     configuration.owners.reserve(streams).map_err(|NoMemory| no_memory)?;
     for keep in kept {
         match ready(core, configuration, id, instance, keep) {
-            // There is room.
+            // The room was reserved above.
             Ok(ready) => all.push(ready),
             Err(error) => {
                 undo(core, configuration, id, all, true);
@@ -268,7 +268,7 @@ fn ready<P: Platform>(
     let tag = tag(configuration, id, space.stage())?;
     let tables = space.stage_2(tag);
     let without = SubstreamId(WITHOUT);
-    // `commit` gives it the true seat; this one says that it has one.
+    // A stand-in, so that `stream` encodes a translating entry; `commit` sets the real seat.
     let seat = Bound { place: usize::MAX, at: 0, bonds: 1, seat: 0 };
     let mut state = MasterState {
         instance: id,
@@ -277,11 +277,11 @@ fn ready<P: Platform>(
         bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
         table: None,
         overrides: keep.config.overrides,
-        // What is kept is at its own addresses.
+        // Kept masters are in a domain; this applies to what they are attached to later.
         identity_only: keep.config.identity_only,
         vmid: tag.vmid,
         adrift: false,
-        // Nobody can be told to switch it on, and what the device keeps of before is not known.
+        // Kept masters have no ATS: what their devices keep from before is not known.
         ats: AtsMode::Off,
         page_requests: 0,
         response_pasid: false,
@@ -302,7 +302,7 @@ fn ready<P: Platform>(
         free_contexts(platform, state);
         return Err(no_memory);
     }
-    // Nothing reads any of it before SMMUEN is 1; what an SMMU had cached it forgets before that.
+    // No hardware reads this before SMMUEN is 1, and the caches are emptied before that.
     if let Some(table) = &state.table {
         table.link(platform, without);
     }
@@ -339,8 +339,8 @@ fn tag<P: Platform>(
 
 /// The instance works: all of `ready` are masters from here on.
 ///
-/// It may have walked their tables before they are among the targets. Nobody can have unmapped anything from those: the
-/// domains are still the probe's.
+/// The SMMU may have walked their tables before these are among the targets. That does no harm: nobody else has the
+/// domains yet, so nothing can have been unmapped.
 pub(crate) fn commit<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -348,7 +348,7 @@ pub(crate) fn commit<P: Platform>(
     ready: Vec<Ready<P>>,
 ) {
     for Ready { state, place, targets } in ready {
-        // There is room, here and below.
+        // `prepare` reserved the room, here and below.
         let master = configuration.masters.insert(state);
         if let Some(state) = configuration.masters.get(master) {
             configuration.owners.add(id, &state.streams, master);
@@ -372,7 +372,7 @@ pub(crate) fn undo<P: Platform>(
     off: bool,
 ) {
     for Ready { state, place, .. } in ready {
-        // Translations with that number are forgotten when it is enabled, if ever.
+        // The ASID can be given back: the SMMU's caches are emptied before it translates anything.
         configuration.asids.release(id, place.tag);
         if off {
             free_contexts(&core.platform, state);
@@ -382,7 +382,7 @@ pub(crate) fn undo<P: Platform>(
     }
 }
 
-/// Never freed.
+/// Leaks `shared`: the SMMU may still be reading its tables.
 fn leak<T>(shared: Shared<T>) {
     core::mem::forget(shared);
 }

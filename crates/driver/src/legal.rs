@@ -78,7 +78,8 @@ pub(crate) fn command(command: &Command, implementation: &legality::Implementati
 #[track_caller]
 fn accept(what: &str, words: &[u64], rule: Option<legality::Rule>) {
     if let Some(rule) = rule {
-        // Nothing of hardware's, firmware's or a device's gets here.
+        // A panic is right: nothing that hardware, firmware or a device wrote gets here, only the driver's own
+        // mistakes.
         debug_assert!(false, "the driver made an illegal {what}, {words:#x?}: {rule}");
     }
 }

@@ -19,8 +19,8 @@
 //! A hypervisor gives a guest an SMMU of its own, over a domain that is the guest's memory ([`Iommu::nest`], [`nest`]).
 //!
 //! # What holds
-//! * Every stream aborts until its master is attached, but those of [`Probe::keep`]. Identity must be asked for, and is
-//!   `unsafe`.
+//! * Every stream aborts until its master is attached, but those of [`Probe::keep`]; after [`Probe::adopt`] the streams
+//!   that it kept work on as they did. Identity must be asked for, and is `unsafe`.
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
@@ -71,7 +71,7 @@
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
-// What is only called by a part that is left out. With all of them, nothing may be.
+// Functions that only a part that is left out calls are allowed to be unused. With all features nothing may be.
 #![cfg_attr(
     any(
         not(feature = "ats"),

@@ -119,7 +119,7 @@ pub enum CloseMasterError {
     /// It is attached, by itself or with a PASID: see [`Iommu::detach`](crate::Iommu::detach),
     /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) and [`Bond::unbind`](crate::Bond::unbind).
     Attached,
-    /// Its instance did not confirm that it is not, and has to be reset.
+    /// It was detached, but its instance did not confirm that, and has to be reset first.
     Unconfirmed,
 }
 
@@ -193,7 +193,7 @@ impl<P: Platform> Master<P> {
             own.extend(streams.iter().copied());
             let (platform, features) = (&core.platform, instance.features());
             let bits = config.substream_bits.min(ContextTable::most_bits(features));
-            // A single context is made here; a table when it is needed.
+            // A single context is allocated here; a table of contexts only when it is needed.
             let mut table = None;
             if bits == 0 {
                 // SAFETY: there is one platform only.
@@ -205,7 +205,7 @@ impl<P: Platform> Master<P> {
             let missing =
                 |stream: &&StreamId| instance.streams().entry(platform, **stream).is_none();
             let made = made.and_then(|()| match streams.iter().find(missing).copied() {
-                // A leaf that was adopted ends before it.
+                // An adopted leaf ends before this stream.
                 Some(stream) => {
                     Err(AddMasterError::OutOfRange { stream, bits: instance.streams().log2() })
                 }
@@ -244,7 +244,7 @@ impl<P: Platform> Master<P> {
                 adopted,
                 kept: false,
             });
-            // There is room.
+            // Reserved above.
             configuration.owners.add(smmu.id, streams, index);
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
         })
@@ -272,7 +272,7 @@ impl<P: Platform> Master<P> {
     /// The master, with [`CloseMasterError`].
     pub fn close(self) -> Result<(), Refused<Self, CloseMasterError>> {
         let closed = self.core.configuration.with(|configuration| {
-            // A handle's master is there.
+            // The master of a handle always exists.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
             let given = state.nest.is_some() || state.former.is_some() || state.adopted;
             if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
@@ -311,6 +311,6 @@ fn make_entries<P: Platform>(
     if core.leaves_out(Mutation::NoL1Cfgi) {
         return Ok(());
     }
-    // Also where nothing was new: an earlier call may have made it without being confirmed.
+    // Even if no leaf is new: an earlier call may have made one without being confirmed.
     instance.forget_descriptors(platform, streams).map_err(Some)
 }

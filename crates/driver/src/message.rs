@@ -98,7 +98,7 @@ impl Messages {
         ];
         let count = if features.pri { 3 } else { 2 };
         for (message, [address, data, attributes]) in registers.into_iter().take(count) {
-            // The registers are unknown after reset.
+            // Written as 0, since the registers are unknown after reset.
             let Some(message) = message else {
                 mmio.write64(address, 0);
                 continue;

@@ -92,12 +92,12 @@ impl<P: Platform> PageGroup<P> {
     ///
     /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
     pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
-        // Before the device may ask for more.
+        // The nodes are given back first: once answered, the device may ask again.
         self.give_back();
         let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let pending = &instance.gather().pending;
         answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
-        // It is decided, so that dropping it does nothing more.
+        // The answer is decided, so the drop does nothing more.
     }
 
     fn give_back(&mut self) {
@@ -134,7 +134,7 @@ impl<P: Platform> PartialEq for PageGroup<P> {
 
 impl<P: Platform> Eq for PageGroup<P> {}
 
-/// What makes commands of answers' codes.
+/// A function that makes commands of the codes of answers.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
         let (group, with_pasid) = gather::group(key);
@@ -224,7 +224,7 @@ fn tell<P: Platform>(
             counts.add(Counted::Gaps);
             platform.trace(&Trace::PagesLost { instance: name, lost: *lost });
         }
-        // Of nothing else.
+        // No other report is about page requests.
         _ => {}
     }
     sink(report);
@@ -235,7 +235,7 @@ struct Handler<'a, P: Platform> {
     id: InstanceId,
     instance: &'a Instance<P>,
     sink: &'a mut dyn FnMut(Report<P>),
-    /// What there is to say of the last record.
+    /// The reports about the last record, until its slot is given back.
     reports: [Option<Report<P>>; 2],
 }
 
@@ -264,7 +264,8 @@ impl<P: Platform> Reader for Handler<'_, P> {
 
     fn lost(&mut self, gap: Gap) {
         let lost = match gap {
-            // The last request of a group may be among those lost, and its number may come back.
+            // All groups that have begun are forgotten: the last request of one may be among those lost, and its number
+            // may be used again.
             Gap::Overflow => {
                 let gather = self.instance.gather();
                 PagesLost::Overflow { begun: gather.forget(&self.core.platform, Of::All) }
@@ -287,12 +288,13 @@ impl<P: Platform> Handler<'_, P> {
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
         if page.last && gather.is_waiting(platform, group, with_pasid) {
-            // Two answers would come, of which the device may take the second for that of a later group.
+            // The group is waiting already: with a second answer, the device could take that for the answer to a later
+            // group of the same number.
             gather.forget(platform, Of::Group(group));
             self.reports = [Some(Report::PageDenied { page, why: Denied::Repeated }), None];
             return Next::Answerable;
         }
-        // Before anything of the record is kept, since it may have to come again.
+        // The slot is taken before the record is consumed: without room the record is to be read again.
         let handle = match page.last && group.is_answerable(features, with_pasid) {
             true => match gather.wait(platform, group, with_pasid) {
                 Some(handle) => Some(handle),
@@ -314,7 +316,7 @@ impl<P: Platform> Handler<'_, P> {
                 Some(Report::Pages(PageGroup { smmu, handle, group, chain }))
             }
             (Fate::Complete(chain), None) => {
-                // Not so: whoever may ask can be answered.
+                // Does not happen: a known stream's group is always answerable.
                 gather.release(platform, chain);
                 None
             }
@@ -343,7 +345,7 @@ impl<P: Platform> Handler<'_, P> {
         }
     }
 
-    /// The same for one that is complete, and of which nothing can be kept.
+    /// Denies a complete group for which `pending` has no room, by a command of its own.
     fn without_room(&mut self, page: Page, known: bool, with_pasid: bool) -> Next {
         let answer = if known { Answer::Success } else { Answer::Invalid };
         let command = command(self.core, page.group, answer, with_pasid);
@@ -352,7 +354,7 @@ impl<P: Platform> Handler<'_, P> {
         if !placed && failed.is_none() && !self.instance.commands().is_asleep() {
             return Next::Later;
         }
-        // What an SMMU does not take any more is over.
+        // If the SMMU takes no more commands, its reset ends the group.
         self.instance.gather().forget(&self.core.platform, Of::Group(page.group));
         let why = if known { Denied::Full } else { Denied::Unknown };
         self.reports = [Some(Report::PageDenied { page, why }), None];
@@ -369,7 +371,7 @@ impl<P: Platform> Handler<'_, P> {
     }
 }
 
-/// Which of a master's groups are over.
+/// Which of a master's groups are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     All,
@@ -386,11 +388,11 @@ pub(crate) fn end<P: Platform>(
     which: Which,
     answer: Option<Answer>,
 ) -> Result<(), Failure> {
-    // Also where the driver did not switch it on: devices may ask all the same, as long as their entry has EATS.
+    // Even if the driver did not switch page requests on: as long as its entry has EATS, a device may ask.
     let Some(queue) = instance.page_requests().filter(|_| master.ats.is_some()) else {
         return Ok(());
     };
-    // One that is suspended has none: that ended them.
+    // Nothing is pending behind a suspended SMMU: the suspend ended it.
     if instance.commands().is_asleep() {
         return Ok(());
     }
@@ -413,14 +415,15 @@ pub(crate) fn end<P: Platform>(
     };
     let (mut batch, mut result) = (Batch::new(), Ok(()));
 
-    // What nobody has read asks for nothing any more. Whatever is read before that is handed out by then.
+    // Records that nobody has read yet are marked as over in the queue; those that were read before are in `gather`.
     let mut unread = queue.unread(platform, instance.mmio()).map_err(failure)?;
     while !unread.is_empty() {
         queue.revise(platform, &mut unread, BATCH, &mut |record| match Request::read(&record) {
             Request::Page(page) if record != OVER && ours(&page.group) => {
                 let group = page.group;
                 let due = page.last && group.is_answerable(instance.features(), with_pasid);
-                // Once, however often it ends: with those that are pending, but where there is no room for it.
+                // Answered once, however often the queue has its last request: it joins those that wait, or, without
+                // room there, is answered here.
                 if due
                     && !gather.is_waiting(platform, group, with_pasid)
                     && gather.wait(platform, group, with_pasid).is_none()
@@ -429,12 +432,13 @@ pub(crate) fn end<P: Platform>(
                 }
                 true
             }
-            // It is news all the same.
+            // Other records stay: PASID stops are still to be reported.
             _ => false,
         });
         match batch.carry_out(platform, instance) {
             Err(what) if instance.commands().has_failed() => return Err(what),
-            // Consumption is all that counts (§4.2), and those that wait are answered whatever became of these.
+            // These commands count once they are consumed (§4.2), and the groups that wait are to be answered whatever
+            // became of these.
             Err(what) if is_of_device(&what) => {}
             given => result = result.and(given),
         }
@@ -453,8 +457,8 @@ pub(crate) fn end<P: Platform>(
     let which = |key| ours(&gather::group(key).0);
     let Some(answer) = answer else {
         gather.pending.sweep(|| platform.relax(), which, |_, _| ());
-        // What was answered just now, by whoever did not know of the reset: once it asks again, the device would take that for
-        // the answer to another group of the same number.
+        // Waits for answers that were placed just now by callers that did not know of the device's reset: when the
+        // device asks again, it would take one for the answer to a new group of the same number.
         let none = core::iter::empty();
         let settled = match instance.commands().carry_out_first(platform, instance.mmio(), none) {
             Err(what) if is_of_device(&what) => Ok(()),
@@ -464,7 +468,7 @@ pub(crate) fn end<P: Platform>(
     };
     let code = answer as u8;
     answer::give_all(platform, instance, &gather.pending, which, code, answers(core))?;
-    // Also what others have answered just now.
+    // Waits for answers that others have just placed as well.
     result.and(instance.commands().settle(platform, instance.mmio()))
 }
 
@@ -482,7 +486,7 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
             let answerable = page.group.is_answerable(instance.features(), with_pasid);
             if answerable && !gather.is_waiting(platform, page.group, with_pasid) {
-                // Without room it is of a device that asks for more than it may.
+                // Without room the device has asked for more than its credits allow, and gets no answer.
                 let _ = gather.wait(platform, page.group, with_pasid);
             }
         }
@@ -490,7 +494,8 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
     gather.forget(platform, Of::All);
 }
 
-/// What a reset found in a command queue, and the SMMU has not come to: an answer is given again.
+/// A command that a reset found in a queue, and that the SMMU had not come to: if it is an answer, it will be given
+/// again.
 pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
     let Some((group, answer, with_pasid)) = Group::read(command) else { return };
     let gather = instance.gather();
@@ -498,7 +503,8 @@ pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command
         // The device has ended it again since, and takes whichever answer comes first for that of both: one is enough.
         return;
     }
-    // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
+    // There was a slot for it when its command was placed; if that is taken now, devices have asked for more than their
+    // credits allow.
     if let Some(handle) = gather.wait(platform, group, with_pasid) {
         gather.pending.decide(handle, answer as u8);
     }

@@ -95,7 +95,7 @@ impl Request {
             iova: Iova(record.addr()),
             read: record.read(),
             write: record.write(),
-            // Unknown without.
+            // Without a PASID these fields are unknown.
             execute: with && record.execute(),
             privileged: with && record.privileged(),
             last: record.last(),
@@ -158,7 +158,7 @@ impl Group {
 pub enum Standing {
     /// It may ask; whether answers carry its PASID (STE.PPAR).
     Known {
-        /// They do.
+        /// Whether they do.
         with_pasid: bool,
     },
     /// It has no ATS, is blocked, or does not exist: its groups are invalid.

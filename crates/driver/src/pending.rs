@@ -4,7 +4,7 @@
 //!
 //! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
 //! answer names is its generation, so that one that comes late finds nothing. One may be handed on to a guest, and then waits
-//! for its answer, and for its handle's no more (`shown`).
+//! for its answer, and for its handle's no more (`shown`). ARCHITECTURE.md, "Words inside the driver", has the words: owed, shown.
 
 use alloc::vec::Vec;
 
@@ -19,9 +19,10 @@ pub(crate) struct Pending {
     /// The first of the free slots; [`NONE`] if there is none. Whoever frees one puts it here, once it is free; one caller
     /// at a time takes them, so that the next one is that for as long as this is the first.
     free: AtomicU64,
-    /// Some answers may be there that found no room in the command queue.
+    /// There may be answers that found no room in the command queue ([`OWED`]).
     owed: AtomicBool,
-    /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
+    /// The SMMU, or its reset, is about to end all that wait: no stalls are inserted, and answers are kept instead of
+    /// placed.
     closed: AtomicBool,
     /// How many were ended, as there was no room for them.
     refused: AtomicU64,
@@ -36,22 +37,22 @@ struct Slot {
     key: AtomicU64,
     /// With the guest that it is counted for, if it is one's.
     substream: AtomicU64,
-    /// Of a free one, the next.
+    /// The next free slot, while this one is free.
     next: AtomicU64,
 }
 
 const NONE: u64 = u64::MAX;
 
-/// Also while its words are being written.
+/// Free, or its words are just being written.
 const FREE: u64 = 0;
-/// Nobody has answered.
+/// The transaction waits for the caller's answer.
 const WAITING: u64 = 2;
-/// Its command is being placed, with interrupts masked: not for long.
+/// The command of its answer is being placed. Short: interrupts are masked.
 const GIVING: u64 = 3;
-/// Nobody has answered, and a guest is to.
+/// The transaction was shown to a guest, and waits for its answer.
 #[cfg(feature = "nested")]
 const SHOWN: u64 = 4;
-/// Answered, but there was no room for the command yet; and above, with what.
+/// This code plus the answer's: answered, but the command has not been placed yet.
 const OWED: u64 = 5;
 const CODES: u64 = 0xff;
 const NEXT: u64 = CODES + 1;
@@ -64,7 +65,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Its slot, which may be another's by now.
+    /// Its slot, which by now may hold another transaction.
     pub(crate) const fn slot(self) -> usize {
         self.slot
     }
@@ -82,9 +83,9 @@ pub(crate) struct Key {
 /// What came of an attempt to place the command of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// It is placed.
+    /// The command is placed.
     Placed,
-    /// There is no room; it is owed.
+    /// There is no room for the command: the answer is owed.
     Full,
     /// Somebody else has ended the transaction, or is about to.
     Late,
@@ -105,7 +106,7 @@ pub(crate) enum Left {
 const AT_ONCE: usize = 32;
 
 impl Pending {
-    /// Room for `most`.
+    /// Makes room for `most` transactions.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
         let mut slots = Vec::new();
         slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
@@ -130,8 +131,8 @@ impl Pending {
         })
     }
 
-    /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
-    /// waits ([`crate::answer`]), until [`Pending::open`].
+    /// From here on nobody begins to insert stalls, and answers are kept for whoever ends what waits
+    /// ([`crate::answer`]), until [`Pending::open`].
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -144,8 +145,9 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Who has the slot `at`, if it waits for an answer, or for room for the one that was given. One whose command is being
-    /// placed does not: hardware may have carried it out by now, and its numbers may be another's already.
+    /// The transaction in slot `at`, if it waits for an answer, or for room for the answer's command. One whose command
+    /// is being placed ([`GIVING`]) does not count: hardware may have carried the command out by now, and may have used
+    /// its STAG again.
     #[cfg(any(test, feature = "ats"))]
     pub(crate) fn waiting(&self, at: usize) -> Option<Handle> {
         let state = self.slots.get(at)?.state.load(Ordering::Acquire);
@@ -159,7 +161,7 @@ impl Pending {
         self.slots.get(at).is_some_and(|slot| slot.state.load(Ordering::Acquire) & CODES == GIVING)
     }
 
-    /// How many wait.
+    /// How many transactions wait, for an answer or for room for its command.
     pub(crate) fn count(&self) -> usize {
         let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;
         self.slots.iter().filter(of).count()
@@ -175,7 +177,7 @@ impl Pending {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One that has stalled; `None` when there is no room. One caller at a time.
+    /// Adds a transaction that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
         self.insert_as(key, u64::from(key.substream.0))
     }
@@ -205,7 +207,7 @@ impl Pending {
     /// A free slot, if there is one.
     fn take_free(&self) -> Option<(usize, &Slot)> {
         loop {
-            // Acquire: whoever freed it has read its words before.
+            // Acquire: whoever freed the slot has finished reading its words.
             let first = self.free.load(Ordering::Acquire);
             let slot = self.slots.get(first as usize)?;
             let next = slot.next.load(Ordering::Relaxed);
@@ -246,7 +248,7 @@ impl Pending {
         let mut any = false;
         for slot in &self.slots {
             let state = slot.state.load(Ordering::Acquire);
-            // The generation is still the same when it is swapped, so the key is its. Where it is not, somebody else
+            // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else
             // has just answered.
             if state & CODES == WAITING && which(slot.key()) {
                 let owed = state & !CODES | (OWED + u64::from(answer));
@@ -344,16 +346,16 @@ impl Pending {
         }
         let undecided = code < OWED;
         let owed = if undecided { generation | (OWED + u64::from(answer)) } else { state };
-        // The generation is still the same, so the key was its.
+        // The swap succeeds only if the generation is unchanged, so the key belonged to it.
         if undecided && !slot.swap(state, owed) {
             return Some(Given::Late);
         }
         Some(self.give_from(at, slot, owed, place))
     }
 
-    /// Ends all that `ends` says and that have no command yet, and hands each to `ended`, with the answer that it is owed,
-    /// if one was decided. When it returns, those that
-    /// were being answered have their commands. Of what is inserted meanwhile, nothing is known.
+    /// Ends every transaction for which `ends` holds and whose command was not placed yet, and hands it to `ended`,
+    /// with the answer that was decided, if one was. When this returns, the commands of those that were just being
+    /// answered are placed. What is inserted meanwhile may be missed.
     pub(crate) fn sweep(
         &self,
         relax: impl Fn(),
@@ -376,10 +378,10 @@ impl Pending {
                     relax();
                     continue;
                 }
-                // The generation is still the same, so `key` is its.
+                // The swap succeeds only if the generation is unchanged, so `key` belongs to it.
                 if slot.swap(state, (state & !CODES) + NEXT) {
                     self.put_free(at);
-                    // What is owed has less than 8 bits.
+                    // A code above [`OWED`] is an answer, which has less than 8 bits.
                     ended(key, code.checked_sub(OWED).map(|answer| answer as u8));
                     break;
                 }
@@ -399,10 +401,10 @@ impl Pending {
     ) -> Given {
         let generation = state & !CODES;
         if !slot.swap(state, generation | GIVING) {
-            // Somebody gives the same answer, or it was ended.
+            // Somebody else is giving this answer, or the transaction was ended.
             return Given::Late;
         }
-        // What is owed has less than 8 bits.
+        // A code above [`OWED`] is an answer, which has less than 8 bits.
         let answer = ((state & CODES) - OWED) as u8;
         if place(slot.key(), answer) {
             slot.state.store(generation + NEXT, Ordering::Release);
@@ -422,7 +424,7 @@ impl Slot {
 
     fn key(&self) -> Key {
         let key = self.key.load(Ordering::Relaxed);
-        // The halves fit.
+        // StreamID and STAG were stored from 32 and 16 bits.
         Key {
             stream: StreamId((key >> 32) as u32),
             stag: key as u16,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where address spaces are used: by which tags of which instances, and by whom.
+//! Where address spaces are used: by which tags of which instances, and by whom. ARCHITECTURE.md, "Words inside the driver",
+//! has the words: place, user, seat, bound, slot, stuck, ghost, held.
 
 use alloc::vec::Vec;
 
@@ -35,15 +36,15 @@ pub(crate) const WITHOUT: u32 = 0;
 /// until a reset.
 pub(crate) const GHOST: u32 = u32::MAX;
 
-/// A seat at a place.
+/// Which user of which place a [`Slot`] is: a seat.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) place: usize,
-    /// Where among the place's users.
+    /// Index among the place's users.
     pub(crate) at: usize,
-    /// How often it was asked for.
+    /// How many [`Bond`](crate::Bond)s stand for it.
     pub(crate) bonds: usize,
-    /// Its number: no other seat has had it.
+    /// Number of the seat, never used again: a bond that outlives its seat finds another number there.
     pub(crate) seat: u64,
 }
 
@@ -53,7 +54,7 @@ pub(crate) enum Slot {
     /// They are refused.
     #[default]
     Blocked,
-    /// They pass untranslated. Only those without a substream.
+    /// They pass untranslated. Only for accesses without a substream.
     Identity,
     At(Bound),
     /// The instance did not confirm the last change: they may still reach these.
@@ -68,7 +69,7 @@ impl Slot {
         }
     }
 
-    /// Whether it is the seat of that number, or may be.
+    /// Whether this is the seat with that number, or, after an unconfirmed change, may be.
     pub(crate) fn may_be(&self, seat: u64) -> bool {
         match self {
             Self::At(bound) => bound.seat == seat,

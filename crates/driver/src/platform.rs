@@ -180,8 +180,8 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// Follows what the driver does: a hook for tracepoints. Nothing unless overridden, and then nothing of it is left in
     /// what is compiled.
     ///
-    /// It is called in the middle of things: see [`trace`](crate::trace) for where. It writes down what it is given, and
-    /// returns.
+    /// It is called in the middle of things ([`trace`](crate::trace) says where), so an implementation only writes down
+    /// what it is given.
     #[inline(always)]
     fn trace(&self, event: &Trace<'_>) {
         let _ = event;

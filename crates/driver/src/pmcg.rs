@@ -75,7 +75,7 @@ impl Filter {
             Self::Any => Ok((true, PmcgSmr(u32::MAX))),
             Self::Stream(stream) => Ok((false, PmcgSmr(stream.0))),
             Self::Streams { first, log2 } => {
-                // Of 33 bits at most.
+                // At most 2^32, in 64 bits.
                 let many = 1u64.checked_shl(log2).filter(|_| matches!(log2, 1..=32));
                 let ones = many.map(|many| many / 2 - 1);
                 match (many, ones) {
@@ -200,13 +200,13 @@ impl<M: Mmio> Group<M> {
 
     /// How many counters there are.
     pub fn counters(&self) -> usize {
-        // Of 6 bits.
+        // The field has 6 bits.
         self.cfgr.nctr() as usize + 1
     }
 
     /// Bits of a counter.
     pub fn bits(&self) -> u32 {
-        // Of 6 bits.
+        // The field has 6 bits.
         self.cfgr.size() as u32 + 1
     }
 
@@ -245,7 +245,7 @@ impl<M: Mmio> Group<M> {
         let at = |first: u32| first + PMCG_STRIDE * counter as u32;
         let kind = PmcgEvtyper::default().with_event(event.0.into());
         if shared && counter != 0 {
-            // The filter is the first counter's, whatever that counts.
+            // With one filter for all, it is in the first counter's registers, whatever that counter counts.
             let first = PmcgEvtyper(self.page_0.read32(PmcgEvtyper::OFFSET)).with_sid_span(span);
             self.page_0.write32(PmcgEvtyper::OFFSET, first.0);
             self.page_0.write32(PmcgSmr::OFFSET, smr.0);
@@ -295,8 +295,8 @@ impl<M: Mmio> Group<M> {
     /// [`PmcgError::NoCounter`].
     pub fn read(&mut self, counter: usize) -> Result<u64, PmcgError> {
         let bit = self.bit(counter)?;
-        // An overflow between the two reads shows by a value that has become smaller: then it may, or may not, be among
-        // those that were read. That happens again only if the counter is no counter.
+        // If the second value is smaller, the counter overflowed between the reads, and the flag may or may not be of
+        // that overflow: all is read again. That happens twice only if the counter is no counter.
         let mut value = 0;
         for _ in 0..ATTEMPTS {
             let before = self.read_counter(counter);
@@ -424,13 +424,14 @@ impl<M: Mmio> Group<M> {
     }
 
     fn read_counter(&self, counter: usize) -> u64 {
-        // Of 64 at most.
+        // There are at most 64 counters, so this fits.
         let at = PMCG_EVCNTR + self.stride() * counter as u32;
         let page = self.relocated();
         if self.bits() <= 32 {
             return page.read32(at).into();
         }
-        // Both halves of one value: the upper one changes once in 2^32.
+        // Reads both halves of one value: again, if the upper one has changed meanwhile, which it does once in 2^32
+        // counts.
         let mut upper = page.read32(at + 4);
         let mut lower = 0;
         for _ in 0..ATTEMPTS {
@@ -445,11 +446,11 @@ impl<M: Mmio> Group<M> {
     }
 
     fn write_counter(&self, counter: usize, value: u64) {
-        // Of 64 at most.
+        // There are at most 64 counters, so this fits.
         let at = PMCG_EVCNTR + self.stride() * counter as u32;
         let page = self.relocated();
         if self.bits() <= 32 {
-            // What is cut off would not be counted.
+            // Bits beyond the counter's are cut off, which it would not count either.
             page.write32(at, value as u32);
         } else {
             page.write64(at, value);

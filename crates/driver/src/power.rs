@@ -75,18 +75,18 @@ impl<P: Platform> Iommu<P> {
             if instance.commands().is_asleep() {
                 return Ok(());
             }
-            // None of them may have it on when SMMUEN is 0 (§12).
+            // No device may have ATS on while SMMUEN is 0 (§12).
             let quiet = configuration.quiet(core, smmu.id).map_err(EnableError::Commands);
             if let Err(error) = quiet.and_then(|()| instance.suspend(&core.platform)) {
                 if !instance.commands().has_failed() {
-                    // If that fails, they are off, which does no harm.
+                    // If that fails ATS stays off, which does no harm.
                     let _ = configuration.switch_on(core, smmu.id);
                 }
                 return Err(SuspendError::Hardware(error));
             }
-            // Nothing is recorded any more, so this ends.
+            // The SMMU is off and records nothing more, so this loop ends.
             while fault::handle(core, smmu.id, instance, Interrupt::Any, BATCH, sink) {}
-            // The last that it said may be that it fails.
+            // Among the last reports may be that the SMMU has failed.
             if instance.commands().has_failed() { Err(SuspendError::Failed) } else { Ok(()) }
         })
     }
@@ -106,7 +106,7 @@ impl<P: Platform> Iommu<P> {
             match (commands.is_off(), commands.has_failed()) {
                 (true, _) => Ok(true),
                 (false, true) => Err(EnableError::Commands(Failure::Failed)),
-                // It works, perhaps because somebody else was faster.
+                // The SMMU works: it was not suspended, or another caller has resumed it.
                 (false, false) => Ok(false),
             }
         })

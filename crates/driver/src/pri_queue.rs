@@ -20,18 +20,18 @@ use crate::spin::SpinLock;
 pub struct PriQueue {
     base: PhysAddr,
     size: Size,
-    /// Of PRIQ_PROD and PRIQ_CONS.
+    /// Offsets of PRIQ_PROD and PRIQ_CONS.
     offsets: [u32; 2],
     head: SpinLock<Head>,
 }
 
 #[derive(Clone, Copy)]
 struct Head {
-    /// Of the next record to read.
+    /// Position of the next record to read.
     position: u64,
-    /// The SMMU was given the queue before.
+    /// Whether the SMMU was given the queue before.
     used: bool,
-    /// What a reset threw away, and nobody was told of yet: records, and whether others had not fitted.
+    /// What a reset threw away and was not reported yet: how many records, and whether others had not fitted.
     thrown: Option<(usize, bool)>,
 }
 
@@ -40,7 +40,7 @@ struct Head {
 pub enum Delivery {
     /// A record, as it is.
     Record(PageRequest),
-    /// There is a gap.
+    /// Records are missing here.
     Lost(Gap),
 }
 
@@ -148,7 +148,7 @@ impl PriQueue {
         mmio: &P::Mmio,
         unread: &mut dyn FnMut(PageRequest),
     ) {
-        // The registers under the lock too: a reader meanwhile must not compare old with new ones.
+        // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
                 let prod = PriqProd(mmio.read32(self.offsets[0]));
@@ -243,7 +243,8 @@ impl PriQueue {
                     reader.consumed();
                 }
             }
-            // Nothing comes while it is not acknowledged, so what was there is all of it.
+            // The SMMU takes no requests while the overflow is not acknowledged, so with `tail` reached the queue is
+            // empty.
             let lost = head.position == tail && prod.ovflg() != acknowledged;
             if lost {
                 reader.lost(Gap::Overflow);
@@ -255,8 +256,8 @@ impl PriQueue {
             if head.position < tail || head.position == begin && !lost {
                 return Ok(head.position < tail);
             }
-            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none. Nor did one that found no room.
+            // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
+            // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = PriqProd(mmio.read32(self.offsets[0]));
             Ok(self.tail(head.position, prod)? != head.position || prod.ovflg() != flag)
         })

@@ -91,7 +91,7 @@ impl fmt::Display for AddProcessError {
 
 impl core::error::Error for AddProcessError {}
 
-/// How a space holds it.
+/// How a space holds a process's registers.
 pub(crate) type Held = Box<Registers>;
 
 /// What is known of a process's tables.
@@ -150,7 +150,7 @@ impl Registers {
             2 => 14,
             _ => return None,
         };
-        // Six bits, so that nothing is less than 1.
+        // T0SZ has six bits, so this is at least 1.
         let input_bits = 64 - context.t0sz() as u32;
         let output_bits = smmuv3_formats::register::address_bits(context.ips())?;
         if input_bits > 52 {
@@ -161,11 +161,11 @@ impl Registers {
             granule_shift,
             input_bits,
             output_bits,
-            // Told of below, where it is not decided by the address sizes.
+            // DS is judged in `fits`: address sizes alone do not decide it.
             wide: false,
             forced_types: false,
             execute_by_privilege: false,
-            // Nobody publishes what the kernel stores there.
+            // The kernel's stores to its tables are not published, so walks have to be coherent.
             coherent: true,
             big_endian,
             access_flag: context.ha(),
@@ -204,12 +204,13 @@ impl Registers {
     /// Whether an SMMU with `features` can walk the tables, and takes the context for legal (§7.2).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
-        // Where DS means nothing, bits of its descriptors that are an address there are attributes (§15.3).
+        // On an SMMU without LPA2, DS is ignored, and bits that are an address in these descriptors would be read as
+        // attributes (§15.3).
         if self.context.ds() && self.shape.granule_shift != 16 && !features.lpa2 {
             let instance = features.output_bits.min(48);
             return Err(Mismatch::Output { domain: 52, instance });
         }
-        // Of the entry that will lead there, legality depends on what is the same for all.
+        // A stand-in for the entry that will lead to the context: what legality depends on is the same in all of them.
         let stream = Stream::Stage1 {
             contexts: PhysAddr(0),
             format: ContextFormat::Linear,
@@ -279,7 +280,7 @@ impl<P: Platform> Process<P> {
         config: ProcessConfig,
         cookie: u64,
     ) -> Result<Self, AddProcessError> {
-        // Decided before there is something to give back.
+        // Judged before the PASID is taken, so that an error has nothing to give back.
         let registers = Registers::new(config, SubstreamId(0), cookie)
             .ok_or(AddProcessError::Registers { ttb: config.ttb, tcr: config.tcr })?;
         let mut registers = try_box(registers)?;
@@ -310,7 +311,7 @@ impl<P: Platform> Process<P> {
     fn registers(&self) -> &Registers {
         match self.space.process() {
             Some(registers) => registers,
-            // `new` makes it with them, and they stay.
+            // `new` makes the space with a process's registers, which never change.
             None => unreachable!("a process has registers"),
         }
     }
@@ -336,7 +337,7 @@ impl<P: Platform> Process<P> {
         let (space, pasid) = (self.space.clone(), self.pasid());
         let goal = Goal::Bind(space.clone());
         let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
-        // There is one: numbers begin with 1.
+        // A bind that succeeds always returns a seat, whose numbers begin with 1.
         Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
     }
 
@@ -352,17 +353,17 @@ impl<P: Platform> Process<P> {
         let granule_shift = self.registers().shape.granule_shift;
         let granule = 1u64 << granule_shift;
         let first = start.0 & !(granule - 1);
-        // Beyond its last address it has nothing. At most 52 bits.
+        // Nothing is mapped at or above `limit`, which is at most 2^52.
         let limit = 1u64 << self.registers().shape.input_bits;
         let end = start.0.saturating_add(len).min(limit).next_multiple_of(granule);
         let bytes = end.saturating_sub(first);
         if bytes == 0 {
             return Ok(());
         }
-        // Nobody says which tables were unlinked, nor how large the mappings were.
+        // The caller does not say whether tables were unlinked, nor how large the mappings were, so neither is assumed.
         let range =
             Range { start: first, bytes, granule_shift, leaf_shift: None, leaf_only: false };
-        // One command, and little is lost.
+        // A range of at least half the limit is invalidated by ASID: that is one command, and little else is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
         self.space.invalidate(scope, Which::Private).map_err(|(unconfirmed, instances)| {

@@ -60,7 +60,7 @@ pub enum Quarantined {
 }
 
 struct Item {
-    /// How many marks had been made when it was kept.
+    /// The number of marks when the item was put here: a reset only releases items from before its own mark.
     since: u64,
     /// Instances that must be reset, a bit each.
     waiting: u64,
@@ -78,7 +78,7 @@ pub(crate) struct Quarantine {
 
 struct Records {
     items: Vec<Item>,
-    /// What there was no room for, the instances that it waits for, and when the last of it came.
+    /// How many items there was no room for; the instances that these wait for, and when the last of them came.
     unlisted: usize,
     waiting: u64,
     unlisted_since: u64,
@@ -93,14 +93,14 @@ struct Records {
 pub(crate) struct Mark(u64);
 
 impl Mark {
-    /// After everything.
+    /// Later than all marks.
     const NEVER: Self = Self(u64::MAX);
 }
 
-/// Records that there is room for after [`Quarantine::reserve`]: more than one unmap's worth.
+/// Free records after [`Quarantine::reserve`]: more than one unmap needs.
 const SPARE: usize = 64;
 
-/// So many are looked at with the lock held once.
+/// How many items are looked at each time the lock is held.
 const AT_ONCE: usize = 32;
 
 impl Quarantine {
@@ -126,7 +126,7 @@ impl Quarantine {
             (items.capacity() - items.len() < SPARE).then_some(items.len() + 2 * SPARE)
         });
         let Some(wanted) = wanted else { return Ok(()) };
-        // Neither allocated nor freed under the lock.
+        // Memory is allocated and freed outside the lock.
         let mut larger = Vec::new();
         larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
         self.records.with(platform, |records| {
@@ -151,7 +151,7 @@ impl Quarantine {
         let waits = InstanceSet(waiting);
         platform.trace(&Trace::Held { space: domain, start, bytes, waiting: waits });
         let removed = self.records.with(platform, |records| {
-            // Tables first: a range that is not listed is told of by the error, too.
+            // Tables first, in case there is no room for both: the range is in the error as well.
             let since = records.marks;
             for table in tables {
                 records.push(Item { since, waiting, what: Kept::Table(*table) });
@@ -162,7 +162,7 @@ impl Quarantine {
             }
             records.removed & waiting
         });
-        // Whoever kept it may have waited for one that was removed meanwhile.
+        // An instance in `waiting` may have been removed meanwhile: nobody would release its items later.
         if removed != 0 {
             self.release_from(platform, removed, Mark::NEVER);
         }
@@ -189,7 +189,8 @@ impl Quarantine {
         self.records.with(platform, |records| records.removed &= !instance.bit());
     }
 
-    /// This moment, before a reset of `instance`: one whose removal did not end is not off for good after all.
+    /// Marks this moment, before a reset of `instance`. If a removal of it was begun and failed, it no longer counts as
+    /// removed.
     pub(crate) fn mark<P: Platform>(&self, platform: &P, instance: InstanceId) -> Mark {
         self.records.with(platform, |records| {
             records.removed &= !instance.bit();
@@ -204,7 +205,7 @@ impl Quarantine {
         self.release_from(platform, instance.bit(), mark);
     }
 
-    /// The same for a set of instances.
+    /// As [`Quarantine::release`], for a set of instances.
     fn release_from<P: Platform>(&self, platform: &P, instances: u64, mark: Mark) {
         let mut at = usize::MAX;
         loop {
@@ -245,13 +246,13 @@ impl Quarantine {
     }
 }
 
-/// What came of a look at some items.
+/// The outcome of a look at some items.
 enum Step {
-    /// Nobody waits for this one any more.
+    /// This item waits for no instance any more, and was taken off the list.
     Gone(Kept),
-    /// There are others.
+    /// There are more items to look at.
     More,
-    /// These were the last.
+    /// All items were looked at.
     End,
 }
 
@@ -273,7 +274,7 @@ impl Records {
         Step::More
     }
 
-    /// Adds `range` to one of the latest records that it touches; whether there was one.
+    /// Adds `range` to one of the latest records, if it touches one. Returns whether it did.
     fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
         let now = self.marks;
         let alike = |item: &&mut Item| item.waiting == waiting && item.since == now;

@@ -40,7 +40,7 @@ impl Size {
         self.shown().at(position)
     }
 
-    /// What [`Size::register`] needs of it, for those who need nothing else: one word.
+    /// The mask that [`Size::register`] needs, in one word.
     #[inline]
     pub(crate) const fn shown(self) -> Shown {
         Shown(self.register)
@@ -59,7 +59,7 @@ impl Size {
         behind + self.ahead(behind, register)
     }
 
-    /// By how much that is ahead of `behind`.
+    /// By how much [`Size::after`] is ahead of `behind`.
     #[inline]
     pub(crate) const fn ahead(self, behind: u64, register: u32) -> u64 {
         (register as u64).wrapping_sub(behind) & self.register as u64

@@ -24,7 +24,7 @@ pub(crate) enum Finding {
     None,
     /// This one was, with this `CMDQ_CONS.ERR`.
     Refused(Command, u8),
-    /// So many were refused that this is not known any more.
+    /// So many commands were refused since that it is not known any more whether one of these was.
     Forgotten,
 }
 
@@ -44,13 +44,14 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     /// Notes that the SMMU refused `command`, at `position`, with `CMDQ_CONS.ERR` = `code`. One caller at a time.
     pub(crate) fn note(&self, position: u64, command: Command, code: u8) {
         let number = self.count.load(Ordering::Relaxed);
-        // Whoever reads a word of this record finds the count that makes the old one invalid.
+        // Pairs with the fence in `get`: a reader that sees a word of the new record also sees the count at which the
+        // old one became invalid.
         fence(Ordering::Release);
         let values = [position, u64::from(code), command.0[0], command.0[1]];
         for (word, value) in self.record(number).iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
-        // Whoever finds the count has the record.
+        // Release: a reader that finds the new count sees the whole record.
         self.count.store(number + 1, Ordering::Release);
     }
 
@@ -58,11 +59,12 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     /// they were placed. What was tried again was not.
     pub(crate) fn find(&self, start: u64, end: u64, since: impl FnOnce() -> u64) -> Finding {
         let count = self.count();
-        // Asked after the count: whoever notes a refusal has said before that there is one, so that all that are counted
-        // are among `since`. The other way round, one in between would take the place of the oldest.
+        // `since` is asked after the count was loaded: a refusal is announced before it is noted, so all that are
+        // counted are among `since`. The other way round, a refusal in between would push the oldest one out of the
+        // range that is searched.
         let before = count.saturating_sub(since());
-        // What is found in the log is of the run or later. Whatever is before it may be gone: only if something is older is
-        // all that is of the run there, since positions only grow.
+        // Older records may have been overwritten. Positions only grow, so all records of the run are still there if
+        // one was found from before the run.
         let mut all = false;
         for number in before.max(count.saturating_sub(LENGTH as u64))..count {
             match self.get(number) {
@@ -88,7 +90,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
         let count = self.count();
         let reported = self.reported.fetch_max(count, Ordering::Relaxed).min(count);
         let remembered = (reported..count).filter_map(|number| {
-            // The oldest are out of the log.
+            // The oldest records have been overwritten.
             if count - number > LENGTH as u64 { None } else { self.get(number) }
         });
         let told = remembered.map(|(_, command, code)| sink(command, code)).count() as u64;
@@ -100,7 +102,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     fn get(&self, number: u64) -> Option<(u64, Command, u8)> {
         let record = self.record(number).each_ref();
         let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
-        // Looked at after the words were read: was the record being replaced?
+        // The count is looked at again after the words were read: was the record being replaced meanwhile?
         fence(Ordering::Acquire);
         let replaced = self.count.load(Ordering::Relaxed) >= number + LENGTH as u64;
         // The code was stored from eight bits.
@@ -108,7 +110,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     }
 
     fn record(&self, number: u64) -> &[AtomicU64; 4] {
-        // Below the length.
+        // The remainder is below the length.
         &self.log[(number % LENGTH as u64) as usize]
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
                 return Ok(());
             }
             core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
-            // Nobody joins from here on.
+            // From here on no bind succeeds.
             registers.set_life(configuration, Life::Leaving);
             let (mut failed, mut first) = (0u64, None);
             for target in space.targets.for_writer().iter() {
@@ -37,7 +37,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
                         Some(instance) => flush(core, instance, target.tag),
                         None => Ok(()),
                     });
-                // Devices that ask again are granted nothing.
+                // Only after the contexts are quiet: devices that ask again are granted nothing.
                 let done = done.and_then(|()| forget_kept(core, configuration, target.place));
                 if let Err(what) = done {
                     let instance = target.instance;
@@ -47,11 +47,11 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
             }
             let Some(unconfirmed) = first else {
                 registers.set_life(configuration, Life::Gone);
-                // What an earlier call could not confirm.
+                // Entries that an earlier, unconfirmed call left in the quarantine.
                 core.quarantine.forget(&core.platform, space.id);
                 return Ok(());
             };
-            // All of it may still be reached.
+            // Those instances may still reach the whole address space.
             core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
             Err(AttachError::Unconfirmed(unconfirmed))
         };
@@ -103,8 +103,8 @@ fn quieten<P: Platform>(
         let written = if failed {
             Err(Failure::Failed)
         } else {
-            // What is in memory already may be news to hardware, and comes before anything else is stored. Of a master that is
-            // stuck that may be where its contexts are, which its entries say.
+            // What an earlier call stored may not have been noticed by hardware: it is told of that before anything
+            // else is stored. For a stuck master that includes where its contexts are, so its entries are invalidated.
             let told = if state.is_stuck() {
                 instance.forget_streams(&core.platform, &state.streams)
             } else if again {
@@ -121,7 +121,7 @@ fn quieten<P: Platform>(
             }
         };
         if written.is_err() {
-            // The word that switches over. As long as hardware may have the old one, the others stay.
+            // Only word 0, which decides: the other words stay as long as hardware may have the old word 0.
             entry.store(&core.platform, 0, quiet.0[0]);
         }
         result = result.and(written);

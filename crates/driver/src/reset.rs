@@ -34,7 +34,7 @@ pub enum RemoveError {
         /// How many.
         masters: usize,
     },
-    /// It did not confirm that it is off.
+    /// The SMMU did not confirm that it is off.
     Hardware(EnableError),
 }
 
@@ -50,8 +50,10 @@ impl fmt::Display for RemoveError {
 impl core::error::Error for RemoveError {}
 
 impl<P: Platform> Iommu<P> {
-    /// Shows what instances that did not answer may still reach. `visit` runs with locks held and interrupts masked: it
-    /// calls nothing of the driver, and does not sleep.
+    /// Shows what instances that did not answer may still reach. `visit` is called in two parts: for memory and tables
+    /// with the quarantine's spin lock held and interrupts masked, for tags and streams with the configuration mutex
+    /// held ([`RawMutex`](crate::RawMutex); so this is not to be called in interrupt context). In both it calls nothing
+    /// of the driver, and does not sleep.
     pub fn quarantined(&self, visit: &mut dyn FnMut(Quarantined)) {
         self.core.quarantine.list(&self.core.platform, visit);
         self.core.configuration.with(|configuration| {
@@ -110,10 +112,11 @@ impl<P: Platform> Iommu<P> {
             if !due(instance)? {
                 return Ok(());
             }
-            // What is put there from here on may come after the caches were emptied.
+            // Only what is in quarantine now is released below: what is added meanwhile may be younger than the
+            // emptying of the caches.
             let before = core.quarantine.mark(&core.platform, smmu.id);
             configuration.switch_off(core, smmu.id);
-            // Whoever unmaps while one wakes has nothing to wait for.
+            // A suspended SMMU is resumed instead: unmaps go on meanwhile, and leave it out.
             match instance.commands().is_off() {
                 true => instance.resume(platform),
                 false => instance.start(platform),
@@ -153,10 +156,10 @@ impl<P: Platform> Iommu<P> {
                 return Err(RemoveError::InUse { masters });
             }
             smmu.instance().stop(&core.platform).map_err(RemoveError::Hardware)?;
-            // Off for good: it reaches nothing.
+            // The instance is off for good, and reaches nothing any more.
             core.quarantine.remove(&core.platform, smmu.id);
             configuration.let_go(core, smmu.id).map_err(RemoveError::Hardware)?;
-            // What goes on of an adoption does so no more, and its numbers are free where they are common to all.
+            // Adopted streams do not work any more either, and the numbers of their contexts are free.
             configuration.disown(smmu.id);
             configuration.asids.remove(smmu.id);
             core.instances.remove(smmu.id);
@@ -221,7 +224,7 @@ impl<P: Platform> Configuration<P> {
         result
     }
 
-    /// Forgets a place that nobody uses, whose tag is in no cache. `spare` is for the targets without it.
+    /// Withdraws and forgets a place without users, whose tag is in no cache. `spare` becomes the targets without it.
     fn end(&mut self, core: &Core<P>, place: usize, spare: Box<Targets>, user: Option<User>) {
         let retired = self.withdraw_for(place, spare, true, user);
         Retired::free([retired], &core.readers, || core.platform.relax());
@@ -244,7 +247,7 @@ impl<P: Platform> Configuration<P> {
             }
             for (which, bound) in bounds.into_iter().enumerate() {
                 let Some(bound) = bound else { continue };
-                // Its seat may have changed with the one before.
+                // Looked up anew: the seat's index may have changed when the other one left.
                 let user = User { master, substream };
                 self.leave(core, user, bound.place).map_err(|NoMemory| EnableError::NoMemory)?;
                 let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
@@ -256,7 +259,7 @@ impl<P: Platform> Configuration<P> {
             }
             let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
             let (platform, pasid) = (&core.platform, SubstreamId(substream));
-            // Its streams are blocked, and their caches are empty: hardware cannot see it.
+            // The streams are blocked and the caches empty: hardware does not see the context.
             if let Some(entry) = state.entry(platform, pasid) {
                 fill(platform, entry, &[0; 8]);
             }
@@ -266,10 +269,10 @@ impl<P: Platform> Configuration<P> {
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
             let Some(instance) = instance else { return Ok(()) };
-            // Also where they stay blocked: words that do not matter then still hold what did before, and those of a stream that
-            // was adopted are the driver's own now.
+            // Even if the streams stay blocked: only word 0 was changed, and the other words still hold the former
+            // entry.
             if let Err(failure) = state.write_streams(core, instance, stream) {
-                // There is room: it was there just now.
+                // The slot was there just now, so there is room for it.
                 state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
                 return Err(EnableError::Commands(failure));
@@ -307,8 +310,8 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// The same, and makes them forget all that they keep, and ends what they have asked for: `instance`, which still works,
-    /// is about to be off for long.
+    /// Switches ATS off in the devices behind `instance`, makes them forget all that they keep, and ends what they have
+    /// asked for: `instance`, which still works, is about to be suspended.
     pub(crate) fn quiet(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), Failure> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
@@ -320,13 +323,13 @@ impl<P: Platform> Configuration<P> {
             } else if !state.keeps(state.stream()) {
                 continue;
             }
-            // They try again once it works.
+            // `Success` makes devices try again once the SMMU works.
             page_group::end(core, smmu, state, Which::All, Some(Answer::Success))?;
         }
         Ok(())
     }
 
-    /// Switches it on again where they are attached.
+    /// Switches ATS on again in devices behind `instance`, as they are attached.
     pub(crate) fn switch_on(
         &mut self,
         core: &Core<P>,

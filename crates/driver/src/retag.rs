@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changing a tag that is in use, while devices work and other CPUs unmap (rule R6).
 //!
-//! Both tags are among the targets before the first translation can carry the new one, and until no cache holds one
-//! of the old. What an unmap that looked before that had cleared, whoever carries the new tag finds cleared.
+//! Both tags are among the targets from before the first translation can carry the new one until no cache holds one
+//! with the old. An unmap that read the targets earlier had cleared its descriptors before that, so no walk under the
+//! new tag finds them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -96,16 +97,16 @@ pub(crate) fn change_bank<P: Platform>(
     let mut froms = Vec::new();
     froms.try_reserve_exact(state.bounds().count()).map_err(|_| NoMemory)?;
     froms.extend(state.bounds().map(|bound| bound.place));
-    // The same space by several substreams is at one place.
+    // Substreams that use the same space share one place.
     froms.sort_unstable();
     froms.dedup();
     let places = || froms.iter().filter_map(|from| configuration.places.get(*from));
-    // One with the CPU's number is bound to the CPU's VMID.
+    // A place with the CPU's ASID has to stay in the CPU's VMID.
     if places().any(|place| place.shared) {
         return Ok(None);
     }
-    // A context that was not confirmed when its number was changed may still be read as it was: the old number, which
-    // waits for a reset in this bank, would be used in the other one.
+    // Hardware may still read a context as it was before an unconfirmed change of its ASID: the old ASID, which waits
+    // for a reset in this bank, would then be used in the other bank.
     let waits = |place: &Place<P>| {
         let here = |target: &&Installed| target.instance == id && target.tag.vmid == old;
         let mut targets = place.space.targets.for_writer().iter().filter(here);
@@ -124,7 +125,7 @@ pub(crate) fn change_bank<P: Platform>(
     let users = configuration.masters.get(index).map_or(0, |state| state.bounds().count());
     let prepared = Prepared::new(core, configuration, &froms, users)?;
     for asid in numbers {
-        // They were free just now.
+        // `bank_for` has found them free in that bank.
         let tag = configuration.asids.tag(id, vmid, asid);
         configuration.asids.take(id, tag);
     }
@@ -154,14 +155,14 @@ struct Move {
     to: usize,
     /// Targets with both tags, and with the new one only.
     spares: [Option<Box<Targets>>; 2],
-    /// Nobody uses the old tag any more.
+    /// The old place has no users left.
     left: bool,
-    /// It is in no cache.
+    /// The instance confirmed the flush of the old tag.
     flushed: bool,
 }
 
 impl Prepared {
-    /// For moves from `froms` with `users` users each, or all.
+    /// Makes ready for moves from the places `froms`: each new place has room for `users` users and one more.
     fn new<P: Platform>(
         core: &Core<P>,
         configuration: &mut Configuration<P>,
@@ -169,7 +170,7 @@ impl Prepared {
         users: usize,
     ) -> Result<Self, AttachError> {
         core.quarantine.reserve(&core.platform)?;
-        // And one that may be entered afterwards.
+        // One more for the place that the attach which needs this change enters afterwards.
         configuration.places.reserve(froms.len() + 1)?;
         configuration.held.try_reserve(froms.len()).map_err(|_| NoMemory)?;
         let mut prepared = Self { moves: Vec::new(), users: Vec::new(), retired: Vec::new() };
@@ -178,7 +179,7 @@ impl Prepared {
         prepared.retired.try_reserve_exact(2 * froms.len()).map_err(|_| NoMemory)?;
         for from in froms {
             let Some(place) = configuration.places.get(*from) else { continue };
-            // A space may be among them with several places.
+            // Room for `froms.len()` more targets, since all of them may be places of this one space.
             let spares =
                 [Some(spare(&place.space, froms.len())?), Some(spare(&place.space, froms.len())?)];
             let mut list = Vec::new();
@@ -228,7 +229,7 @@ impl Prepared {
                 core.platform.trace(&Trace::Ended { change, done: first.is_none() });
             }
             if step.left && step.flushed {
-                // Its space lives on at the new place.
+                // The space that `forget` returns does not end here: the new place has it as well.
                 drop(configuration.forget(core, step.from));
             }
         }
@@ -271,7 +272,7 @@ impl<P: Platform> Change<'_, P> {
             let Some(smmu) = self.core.instances.get(instance) else { continue };
             let (platform, substream) = (&self.core.platform, SubstreamId(user.substream));
             let Some(entry) = state.entry(platform, substream) else { continue };
-            // The space's own: nobody whose change was not confirmed uses the place.
+            // This is the context of the space for certain: only settled places are moved (`is_settled`).
             let target = Cd(entry.load(platform)).with_asid(u64::from(asid));
             state.judge(&target.0, smmu.features());
             let written = if self.failed & instance.bit() != 0 {
@@ -280,12 +281,13 @@ impl<P: Platform> Change<'_, P> {
                 state.write_context(self.core, smmu, entry, substream, &target.0)
             };
             if let Err(what) = written {
-                // After a reset it counts.
+                // The new tag is stored although it is unconfirmed: after a reset hardware reads the context anew, and
+                // has to find the new ASID.
                 entry.store(platform, 0, target.0[0]);
                 self.note(instance, what);
             }
         }
-        // All users go over, in their order.
+        // All users move to the new place, in the same order.
         let users = self.configuration.places.get_mut(from).map(|place| &mut place.users);
         let users = users.map(core::mem::take).unwrap_or_default();
         for user in &users {
@@ -315,7 +317,7 @@ impl<P: Platform> Steps for Change<'_, P> {
     fn publish(&mut self) {
         for step in &mut self.moves {
             let Some(both) = step.spares[0].take() else { continue };
-            // Twice as many as moves were reserved.
+            // There is room: two for each move were reserved.
             self.retired.push(self.configuration.publish(step.to, both));
         }
     }
@@ -332,7 +334,7 @@ impl<P: Platform> Steps for Change<'_, P> {
                 self.rewrite_entries(index, vmid);
                 let confirmed = self.first.is_none();
                 for step in &self.moves {
-                    // The master's own users only; there is room for them.
+                    // Only this master's users are moved; the new place has room for them.
                     let mut at = 0;
                     while let Some(user) = self
                         .configuration
@@ -346,7 +348,7 @@ impl<P: Platform> Steps for Change<'_, P> {
                             let seats = &mut self.configuration;
                             seats.change_seat(user, step.from, at, step.to, confirmed);
                         }
-                        // Another took its seat, unless it left a ghost there.
+                        // A confirmed move has put the last user at index `at`: it is looked at next.
                         at += usize::from(!own || !confirmed);
                     }
                 }
@@ -380,7 +382,7 @@ impl<P: Platform> Steps for Change<'_, P> {
                 let Some(one) = step.spares[1].take() else { continue };
                 self.retired.push(self.configuration.withdraw(step.from, one));
             } else if step.left {
-                // Until the instance is reset. There is room.
+                // Not flushed: the place keeps its tag until the instance is reset. There is room.
                 self.configuration.held.push(step.from);
             }
         }

@@ -36,7 +36,7 @@ fn first(streams: &[StreamId]) -> Option<(StreamId, u32, &[StreamId])> {
         return Some((start, 0, &[]));
     }
     let mut log2 = 0;
-    // Bits above are no part of the sum: the run is aligned.
+    // Whether the stream at index `at` is the `at`th after `start`.
     let is =
         |at: usize| streams.get(at).is_some_and(|it| u64::from(it.0) == start.0 as u64 + at as u64);
     while log2 < LONGEST && start.0.trailing_zeros() > log2 {
@@ -58,7 +58,7 @@ impl Iterator for Runs<'_> {
         let sid = u64::from(start.0);
         Some(match log2.checked_sub(1) {
             None => CfgiSte::new().with_sid(sid).with_leaf(self.leaf).into(),
-            // Always with the descriptors that lead there.
+            // CFGI_STE_RANGE has no Leaf: it always includes the level-1 descriptors.
             Some(range) => CfgiSteRange::new().with_sid(sid).with_range(range.into()).into(),
         })
     }

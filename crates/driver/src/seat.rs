@@ -19,9 +19,9 @@ use crate::space::{Installed, Space};
 pub(crate) enum Seat {
     /// At this place, which exists.
     At(usize),
-    /// At a new one.
+    /// At a new place of stage 1, with this VMID and ASID.
     New { vmid: u16, number: Number },
-    /// At a new one of stage 2, with this VMID of the hypervisor's, or a free one.
+    /// At a new place of stage 2, with this VMID of the hypervisor's, or a free one.
     Stage2(Option<u16>),
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn find<P: Platform>(
     space: &Space<P>,
 ) -> Result<Seat, AttachError> {
     let Some(state) = configuration.masters.get(master) else { return Err(AttachError::Foreign) };
-    // A VMID of stage 2 is no bank.
+    // While a master uses stage 2, its VMID names no bank of ASIDs.
     let occupied = state.is_occupied() && !state.uses_stage_2();
     let (id, mut vmid) = (state.instance, state.vmid);
     if space.stage() == Stage::Two {
@@ -64,7 +64,7 @@ pub(crate) fn find<P: Platform>(
     let none = AttachError::NoAsid { instance: id, bits };
     let common = configuration.asids.policy().is_common();
     let current = if common { current(configuration, space) } else { None };
-    // A master that uses nothing yet joins the bank in which the space is already.
+    // An existing place will do: in the master's bank, or in any if the master uses nothing yet and can join that bank.
     let place = configuration.place_of(space, id, |target| {
         !target.shared
             && (!occupied || target.tag.vmid == vmid)
@@ -84,7 +84,7 @@ pub(crate) fn find<P: Platform>(
         vmid = configuration.asids.bank_with_room(id)?.ok_or(none)?;
     } else if !configuration.asids.has_room(id, vmid) {
         vmid = retag::change_bank(core, configuration, master)?.ok_or(none)?;
-        // The space may be in that bank.
+        // The space may have a place in the bank that the master was just moved to.
         let there = |target: &Installed| !target.shared && target.tag.vmid == vmid;
         if let Some(place) = configuration.place_of(space, id, there) {
             return Ok(Seat::At(place));
@@ -114,7 +114,8 @@ fn stage_2<P: Platform>(
     Ok(Seat::Stage2(Some(vmid)))
 }
 
-/// Where a space is used by the number that it has on all instances. Those that only wait for a reset do not count.
+/// A place in use of `space` with the number that it has on all instances. Places that only wait for a reset do not
+/// count.
 fn current<P: Platform>(configuration: &Configuration<P>, space: &Space<P>) -> Option<Installed> {
     let mut targets = space.targets.for_writer().iter();
     let in_use = |target: &&Installed| !target.shared && configuration.users(target.place) != 0;
@@ -137,7 +138,7 @@ fn same<P: Platform>(
     }
     match retag::change_asid(core, configuration, target.place, bits) {
         Ok(moved) => Ok(Number::Same(moved)),
-        // It is this one that has none.
+        // The error is to name the instance that is being attached, not the one whose tag was to move.
         Err(AttachError::NoAsid { bits, .. }) => Err(AttachError::NoAsid { instance: id, bits }),
         Err(error) => Err(error),
     }
@@ -164,7 +165,8 @@ fn with_the_cpu<P: Platform>(
             core.platform.unpin_asid(cookie, asid);
         }
     };
-    // 0 is what nobody has; the other would not be the CPU's number any more.
+    // ASID 0 is never given out; an ASID wider than the instance's would be cut off, and would not be the CPU's any
+    // more.
     if asid == 0 || u64::from(asid) >> configuration.asids.bits(id) != 0 {
         unpin();
         return Ok(None);
@@ -172,7 +174,7 @@ fn with_the_cpu<P: Platform>(
     let tag = configuration.asids.tag(id, vmid, asid);
     match make_way(core, configuration, id, tag, space) {
         Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned(asid) })),
-        // With a number of its own it may find room elsewhere.
+        // The caller then gives the process a private ASID.
         Ok(false) | Err(AttachError::NoAsid { .. }) => {
             unpin();
             Ok(None)
@@ -200,11 +202,12 @@ fn make_way<P: Platform>(
         return Ok(true);
     }
     let own = |place: &Place<P>| core::ptr::eq(&*place.space, space);
-    // One of those that have to give way; whether one of them cannot yet.
+    // `owner`: a place that has to give the number up. `waits`: one of them cannot before a reset. `anybody`: a place
+    // has the number.
     let (mut owner, mut waits, mut anybody) = (None, false, false);
     for (index, place) in configuration.places.iter() {
         let here = place.instance == id;
-        // Those of stage 2 have none.
+        // Places of stage 2 have ASID 0, which never equals the number wanted.
         let has_it = if common { place.tag.asid == tag.asid } else { here && place.tag == tag };
         if !has_it {
             continue;
@@ -214,7 +217,8 @@ fn make_way<P: Platform>(
             // Numbers of live processes differ as long as they are pinned.
             return Err(AttachError::PinnedTwice { instance: id, asid: tag.asid });
         }
-        // The space's own number may be the same elsewhere; here it would be a tag of two kinds.
+        // On another instance the space may have the same number as a private one; on this instance one tag would be
+        // both private and the CPU's.
         if !place.shared && (here || !own(place)) {
             owner = Some(index);
         }
@@ -222,9 +226,9 @@ fn make_way<P: Platform>(
     }
     match owner {
         None if anybody => Ok(true),
-        // By a process of a kernel that is gone, which goes on until the adoption is ended.
+        // Taken for an adopted context, which goes on until the adoption is ended.
         None if configuration.is_kept(id, tag) => Ok(false),
-        // Taken, but by nobody who is known.
+        // Taken, but by no place and no adopted context: the platform has pinned the number for something unknown.
         None => Err(AttachError::PinnedTwice { instance: id, asid: tag.asid }),
         Some(_) if waits => Ok(false),
         Some(owner) => {

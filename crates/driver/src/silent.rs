@@ -18,20 +18,21 @@ use crate::spin::SpinLock;
 
 pub(crate) struct Silent {
     streams: SpinLock<Streams>,
-    /// Whether there may be any to tell of: interrupts are frequent, and these are not.
+    /// Whether a stream may be waiting: spares interrupts, which are frequent, the lock.
     any: AtomicBool,
 }
 
 struct Streams {
-    /// Those that there is room for, in order, and whether each is in `waiting`.
+    /// The streams that there is room for, sorted, and whether each is in `waiting`.
     known: Vec<(StreamId, bool)>,
-    /// Those that were cut off, in the order in which that was found, each once. There is room for all.
+    /// Streams that were put in quarantine and not reported, in that order, each once. There is room for all of
+    /// `known`.
     waiting: VecDeque<StreamId>,
-    /// What waited before there was more room, and comes first: empty but while room is made.
+    /// While room is made: what waited before, which comes before `waiting`. Empty otherwise.
     before: VecDeque<StreamId>,
 }
 
-/// So many are copied at once, with interrupts masked.
+/// How many entries are copied at once, with interrupts masked.
 const AT_ONCE: usize = 32;
 
 impl Silent {
@@ -60,7 +61,8 @@ impl Silent {
             return Ok(());
         }
         let had = self.streams.with(platform, |state| state.known.len());
-        // Neither allocated nor freed under the lock, nor copied for long. Nobody else changes which are known.
+        // Memory is allocated and freed outside the lock, and entries are copied a few at a time. `known` does not
+        // change meanwhile: the configuration mutex is held.
         let (mut known, mut waiting) = (Vec::new(), VecDeque::new());
         known.try_reserve_exact(had.saturating_add(new)).map_err(|_| NoMemory)?;
         waiting.try_reserve_exact(had.saturating_add(new)).map_err(|_| NoMemory)?;
@@ -75,8 +77,8 @@ impl Silent {
         known.sort_unstable_by_key(|(stream, _)| *stream);
         let mut before = VecDeque::new();
         let _known = self.streams.with(platform, |state| {
-            // What waits goes on to do so, and whoever looks meanwhile is told of it. (If it is cut off once more just
-            // then, that may be told as well.)
+            // Streams that wait go on waiting, in `before`, and are reported to whoever looks meanwhile. (One that is
+            // put in quarantine again just then may be reported twice.)
             state.before = core::mem::replace(&mut state.waiting, waiting);
             core::mem::replace(&mut state.known, known)
         });
@@ -99,7 +101,7 @@ impl Silent {
         self.any.store(true, Ordering::Release);
     }
 
-    /// The next to tell of.
+    /// The next stream to report.
     pub(crate) fn take<P: Platform>(&self, platform: &P) -> Option<StreamId> {
         if !self.any.load(Ordering::Acquire) {
             return None;
@@ -111,14 +113,14 @@ impl Silent {
                 Some(stream)
             });
             if state.is_empty() {
-                // Who notes one later says so after this.
+                // Cleared under the lock; `note` sets it after it has released the lock, so that no entry is missed.
                 self.any.store(false, Ordering::Release);
             }
             next
         })
     }
 
-    /// Whether there may be any to tell of.
+    /// Whether a stream may be waiting to be reported.
     pub(crate) fn is_any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
@@ -129,15 +131,15 @@ impl Streams {
         self.known.binary_search_by_key(&stream, |(known, _)| *known)
     }
 
-    /// Notes whether `stream` waits; whether that is news.
+    /// Notes whether `stream` is in `waiting`. Returns whether that changed.
     fn mark(&mut self, stream: StreamId, waits: bool) -> bool {
         let known = self.find(stream).ok().and_then(|at| self.known.get_mut(at));
         known.is_some_and(|(_, waited)| core::mem::replace(waited, waits) != waits)
     }
 
-    /// Lets `stream` wait, once.
+    /// Puts `stream` into `waiting`, unless it is there.
     fn add(&mut self, stream: StreamId) {
-        // There is room for all that are known, once, so that this allocates nothing.
+        // Allocates nothing: there is room for every known stream, once.
         if self.mark(stream, true) {
             self.waiting.push_back(stream);
         }

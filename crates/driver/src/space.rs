@@ -36,7 +36,7 @@ pub(crate) use tags::{Installed, Targets};
 /// Whose page tables they are.
 pub(crate) enum Tables {
     Own(Own),
-    /// A process's: the operating system's.
+    /// A process's, which belong to the operating system.
     Process(Held),
 }
 
@@ -186,7 +186,7 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let first = targets.first()?;
         if !core.reaches(targets, first) {
-            // None is, then.
+            // A wrong driver that leaves the first target out leaves all of them out.
             return None;
         }
         Some((first, core.instances.get(first.instance)?))
@@ -217,7 +217,7 @@ impl<P: Platform> Space<P> {
     /// first is waited for. On error, also the set of instances that did not confirm.
     #[inline(never)]
     pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
-        // The whole of a tag of stage 2 includes what is cached of both stages together (S12_VMALL).
+        // Invalidating a whole tag of stage 2 (S12_VMALL) includes what is cached of both stages together.
         if !self.is_under_guests(scope) {
             return self.round(scope, wanted);
         }
@@ -230,8 +230,9 @@ impl<P: Platform> Space<P> {
         } else {
             (tags, guests)
         };
-        // A range of it does not, and those are only told once the first round is complete: what is filled
-        // from an entry of stage 2 in between would outlive both (§4.2).
+        // Invalidating a range of stage 2 does not. What is cached of both stages is invalidated only once the first
+        // round is complete: an entry that is filled in between from an old entry of stage 2 would outlive both rounds
+        // (§4.2).
         match (self.round(one, which), self.round(other, then)) {
             (Err((first, some)), Err((_, others))) => Err((first, some | others)),
             (told, again) => told.and(again),
@@ -246,7 +247,7 @@ impl<P: Platform> Space<P> {
             && self.own().is_some_and(|own| own.guests)
     }
 
-    /// One round of [`Space::invalidate`].
+    /// One round of [`Space::invalidate`]: tells all instances, and waits for them.
     fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let cpu = core.platform.cpu();
@@ -274,7 +275,7 @@ impl<P: Platform> Space<P> {
         };
         let scope = single.scope();
         if self.counts() {
-            // One command each, and a CMD_SYNC.
+            // Each instance was given one command and a CMD_SYNC.
             let told = u64::from(progress.told.count_ones());
             self.count_commands(2 * told, told);
         }
@@ -321,7 +322,8 @@ impl<P: Platform> Space<P> {
         if again == 0 {
             return told;
         }
-        // Those that have to be told twice. Devices keep what they were given in between, so they are told anew as well.
+        // Instances that have to be told twice. Their devices may have been given old translations in between, so they
+        // are told again as well.
         let core = &*self.core;
         let section = core.readers.section(core.platform.cpu(), &self.targets);
         *progress = Progress::new();
@@ -394,18 +396,18 @@ impl<P: Platform> Space<P> {
         self.core.waiters.stay(self.core.platform.cpu())
     }
 
-    /// Waits for one of its batches.
+    /// Waits for one batch of this invalidation.
     fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
         let (commands, mmio) = (instance.commands(), instance.mmio());
         if commands.is_over(&self.core.platform, mmio, ticket) {
             return Ok(());
         }
-        // One that sleeps was told nothing.
+        // An elided ticket has no commands: nothing was waited for.
         self.count(Counted::Waits, ticket.commands().min(1));
         commands.wait_later(&self.core.platform, mmio, ticket)
     }
 
-    /// Whether it counts what it does.
+    /// Whether the space counts commands and waits ([`DomainConfig::statistics`](crate::DomainConfig::statistics)).
     #[inline]
     fn counts(&self) -> bool {
         self.own().is_some_and(|own| own.counters.is_some())
@@ -418,11 +420,11 @@ impl<P: Platform> Space<P> {
         }
     }
 
-    /// Counts nothing for [`Space::forget_pages`], which goes another way, on which all is counted.
+    /// Takes back what the caller of [`Space::forget_pages`] counted: the way taken instead counts for itself.
     #[inline]
     fn take_back(&self) {
         if self.counts() {
-            // Counts wrap.
+            // Adds the negative: counts wrap.
             self.count_commands(ONE[0].wrapping_neg(), ONE[1].wrapping_neg());
         }
     }
@@ -511,7 +513,7 @@ impl<P: Platform> Space<P> {
             let tags = rest;
             rest = others;
             let Some(instance) = core.instances.get(id) else { continue };
-            // What cannot nest has nothing of guests, and may not even know the command.
+            // An instance that cannot nest holds nothing of guests, and may not know the command.
             let none = which == Which::Guests && !instance.features().may_hold_guests();
             if untold & id.bit() == 0 || none {
                 continue;
@@ -554,8 +556,8 @@ impl<P: Platform> Space<P> {
         while progress.full != 0 {
             let (mut untold, largest) = (progress.full, progress.largest);
             (progress.full, progress.largest) = (0, 0);
-            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
-            // meanwhile was flushed before, and what has come walks the tables as they are now.
+            // This waits outside a reader's section, so that it holds up nobody who replaces the targets. A target that
+            // leaves meanwhile was flushed before that, and one that comes walks the tables as they are now.
             for index in bits(untold) {
                 let (id, instance) = (core.instances.id(index), core.instances.at(index));
                 let room = instance.map(|instance| {
@@ -597,10 +599,10 @@ impl<P: Platform> Core<P> {
     }
 }
 
-/// What [`Space::forget_pages`] takes as a rule: commands, and CMD_SYNCs among them.
+/// What [`Space::forget_pages`] gives as a rule: two commands, one of which is the CMD_SYNC.
 pub(crate) const ONE: [u64; 2] = [2, 1];
 
-/// What [`Space::forget_pages`] is about.
+/// The scope of [`Space::forget_pages`].
 pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
     let leaf_shift = Some(granule_shift);
     Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })

@@ -39,7 +39,8 @@ pub enum Response {
     Retry,
     /// It ends with an error for the device.
     Abort,
-    /// It ends without one, where the SMMU can do that (IDR0.TERM_MODEL = 0): reads give zeros, writes do nothing.
+    /// It ends without an error for the device: reads give zeros, writes do nothing. Where the SMMU cannot do that
+    /// (IDR0.TERM_MODEL = 1), it ends as with [`Response::Abort`].
     Terminate,
 }
 
@@ -81,7 +82,7 @@ pub struct Fault<P: Platform> {
     smmu: Smmu<P>,
     handle: Handle,
     record: EventRecord,
-    /// Of the event.
+    /// The event's number.
     number: u64,
 }
 
@@ -91,7 +92,7 @@ impl<P: Platform> Fault<P> {
         self.record
     }
 
-    /// The same, with where it comes among the events of the SMMU.
+    /// The event, with its place among the events of the SMMU.
     pub fn event(&self) -> Event {
         Event::new(self.record, self.smmu.id, self.number)
     }
@@ -130,7 +131,7 @@ impl<P: Platform> Fault<P> {
     /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
     pub fn respond(self, response: Response) -> Result<bool, Failure> {
         let result = self.answer(response);
-        // The answer is decided, so that dropping it does nothing more.
+        // The answer is decided: the drop finds nothing that waits, and does nothing.
         drop(self);
         result
     }
@@ -144,7 +145,7 @@ impl<P: Platform> Fault<P> {
 
 #[cfg(feature = "nested")]
 impl<P: Platform> Fault<P> {
-    /// It is of that instance of that `Iommu`.
+    /// Whether it belongs to this instance of this `Iommu`.
     pub(crate) fn is_of(&self, core: &Shared<Core<P>>, instance: InstanceId) -> bool {
         self.smmu.core.is(core) && self.smmu.id == instance
     }
@@ -197,7 +198,7 @@ pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
         && record.event().is_some_and(|event| event.is_translation_fault())
 }
 
-/// What makes commands of answers' codes.
+/// A function that makes commands of the codes of answers.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
         let response = Response::ALL.get(usize::from(code)).copied().unwrap_or(Response::Abort);
@@ -240,7 +241,7 @@ pub(crate) fn take<P: Platform>(
     let mut failed = None;
     let command = answer_of(core, key, Response::Abort);
     let placed = answer::place(core, instance, command, &mut failed);
-    // What an SMMU does not take any more ends with its reset.
+    // If the SMMU takes no more commands, its reset ends the transaction.
     if !placed && failed.is_none() {
         return Taken::Later;
     }
@@ -281,7 +282,7 @@ pub(crate) fn give<P: Platform>(
     answer::give(core, instance, instance.pending(), handle, answers(core))
 }
 
-/// Which transactions are over.
+/// Which transactions are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of the streams: their entries terminate everything, which hardware has confirmed.
@@ -300,7 +301,7 @@ pub(crate) fn end<P: Platform>(
     streams: &[StreamId],
     ending: Ending,
 ) -> Result<(), Failure> {
-    // One that is suspended has none: `close`.
+    // Nothing is pending behind a suspended SMMU: `close` has taken it back.
     if !instance.features().can_stall() || instance.commands().is_asleep() {
         return Ok(());
     }
@@ -321,7 +322,7 @@ pub(crate) fn end<P: Platform>(
     }
     let one_by_one = ending != Ending::Everything;
     let mut batch = Batch::new();
-    // Else one command says it of all.
+    // Otherwise one STALL_TERM for each stream, at the end, terminates all of them.
     let give = |batch: &mut Batch| match one_by_one {
         true => batch.carry_out(platform, instance),
         false => {
@@ -330,7 +331,8 @@ pub(crate) fn end<P: Platform>(
         }
     };
 
-    // What nobody has read is no stall any more. Whatever is read before that is handed out by then.
+    // Records that nobody has read yet are revised in the queue so that they are no stalls; those that were read before
+    // are in `pending`.
     let index = |inconsistent: crate::queue::Inconsistent| Failure::Index {
         register: inconsistent.register,
     };
@@ -362,10 +364,10 @@ pub(crate) fn end<P: Platform>(
     );
     result?;
     if one_by_one {
-        // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
+        // Even for no command: this CMD_SYNC completes after the answers that others have just placed.
         return tell(core, instance, batch.take());
     }
-    // Also those whose events an SMMU could not write.
+    // STALL_TERM also ends stalls whose events the SMMU could not write.
     let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
     tell(core, instance, streams.iter().map(term))
 }
@@ -393,19 +395,19 @@ pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result
     }
     let pending = instance.pending();
     pending.close();
-    // Whoever is reading events has handed out its own by then.
+    // Taking the event queue's lock here waits for a reader that is just handing stalls out.
     let index = |inconsistent: crate::queue::Inconsistent| Failure::Index {
         register: inconsistent.register,
     };
     instance.events().unread(platform, instance.mmio()).map_err(index)?;
     pending.sweep(|| platform.relax(), |_| true, |_, _| ());
-    // Answers that were placed before are consumed by then.
+    // Waits until the answers that were placed before are consumed.
     instance.commands().settle(platform, instance.mmio())
 }
 
 /// The entry of a stream whose faults are to stall, or not (§7.1).
 pub(crate) fn entry(ste: Ste, stalls: bool) -> Ste {
-    // Of contexts over stage 2 a guest has a say in it, and its entry has said so already.
+    // For nested entries S1STALLD was chosen with the guest's entry.
     let stage_1 = ste.config() == 0b101;
     let stage_2 = ste.config() & 0b110 == 0b110;
     let ste = if stage_1 && stalls { ste.with_s1_stalld(false) } else { ste };

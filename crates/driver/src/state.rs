@@ -20,12 +20,12 @@ use crate::sync::{AtomicU64, Line, Ordering, fence};
 
 const FAILED: u64 = 1 << 0;
 const ASLEEP: u64 = 1 << 1;
-/// Each time that it begins to work is another one.
+/// Added each time the SMMU begins to work: the epoch.
 const NEXT: u64 = 1 << 2;
-/// Each command that it refuses is another one: above all the others, where a carry is lost.
+/// Added for each refused command. The topmost field, so that an overflow of it changes nothing else.
 const REFUSED: u64 = 1 << 24;
 
-/// CPUs share a count where there are more.
+/// Where there are more CPUs than this, several share a count.
 const SHARDS: usize = 8;
 
 pub(crate) struct State {
@@ -39,7 +39,7 @@ pub(crate) struct State {
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    /// One that never was.
+    /// A moment that no state ever had.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// How many commands it refused before `later`, and since this.
@@ -52,7 +52,7 @@ impl Moment {
         (self.0 ^ other.0) & (REFUSED - 1) == 0
     }
 
-    /// It is neither failed nor asleep.
+    /// The SMMU is neither failed nor suspended.
     #[inline]
     pub(crate) const fn works(self) -> bool {
         self.0 & (FAILED | ASLEEP) == 0
@@ -63,13 +63,13 @@ impl Moment {
         self.0 & FAILED != 0
     }
 
-    /// It sleeps, and there is nothing else that is wrong with it.
+    /// The SMMU is suspended, and has not failed.
     #[inline]
     pub(crate) const fn is_asleep(self) -> bool {
         self.0 & (FAILED | ASLEEP) == ASLEEP
     }
 
-    /// It sleeps, whatever else is wrong with it: its registers may be gone.
+    /// The SMMU is suspended, failed or not: its registers may be gone.
     #[inline]
     pub(crate) const fn is_off(self) -> bool {
         self.0 & ASLEEP != 0
@@ -88,7 +88,7 @@ impl Drop for Inside<'_> {
 }
 
 impl State {
-    /// It works.
+    /// The state of an SMMU that works.
     pub(crate) fn new() -> Self {
         Self { word: AtomicU64::new(0), inside: core::array::from_fn(|_| Line(AtomicU64::new(0))) }
     }
@@ -98,14 +98,15 @@ impl State {
         Moment(self.word.load(Ordering::Acquire))
     }
 
-    /// It does not answer.
+    /// Notes that the SMMU has failed.
     pub(crate) fn fail(&self) {
         self.word.fetch_or(FAILED, Ordering::AcqRel);
     }
 
-    /// The same, unless its state has changed since.
+    /// As [`State::fail`], unless the state has changed since `moment`.
     pub(crate) fn fail_since(&self, moment: Moment) {
-        // If it has, it is given up already, was reset, or sleeps: what was seen of it does not count then.
+        // If the state has changed since `moment`, the SMMU was given up already, reset or suspended, and what was seen
+        // of it before does not count.
         let mut word = self.word.load(Ordering::Acquire);
         while Moment(word).is_as(moment) {
             let (done, other) = (Ordering::AcqRel, Ordering::Acquire);
@@ -121,8 +122,8 @@ impl State {
         self.now().is_as(moment)
     }
 
-    /// It refused a command, of which a note is going to be made before it goes on: whoever finds later commands complete
-    /// finds that it is another moment.
+    /// Counts a refused command, before it is noted and the SMMU goes on: whoever finds later commands complete finds
+    /// another moment.
     pub(crate) fn refuse(&self) {
         self.word.fetch_add(REFUSED, Ordering::Release);
     }
@@ -131,11 +132,12 @@ impl State {
     /// `moment` was looked at.
     #[inline]
     pub(crate) fn is_undisturbed_since(&self, moment: Moment) -> bool {
-        // What came before the completion came before this: the register, or whoever read it, has told of that.
+        // Relaxed is enough: a refusal is counted before the SMMU goes on, and the acquiring read of CONS, ours or that
+        // of whoever shared it, came after.
         self.word.load(Ordering::Relaxed) == moment.0
     }
 
-    /// It is about to walk tables and to take commands, with empty caches. One caller at a time.
+    /// Notes that the SMMU is about to walk tables and take commands, with empty caches. One caller at a time.
     pub(crate) fn work(&self) {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -147,11 +149,12 @@ impl State {
                 Err(other) => word = other,
             }
         }
-        // Before it walks: see the module.
+        // R5, before the SMMU walks: pairs with the fence in `elides`; see the module's table.
         fence(Ordering::SeqCst);
     }
 
-    /// It walks no tables any more: nobody comes in from here on. One caller at a time.
+    /// Notes that the SMMU is suspended and walks no tables any more: nobody comes in from here on. One caller at a
+    /// time.
     pub(crate) fn sleep(&self) {
         self.word.fetch_or(ASLEEP, Ordering::AcqRel);
         // Pairs with the fence of `enter`: that one finds it asleep, or `wait_outside` the count.
@@ -162,7 +165,7 @@ impl State {
     /// found that it does not work.
     #[cold]
     pub(crate) fn elides(&self) -> bool {
-        // Between the change and the look that counts.
+        // R5: orders the caller's descriptor stores before the look at the sleep bit; pairs with the fence in `work`.
         fence(Ordering::SeqCst);
         self.now().is_asleep()
     }

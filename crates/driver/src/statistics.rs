@@ -188,7 +188,7 @@ mod domain {
         pub(crate) fn add(&self, cpu: usize, which: Counted, by: u64) {
             let line = self.0.get(cpu & self.0.len().wrapping_sub(1));
             if let Some(count) = line.and_then(|line| line.get(which as usize)) {
-                // Interrupts, and CPUs that answer for another's number, may come in between.
+                // An atomic addition: an interrupt, or a CPU with the same `cpu()`, may count on the same line.
                 count.fetch_add(by, Ordering::Relaxed);
             }
         }
@@ -198,7 +198,8 @@ mod domain {
             let sum = |which: Counted| {
                 let all = counts(which).map(|count| count.load(Ordering::Relaxed));
                 let sum = all.fold(0, u64::wrapping_add);
-                // What was taken back may have been added to a line that was looked at before.
+                // May be negative: a count may have been taken back on one line after the line that it was counted on
+                // was read.
                 if sum.cast_signed() < 0 { 0 } else { sum }
             };
             DomainCounts {

@@ -93,19 +93,20 @@ impl StreamTableShape {
 /// A stream table.
 #[derive(Debug)]
 pub struct StreamTable {
-    /// Of the entries, or of the level-1 descriptors.
+    /// Address of the entries, or of the level-1 descriptors.
     base: PhysAddr,
     /// log2 of the number of streams.
     log2: u32,
     split: Option<Split>,
-    /// It was there before, and is never freed, nor are the leaves that it had, of these level-1 descriptors, in order.
+    /// If the table was adopted: the level-1 descriptors, in order, whose leaves were there before. Neither these
+    /// leaves nor the table are ever freed.
     #[cfg(feature = "alloc")]
     former: Option<Vec<u32>>,
     first_words: FirstWords,
 }
 
 impl StreamTable {
-    /// One that is there already.
+    /// A stream table that is in memory already.
     ///
     /// # Safety
     /// As for [`StreamTable::new`]; the table was looked through, its parts are disjoint and stay, and the platform's
@@ -137,7 +138,7 @@ impl StreamTable {
         let base = platform.allocate_coherent(bytes, bytes)?;
         match split {
             None => block(platform, features, base, log2),
-            // Zeroed: every descriptor is invalid.
+            // The memory is zeroed, so every level-1 descriptor is invalid.
             Some(_) => platform.publish(base, bytes),
         }
         let first_words = FirstWords::new(());
@@ -168,7 +169,7 @@ impl StreamTable {
                     continue;
                 }
                 if former.is_some() {
-                    // It stays, and leads nowhere.
+                    // The adopted level-1 table stays, so its descriptor must not lead to the freed leaf.
                     descriptor.store(platform, L1Std::default());
                     platform.publish(descriptor.address, DESCRIPTOR_BYTES);
                 }
@@ -241,7 +242,7 @@ impl StreamTable {
             Some(split) => {
                 let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
                 let within = stream.0 & ((1 << split.bits()) - 1);
-                // Those that were adopted may have less than a whole leaf.
+                // An adopted leaf may be shorter than a whole one.
                 let none = Self::is_none(descriptor, split.bits());
                 if none || u64::from(within) >> (descriptor.span() - 1) != 0 {
                     return None;
@@ -304,7 +305,7 @@ impl StreamTable {
                 return None;
             }
             let index = stream.0 >> bits;
-            // In a table smaller than a leaf, streams beyond it have the same index.
+            // Only streams within the table count: in one smaller than a leaf, others would share the index.
             let mut before = streams.iter().take(at).filter(|other| self.reaches(**other));
             if before.any(|other| other.0 >> bits == index) {
                 return None;
@@ -314,7 +315,7 @@ impl StreamTable {
         })
     }
 
-    /// Whether a descriptor leads to no entries: those that were adopted may have a code that means none (§5.1).
+    /// Whether a descriptor leads to no entries. Adopted descriptors may have other codes than 0 that mean so (§5.1).
     fn is_none(descriptor: L1Std, bits: u32) -> bool {
         let span = descriptor.span();
         span == 0 || span > u64::from(bits) + 1

@@ -14,10 +14,10 @@ use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
 use crate::features::Features;
 use crate::statistics;
 
-/// The shifts of those granules of which there are tables, as bits.
+/// The granules that this build has tables for, as bits of their shifts.
 const GRANULES: u32 = if cfg!(feature = "granules") { u32::MAX } else { 1 << 12 };
 
-/// Tables of any kind that there is.
+/// A page table of one of the kinds that this build has.
 pub(crate) enum PageTable {
     One4K(Table<12, 1>),
     #[cfg(feature = "granules")]
@@ -44,7 +44,7 @@ pub(crate) enum PageTable {
     Two64KWide(Table<16, 2, true>),
 }
 
-/// Does the same with tables of whatever kind: one copy of it for each.
+/// Runs the same expression for a table of any kind: it is compiled once for each.
 macro_rules! dispatch {
     ($tables:expr, $table:ident => $body:expr) => {
         match $tables {
@@ -126,14 +126,14 @@ pub(crate) struct Own {
     pub(crate) tables: PageTable,
     shape: Shape,
     upper: bool,
-    /// The code of the first level, if it is stage 2.
+    /// Stage 2: the code of the first level (S2SL0).
     start: u8,
     mair: u64,
-    /// The hypervisor's, for stage 2.
+    /// For stage 2: the hypervisor's VMID, if one was named.
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
-    /// What is counted, if that was asked for.
+    /// The domain's counts, if it is to count.
     pub(crate) counters: Option<statistics::Counters>,
     /// There may be stage 1 of guests over them.
     pub(crate) guests: bool,
@@ -163,7 +163,7 @@ impl Own {
         let output_bits = or(config.output_bits, least(|features| features.output_bits));
         let input = match stage {
             Stage::One => least(|features| features.input_bits),
-            // What devices may issue, and the output of stage 1 (§9).
+            // The input of stage 2 is what devices may issue, or the output of stage 1 (§9).
             Stage::Two => Some(output_bits),
         };
         let input_bits = or(config.input_bits, input);
@@ -205,7 +205,7 @@ impl Own {
             input_bits,
             output_bits,
             wide,
-            // Hardware's updates are atomic only there (§14).
+            // Hardware's updates of flags are atomic only where it is coherent (§14).
             coherent: access_flag,
             big_endian: false,
             access_flag,
@@ -222,7 +222,7 @@ impl Own {
         Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
 
-    /// Changes them wrongly from now on, if that is what `mutation` says.
+    /// Lets the tables be changed wrongly from now on, if `mutation` is of these.
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, mutation: Option<crate::Mutation>) {
         use smmuv3_pagetable::Wrong;
@@ -294,7 +294,7 @@ impl Own {
         })
     }
 
-    /// Nothing was chosen of which it would have to be asked whether it goes together.
+    /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts.
     fn is_plain(&self) -> bool {
         let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape;
         stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
@@ -327,7 +327,7 @@ impl Own {
     }
 }
 
-/// The smallest granule of all sets, or if they have none in common, of any; 4 KiB if there are no sets.
+/// The smallest granule that all sets have; if they have none in common, the smallest that any has; 4 KiB without sets.
 fn common(sets: impl Iterator<Item = u32> + Clone) -> Granule {
     let smallest = |set: u32| Granule::ALL.into_iter().find(|it| set >> it.shift() & 1 == 1);
     let of_all = sets.clone().fold(u32::MAX, |all, set| all & set);

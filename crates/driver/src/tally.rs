@@ -12,10 +12,9 @@ use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::statistics::Counted;
 
-/// So many streams and substreams are told apart between two looks. Whoever reads events may do so in interrupt context, and
-/// has no memory for more; nor is there a number that is enough, since accesses come with what substreams a device likes.
-/// What does not fit is counted all the same, by the instance. A stream with many substreams leaves room for others: as many
-/// streams as this are counted whatever each of them does.
+/// How many streams and substreams are told apart between two looks. Events are read in interrupt context, where no
+/// memory can be taken; and no number would be enough, since a guest's accesses come with whatever substreams it likes.
+/// Faults that do not fit are counted by the instance.
 const MOST: usize = 32;
 
 /// Where faults came from.
@@ -24,16 +23,16 @@ struct Origin {
     stream: u32,
     /// As in a [`User`](crate::place::User).
     substream: u32,
-    /// They are stage 2's.
+    /// Whether they are faults of stage 2.
     stage_2: bool,
 }
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// It is none of a fault of translation.
+    /// The record is not of a translation fault.
     NoFault,
-    /// It is counted with its origin.
+    /// The fault is counted with its origin.
     Counted,
     /// There is too little room: so many faults are not counted with their origin, this one or earlier ones.
     NoRoom(u64),
@@ -58,7 +57,7 @@ impl Tally {
         }
         // The fields have 32 and 20 bits.
         let (stream, substream) = (record.sid() as u32, record.ssid() as u32);
-        // Stage 2 is that of accesses with whatever substream.
+        // Stage 2 is the same for all substreams.
         let substream = if record.ssv() && !record.s2() { substream } else { WITHOUT };
         let origin = Origin { stream, substream, stage_2: record.s2() };
         let place = self.counts.iter_mut().find(|place| place.is_none_or(|(of, _)| of == origin));
@@ -95,8 +94,8 @@ impl Tally {
 }
 
 impl<P: Platform> Configuration<P> {
-    /// Lays the faults that were read from the event queue of `instance` to the account of the domains that their masters use
-    /// now. Those that a guest has caused in its own stage 1 are nobody's.
+    /// Counts the faults that were read from the event queue of `instance` for the domains that their masters use now.
+    /// Faults of a guest's own stage 1 are counted for no domain.
     pub(crate) fn settle_faults(&self, core: &Core<P>, instance: InstanceId) {
         let Some(smmu) = core.instances.get(instance) else { return };
         let Some(tally) = smmu.events().take_tally(&core.platform) else { return };

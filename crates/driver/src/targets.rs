@@ -24,7 +24,7 @@ pub(crate) struct Readers {
 impl Readers {
     /// For so many CPUs.
     pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
-        // Of the largest power of two there is memory for none.
+        // `None` beyond the largest power of two: there is no memory for so many anyway.
         let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
         let mut shards = Vec::new();
         shards.try_reserve_exact(count).map_err(|_| NoMemory)?;
@@ -56,7 +56,7 @@ impl Readers {
         cpu: usize,
         snapshot: &'a Snapshot<T>,
     ) -> Section<'a, T> {
-        // There is at least one, so this is an index.
+        // There is at least one shard, and their number is a power of two, so this is in range.
         let shard = &self.shards[cpu & (self.shards.len() - 1)];
         let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
         count.fetch_add(1, Ordering::Relaxed);

@@ -33,7 +33,7 @@ pub(crate) use poller::Poller;
 /// Why there is no ticket. None was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoTicket {
-    /// There is no room, or it was claimed by others at this moment.
+    /// There is no room, or others have just claimed it.
     Full,
     /// The queue is being reset.
     Closed,
@@ -57,11 +57,12 @@ pub(crate) struct Tickets {
     producers: Line<Producers>,
     bell: Line<Bell>,
     waiters: Line<Waiters>,
-    /// The SMMU tells when commands are complete.
+    /// The SMMU wakes those who wait when commands are complete (interrupt or event), so that each turn is worth a
+    /// look.
     pub(crate) told: bool,
 }
 
-/// What each producer changes.
+/// Words that each producer changes.
 struct Producers {
     /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back. Less the size of the
     /// queue, so that it is compared with what was consumed: negative at first.
@@ -70,22 +71,23 @@ struct Producers {
     tail: AtomicU64,
 }
 
-/// What those who wait change.
+/// Words that those who wait change.
 struct Waiters {
     /// A lower bound of what the SMMU has consumed: at most a queue behind it.
     consumed: AtomicU64,
-    /// Somebody waits who does not read the consumer index in each turn.
+    /// Somebody waits who does not read CMDQ_CONS in each turn, and relies on others to share what they read.
     awaited: AtomicBool,
 }
 
-/// What the one who has the bell changes, and callers.
+/// Words that callers, and the one who has the bell, change.
 struct Bell {
     /// Calls that are not taken back yet, [`OFFERED`] and [`LEFT`]. The first one takes the bell, and it is free when there are
     /// none.
     calls: AtomicU64,
-    /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
+    /// The position up to which the SMMU has been told of commands, or is just being told: an upper bound of what it
+    /// has consumed.
     published: AtomicU64,
-    /// How many runs that were. Not what the algorithm needs, so not among what loom explores.
+    /// How many runs were published. Statistics alone, so not an atomic that loom explores.
     runs: Plain,
 }
 
@@ -118,7 +120,7 @@ impl Tickets {
         self.waiters.consumed.load(Ordering::Acquire)
     }
 
-    /// What the SMMU has been told of.
+    /// The position up to which the SMMU has been told of commands.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
         self.bell.published.load(Ordering::Acquire)
@@ -136,7 +138,7 @@ impl Tickets {
         fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed)
     }
 
-    /// What has to be consumed for `count` slots more, as far as others claim no more.
+    /// The position that has to be consumed before there is room for `count` more slots, if others claim none.
     pub(crate) fn room_is_at(&self, count: u64) -> u64 {
         let claimed = self.producers.claimed.load(Ordering::Relaxed);
         claimed.wrapping_add(count).cast_signed().max(0).cast_unsigned()
@@ -147,7 +149,7 @@ impl Tickets {
     #[inline]
     pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
         let consumed = self.consumed();
-        // Looked at before it is changed: those who wait for room do not disturb those who have some.
+        // A load before the addition: producers that find no room do not take the cache line from those that have some.
         if !fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed) {
             return Err(NoTicket::Full);
         }
@@ -159,13 +161,14 @@ impl Tickets {
     #[inline]
     pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<u64, NoTicket> {
         let Producers { claimed, tail } = &self.producers.0;
-        // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
-        // together are, in whichever order they are drawn. (A position as such could not be given back.)
+        // A claim that stays was within the room together with all that stayed before it, so all tickets together are,
+        // in whatever order they are drawn. (Claims are apart from positions because a position, once drawn, cannot be
+        // given back.)
         if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
             self.take_back(count);
             return Err(NoTicket::Full);
         }
-        // What another producer knew to be consumed when it claimed is known to us if it drew before us.
+        // AcqRel: a producer that drew before us passes on what it knew to be consumed when it claimed its room.
         let start = tail.fetch_add(count, Ordering::AcqRel);
         if start & CLOSED != 0 {
             self.take_back(count);
@@ -174,7 +177,7 @@ impl Tickets {
         Ok(start)
     }
 
-    /// There is no ticket for a claim of `count` slots.
+    /// Takes a claim of `count` slots back, for which no ticket was drawn.
     #[cold]
     #[inline(never)]
     fn take_back(&self, count: u64) {
@@ -199,7 +202,7 @@ impl Tickets {
         if self.bell.published.load(Ordering::Relaxed) != start {
             return self.ring(marks, 1, tell);
         }
-        // It is the first of those that are not published: most are alone.
+        // This run begins where publication stands, as it does whenever no other producer is at work.
         self.announce(marks, end, &mut tell);
         if let Some(calls) = self.take_calls_back(1) {
             self.ring(marks, calls, tell);
@@ -208,21 +211,21 @@ impl Tickets {
 
     #[inline]
     fn mark(&self, marks: &[AtomicU64], start: u64, end: u64) {
-        // Whoever publishes for us has our slots before the SMMU hears of them.
+        // Release: whoever publishes this run for us sees its slots before it tells the SMMU.
         if let Some(mark) = at(marks, start) {
             mark.store(end, Ordering::Release);
         }
     }
 
-    /// Says that there is something to publish, after it was marked. What the count was: with 0, the caller is the one who has
-    /// the bell now.
+    /// Says that a run was marked, and is to be published. Returns the count of calls before this one: with 0, the
+    /// caller has the bell now.
     #[inline]
     fn call(&self) -> u64 {
         self.bell.calls.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// Of whoever has the bell: so many calls came before its last look. Returns how many came since; if none did, the bell
-    /// is free.
+    /// To be called by the one who has the bell: takes back the `calls` that came before its last look. Returns how
+    /// many came since; with none, the bell is free.
     #[inline]
     fn take_calls_back(&self, calls: u64) -> Option<u64> {
         let all = self.bell.calls.fetch_sub(calls, Ordering::AcqRel);
@@ -240,7 +243,7 @@ impl Tickets {
                 None => return,
             }
         }
-        // Whoever calls from here on finds the offer. Those who did before are looked for.
+        // Whoever calls from here on finds the offer; this last look publishes the runs of those who called before.
         let calls = self.bell.calls.fetch_or(OFFERED, Ordering::AcqRel);
         self.look(marks, &mut tell);
         self.leave(calls);
@@ -254,22 +257,24 @@ impl Tickets {
         }
     }
 
-    /// Of whoever has offered the bell when there were so many `calls`, and has looked since: gives it back, or leaves it to
-    /// one of those who have called since.
+    /// To be called by the one who offered the bell when there were `calls` calls, and has looked since: gives the bell
+    /// back, or leaves it to one of those who have called since.
     fn leave(&self, calls: u64) {
         let (count, free) = (&self.bell.calls, Ordering::AcqRel);
-        // Calls only become more until then, and so does who takes it over count as one.
+        // The count only grows until then: further calls are added to it, and whoever takes the bell over adds one.
         if count.compare_exchange(calls | OFFERED, 0, free, Ordering::Relaxed).is_err() {
             count.fetch_add(LEFT.wrapping_sub(calls), Ordering::AcqRel);
         }
     }
 
-    /// Of one who found the bell offered when it called: rings, unless another one was faster.
+    /// To be called by one who found the bell offered when it called: publishes what is complete, unless another caller
+    /// took the bell over first.
     #[cold]
     #[inline(never)]
     fn take_over(&self, marks: &[AtomicU64], tell: impl FnMut(u64)) {
         let count = &self.bell.calls;
-        // A call more, as its own may have been looked for by then: the bell is not free while it has it.
+        // Adds one to the count: its own call may be taken back by the one who offered the bell, and the count must not
+        // become 0 while this one has the bell.
         let (taken, other) = (Ordering::AcqRel, Ordering::Relaxed);
         let mut calls = count.load(Ordering::Relaxed);
         while calls & OFFERED != 0 {
@@ -281,7 +286,7 @@ impl Tickets {
         if calls & OFFERED == 0 {
             return;
         }
-        // The one who offered it looks once, with interrupts masked.
+        // Short: the one who offered the bell has interrupts masked, and only looks once more.
         while count.load(Ordering::Acquire) & LEFT == 0 {
             pause();
         }
@@ -294,14 +299,14 @@ impl Tickets {
     #[inline]
     fn announce(&self, marks: &[AtomicU64], end: u64, tell: &mut impl FnMut(u64)) {
         let Bell { published, runs, .. } = &self.bell.0;
-        // Nobody else counts meanwhile.
+        // Only the one who has the bell changes `runs`, so a load and a store do.
         let mut count = runs.load(Ordering::Relaxed).wrapping_add(1);
         let mut to = end;
         while let Some(end) = self.end_of(marks, to) {
             (to, count) = (end, count.wrapping_add(1));
         }
         runs.store(count, Ordering::Relaxed);
-        // First: what the SMMU shows as consumed is never beyond it.
+        // Stored before PROD is written: no position that CONS shows is beyond `published`.
         published.store(to, Ordering::Release);
         tell(to);
     }
@@ -324,22 +329,24 @@ impl Tickets {
         published: &mut u64,
         read: impl FnOnce() -> u32,
     ) -> Result<u64, u32> {
-        // Loaded before the register is read: then what the register shows is not behind it. It may be more than
-        // a queue ahead, when others were faster; the sum is still not more than what was consumed.
+        // Loaded before the register is read, so that the register is not behind it. When others were faster the
+        // register may be more than a queue ahead; the position that comes out of it is then too low, never too high.
         let behind = self.consumed();
         let register = read();
         let position = self.size.after(behind, register);
         if position > *published {
-            // Those who publish are not disturbed by each look of those who wait.
+            // `published` is loaded only when needed: those who wait do not take its cache line from those who publish
+            // at each look.
             *published = self.published();
         }
         if position > *published { Err(register) } else { Ok(position) }
     }
 
-    /// What the SMMU has consumed, by the message of a CMD_SYNC: the low half of the position after it.
+    /// The position up to which the SMMU has consumed commands, by the message of a CMD_SYNC, which is the low half of
+    /// the position after it.
     ///
-    /// It may be an old one, if those since were lost: then there is nothing to learn. Whatever else makes no sense
-    /// is not believed either; the register is looked at now and then all the same.
+    /// The message may be an old one, if later ones were lost: then nothing is learnt from it. Nor is a value believed
+    /// that makes no sense; the register is read now and then anyway.
     #[inline]
     pub(crate) fn hear(&self, read: impl FnOnce() -> u32) -> u64 {
         // Loaded before the message: what a later one says is ahead of it, by less than 2^31.
@@ -358,7 +365,7 @@ impl Tickets {
         }
     }
 
-    /// The same, if `position` is more than `slots` ahead of what is known.
+    /// As [`Tickets::share`], if `position` is more than `slots` ahead of what is known.
     #[inline]
     fn share_if_ahead(&self, position: u64, slots: u64) {
         if position > self.consumed() + slots {
@@ -366,7 +373,7 @@ impl Tickets {
         }
     }
 
-    /// The same, by someone who needs nobody to know: if those who draw might miss the room.
+    /// As [`Tickets::share`], only if those who draw might miss the room otherwise.
     #[inline]
     pub(crate) fn share_if_much(&self, position: u64) {
         self.share_if_ahead(position, self.much());
@@ -384,14 +391,14 @@ impl Tickets {
     pub(crate) fn has_reached(&self, end: u64, behind: u64, read: impl FnOnce() -> u32) -> bool {
         let ahead = self.size.ahead(behind, read());
         let position = behind + ahead;
-        // Whoever told the SMMU of what it has consumed had stored this before: it is not older than the register.
+        // Relaxed is enough: `published` was stored before the PROD write that let the SMMU consume this far.
         if position < end || position > self.bell.published.load(Ordering::Relaxed) {
             return false;
         }
-        // What all who draw read is written seldom.
+        // `consumed` is read by every producer, so it is written seldom.
         if ahead > self.much() {
-            // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
-            // what is known, so none comes too late.
+            // If the exchange fails, a later look stores it. None comes too late: nobody draws more than a queue beyond
+            // `consumed`.
             let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
             let known = &self.waiters.consumed;
             let _ = known.compare_exchange_weak(behind, position, done, other);
@@ -407,11 +414,12 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        // Whoever has it, or takes it over, has interrupts masked. The SMMU has stopped: soon there is no room for more calls.
+        // This ends soon: whoever has the bell has interrupts masked, and while the SMMU stands still the queue fills
+        // up, so that no more calls come.
         self.take_bell(pause);
         change();
         tell(self.bell.published.load(Ordering::Relaxed));
-        // Those who have called since have left it to us to publish.
+        // Those who have called since found the bell taken and left: their runs are ours to publish.
         if let Some(calls) = self.take_calls_back(1) {
             self.ring(marks, calls, tell);
         }
@@ -439,21 +447,24 @@ impl Tickets {
         let published = &self.bell.published;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
         let mut end = self.published();
-        // Closed already: everything is published, and tickets that were refused have moved the tail.
+        // If the queue was closed already, everything is published, and `drawn` counts tickets that were refused.
         while drawn & CLOSED == 0 && end != drawn {
             match self.end_of(marks, end) {
                 Some(next) => end = next,
                 None => relax(),
             }
         }
-        // Nobody writes CMDQ_PROD from here on: there is nothing to publish, and those who still call have their tickets.
+        // With the bell taken nobody writes CMDQ_PROD any more: every run is marked, and those that still call only add
+        // to the count.
         self.take_bell(relax);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);
         published.store(beginning, Ordering::Release);
-        // Before it counts as consumed: claims under way stay counted, and may come to be tickets.
+        // Added before the gap counts as consumed (in `open`), so that claims under way are never given more room than
+        // there is.
         claimed.fetch_add(beginning - end, Ordering::Relaxed);
-        // Whoever calls so late has been published: there is nothing to look for.
+        // The runs of those who call this late are before `end`, and are abandoned with this reset: their calls are
+        // taken back without a look at the marks.
         let mut calls = 1;
         while let Some(more) = self.take_calls_back(calls) {
             calls = more;
@@ -468,9 +479,11 @@ impl Tickets {
 
     /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.
     pub(crate) fn open(&self) {
-        // Only now: whoever observes from here on finds the register that belongs to it.
+        // `consumed` is raised only after CONS was written as 0: a waiter that loads the new value and then reads CONS
+        // reads it of the new epoch.
         self.waiters.consumed.fetch_max(self.published(), Ordering::AcqRel);
-        // Exchanged, not stored: it takes the place of whatever refused draws made of it.
+        // A read-modify-write, so that it is ordered with the draws that were refused; what they added to the tail is
+        // overwritten.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
     }
 }

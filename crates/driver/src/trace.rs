@@ -247,7 +247,7 @@ impl InstanceSet {
         self.0 == 0
     }
 
-    /// Their numbers, in order.
+    /// Their numbers ([`InstanceId::index`]), in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..64).filter(move |index| self.0 >> index & 1 == 1)
     }

@@ -51,7 +51,7 @@ impl Word<'_> {
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
     address: PhysAddr,
-    /// Of a stream table entry in use.
+    /// The lock for the first word, if this is a stream table entry in use.
     first: Option<&'a FirstWords>,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Entry<'a> {
         Self { address, first: None }
     }
 
-    /// The same, of a stream that others may put in quarantine at any time.
+    /// As [`Entry::new`], of a stream table entry that others may put in quarantine at any time.
     ///
     /// # Safety
     /// As for [`Entry::new`], but for [`Entry::quarantine`]. All that are made of one address have the same lock.
@@ -104,7 +104,7 @@ impl<'a> Entry<'a> {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);
         match self.first.filter(|_| index == 0) {
-            // Whoever puts it in quarantine has no other lock.
+            // Quarantine is entered under this same lock.
             Some(first) => first.with(platform, |()| {
                 if word.load(Ordering::Relaxed) != QUARANTINED {
                     store();
@@ -156,7 +156,7 @@ impl<'a> Entry<'a> {
             Some(first) => first.with(platform, |()| decide()),
             None => decide(),
         };
-        // Outside: others may be called from there.
+        // Outside the lock: `publish` is the platform's.
         if changed {
             platform.publish(self.word_address(0), 8);
         }
@@ -195,14 +195,14 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn word_address(self, index: usize) -> PhysAddr {
-        // Below 64: eight words. The allocation does not wrap.
+        // No overflow: the offset is below 64, within the entry's 64 bytes.
         PhysAddr(self.address.0 + 8 * (index as u64 & 7))
     }
 }
 
 /// Which bits of an entry hardware looks at.
 pub trait Kind {
-    /// Of an entry that holds `words`.
+    /// The bits that hardware looks at in an entry that holds `words`.
     fn used(words: &Words) -> Words;
 
     /// Bits that may have either value at any time while an entry goes from `old` to `new`.
@@ -283,8 +283,8 @@ impl Kind for SteKind {
         used
     }
 
-    /// Events may be merged or not at any time. While EATS changes between none and full, the device has its ATS
-    /// off (§8.2), so that nobody asks; but full ATS is illegal together with stage-2 stalls (§7.1(4)).
+    /// MEV may have either value at any time. So may EATS on the way between none and full, since the device's ATS is
+    /// off meanwhile (§8.2); except with stage-2 stalls, with which full ATS is illegal (§7.1(4)).
     fn indifferent(old: &Words, new: &Words) -> Words {
         let bits = Self::NOTHING.with_mev(true);
         let either = [Ste(*old), Ste(*new)].iter().all(|ste| ste.eats() <= 1 && !ste.s2_s());
@@ -359,7 +359,7 @@ pub fn update<P: Platform, K: Kind, E>(
 ) -> Result<Updated, E> {
     let current = entry.load(platform);
     let differ = critical::<K>(&current, target);
-    // What is in quarantine stays as it is.
+    // An entry in quarantine keeps its first word, so nothing can go wrong.
     let hitless =
         entry.is_cut_off(&current) || differ.iter().filter(|&&bits| bits != 0).count() <= 1;
     let mut syncs = 0;

@@ -34,7 +34,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
     ) -> Result<u64, UnmapError> {
-        // What is gathered of pages is of no use here; it never holds a table.
+        // The gather is not used: the caller invalidates later, and no table is unlinked.
         let mut unused = Gather::<4>::sized();
         // SAFETY: the caller's contract.
         if let Some(bytes) = unsafe { self.unmap_at_once(frames, iova, len, &mut unused) } {
@@ -44,7 +44,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         unsafe { self.clear_anything(frames, iova, len) }
     }
 
-    /// Clears in every case.
+    /// Clears ranges of any shape.
     ///
     /// # Safety
     /// As for [`clear`](Self::clear).
@@ -128,7 +128,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if is_table(value) {
                 break;
             }
-            // A block that is not covered would stay, but the ends were checked.
+            // A block that is not covered would be left, but the ends were checked.
             if value != 0 && covers(at, shift, at, end) {
                 cell.store(0, Ordering::Relaxed);
                 bytes += 1 << shift;

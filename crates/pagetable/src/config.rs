@@ -73,12 +73,12 @@ pub enum Dirty {
 /// What the hardware bears when a translation changes its size and nothing else, without break-before-make (§8.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bbml {
-    /// Nothing. A group of contiguous leaves is unmapped as a whole.
+    /// The hardware bears none. A group of contiguous leaves is unmapped as a whole.
     #[default]
     Zero,
     /// Changes of the contiguous hint, and of blocks that are marked (nT).
     One,
-    /// All of them.
+    /// The hardware bears every change of size.
     Two,
 }
 
@@ -258,7 +258,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             straight_end,
             plain_end: if encoding.has_all() { 0 } else { straight_end },
             output_end: 1 << config.output_bits,
-            // At most 52, and a shift.
+            // At most 52, and at most a shift: both fit in 8 bits.
             input_bits: config.input_bits as u8,
             root_shift: root_shift as u8,
             upper: config.upper,

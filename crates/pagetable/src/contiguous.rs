@@ -113,7 +113,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 whole |= had && member < end && member + (1 << shift) > start;
                 continue;
             }
-            // A table's descriptor has no hint, and its mark is another.
+            // Not set in a table's descriptor: its marks are other bits.
             let had = cell.load(Ordering::Relaxed) & (HINT | HAD_HINT) != 0
                 && take_hint::<_, STAGE>(cell);
             whole |= had && member < end && member + (1 << shift) > start;
@@ -121,8 +121,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         if !whole {
             return None;
         }
-        // Also when another caller took the hint: its stores may not be published yet, and a walk that still finds the
-        // hint must not be later than the invalidation.
+        // Published even if another caller took the hint: its stores may not be published yet, and no walk after our
+        // invalidation may still find the hint.
         let count = ((last - first) >> shift) as usize;
         frames.publish(PhysAddr(table.0 + index as u64 * 8), count * 8);
         #[cfg(feature = "mutation")]

@@ -43,7 +43,7 @@ pub struct Harvest<
     end: u64,
 }
 
-/// Where devices wrote, or what they accessed: runs of addresses that follow on each other are told as one.
+/// Joins adjacent runs of what devices wrote, or accessed, and reports each as one.
 struct Told<R: FnMut(Iova, u64)> {
     report: R,
     start: Iova,
@@ -180,9 +180,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 UnmapError::Straddle { block, size } => HarvestError::Straddle { block, size },
             })?;
             if self.has_contiguous() {
-                // Of a group that another caller is about to cut, some may still have the hint: not longer than the
-                // invalidation that follows on clearing.
-                // SAFETY: as above; the range cuts no block.
+                // If another caller is just cutting one of these groups, some of its leaves may keep the hint for a
+                // moment; the invalidation that follows a clearing covers that. SAFETY: as above; the range cuts no
+                // block.
                 unsafe { self.cut_ends(frames, start, end, |_| {}) };
             }
         }
@@ -315,7 +315,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> (u64, u64) {
         let size = 1_u64 << shift;
         let mut unmapped = 0;
-        // Where what was stored to begins and ends.
+        // The addresses whose leaves were stored to.
         let mut stored: Option<(u64, u64)> = None;
         loop {
             if let (Sweep::Read(flag) | Sweep::Clear(flag), true) = (sweep, shift == SHIFT) {
@@ -335,11 +335,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 break;
             }
             if !self.has_contiguous() || value & (HINT | HAD_HINT) == 0 {
-                // A leaf alone, or none.
+                // A single leaf, or an empty entry.
                 let start = at >> shift << shift;
                 // No overflow: offsets are below 2^52.
                 let next = (start + size).min(end);
-                // Ends were checked: what is not covered is only read.
+                // A leaf that is not covered is only read: the ends were checked.
                 if value != 0 && (next - at == size || matches!(sweep, Sweep::Read(_))) {
                     let Swept { bytes, set } = sweep.leaf::<_, STAGE>(cell, size);
                     unmapped += bytes;
@@ -363,7 +363,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // No overflow: offsets are below 2^52. A first table may end before its group would.
             let last = (start + (1 << span)).min(1 << self.input_bits());
             let mut swept = Swept::default();
-            // Ends were checked: what is not covered is only read.
+            // A leaf that is not covered is only read: the ends were checked.
             if matches!(sweep, Sweep::Read(_)) || covers(at, shift, at, end) {
                 for leaf in (start..last).step_by(1 << shift) {
                     // SAFETY: a group lies in one table, which is live while a part of it is ours.
@@ -379,8 +379,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             }
             unmapped += swept.bytes;
             if sweep.stores(swept.set) {
-                // Of a group that was cut, a TLB may keep all until the invalidation for that is complete, which
-                // may be another caller's.
+                // A TLB may keep the whole of a group that was cut, until the invalidation of that cut, perhaps another
+                // caller's, is complete.
                 let had = value & HAD_HINT != 0;
                 let kept = Self::group_shift(shift).filter(|_| had).unwrap_or(span);
                 let first = at >> kept << kept;

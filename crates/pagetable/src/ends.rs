@@ -105,7 +105,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         start: u64,
         end: u64,
     ) -> Result<(), UnmapError> {
-        // A page can't: the range is aligned. A table at its place is within the range.
+        // A page never does, since the range is aligned to pages; a table that the walk ended at lies wholly in the
+        // range.
         if place.shift == SHIFT || value == 0 || covers(at, place.shift, start, end) {
             return Ok(());
         }
@@ -127,7 +128,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         for at in [start, end - 1] {
             // SAFETY: the caller's contract.
             let (place, value) = unsafe { self.place(frames, at, start, end) };
-            // Of a block that is cut itself, its own size is told.
+            // A block that is cut itself is reported by `check_blocks`, with its own size.
             if value & HINT == 0 || !covers(at, place.shift, start, end) {
                 continue;
             }
@@ -179,7 +180,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         for at in [start, end - 1] {
             // SAFETY: the caller's contract.
             let (place, value) = unsafe { self.place(frames, at, start, end) };
-            // A table that is at its place lies wholly in the range.
+            // A table that the walk ended at lies wholly in the range: no group of it is cut.
             let group = Self::group_shift(place.shift).map(|group| at >> group);
             if (place.shift == SHIFT || !is_table(value)) && group != done {
                 done = group;

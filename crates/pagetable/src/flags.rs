@@ -63,9 +63,9 @@ impl Marked for AtomicU64 {
 pub(crate) enum Sweep {
     /// Nothing.
     Read(Flag),
-    /// They lose the flag.
+    /// Leaves lose the flag.
     Clear(Flag),
-    /// They are unmapped; asked about is whether they are dirty.
+    /// Leaves are unmapped, and it is told whether they were dirty.
     Take,
 }
 
@@ -98,7 +98,7 @@ impl Sweep {
                 Swept { bytes: 0, set: is_set(flag) && flag.take::<_, STAGE>(cell) }
             }
             Self::Take if value == 0 => Swept::default(),
-            // The last moment at which hardware can mark it.
+            // The exchange is the last moment at which hardware can have marked the leaf.
             Self::Take => Swept { bytes: size, set: Flag::Dirty.is_set::<STAGE>(cell.empty()) },
         }
     }
@@ -125,7 +125,7 @@ impl Flag {
 
     /// Takes it from a leaf that has it; gives whether it still had.
     ///
-    /// Only who unmaps the leaf, with the same right as the caller, may do so meanwhile: it is a leaf of the caller's.
+    /// The leaf is the caller's, so nobody else clears it meanwhile, but for a call of the caller's own that unmaps it.
     #[inline]
     pub(crate) fn take<M: Marked, const STAGE: u8>(self, cell: &M) -> bool {
         let before = match self {

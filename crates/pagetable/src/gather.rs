@@ -139,7 +139,7 @@ impl<const TABLES: usize> Gather<TABLES> {
         self.used == 0 && self.sizes & NON_LEAF != NON_LEAF
     }
 
-    /// From now on, until it is cleared, no size is named.
+    /// Makes [`leaf_size`](Self::leaf_size) `None` until the gather is cleared.
     pub(crate) const fn name_no_size(&mut self) {
         self.sizes |= NO_SIZE;
     }
@@ -191,7 +191,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
         if self.sizes == 0 {
-            // Most gathers get no more than this.
+            // The common case: this is all that the gather gets.
             (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
             return;
         }

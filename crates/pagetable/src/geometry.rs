@@ -215,7 +215,7 @@ macro_rules! straight_levels {
             let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(0);
             $body
         }
-        // That is true of all granules.
+        // Every granule has levels 1 and 2.
         let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(1);
         $body
         let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(2);

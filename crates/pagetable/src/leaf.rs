@@ -21,7 +21,7 @@ pub(crate) struct Encoding<const STAGE: u8> {
     /// The short way, as far as there is one.
     short: &'static Short,
     mair: u64,
-    /// What shareability is, where leaves do not hold it.
+    /// The shareability that CD.SHx or STE.S2SH0 says for all leaves; `None` where leaves hold it.
     sh: Option<Shareability>,
     dirty: Dirty,
     access_flags: bool,
@@ -46,7 +46,7 @@ struct Short {
 const COMMON: [Memory; 3] = [Memory::NormalCacheable, Memory::NormalNonCacheable, Memory::Device];
 
 impl Short {
-    /// For tables that need all their leaves said the long way.
+    /// For tables whose leaves all take the long way.
     const NONE: &Self = &Self { permissions: [0; 16], types: [0; 16] };
 }
 
@@ -108,13 +108,13 @@ impl<const STAGE: u8> Encoding<STAGE> {
             access_flags: config.access_flags,
             xnx: config.xnx,
             one_privilege: config.one_privilege,
-            // With one privilege, the bit that tells plain leaves whether they may be executed is another; and they are
-            // never read-only when they are written.
+            // With one privilege, execution is told by another bit than the one that plain leaves are read by; and
+            // where hardware marks writes, a leaf may look read-only that is writable.
             all: config.all_attributes || config.one_privilege || config.dirty != Dirty::Untracked,
             ..Self::plain(config.dirty, sh, config.fwb)
         };
         let usual = Self::plain(config.dirty, sh, config.fwb);
-        // Types in other places, or who shares what is cached: then there is no short way.
+        // There is no short way if a common type is elsewhere in MAIR.
         let same = COMMON.into_iter().all(|memory| this.memory(memory) == usual.memory(memory));
         if same
             && !config.access_flags
@@ -132,7 +132,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     pub(crate) fn spoilt(self) -> Self {
         const NS: u64 = 1 << 5;
         let Short { mut permissions, types } = *self.short;
-        // Of the memory type, bit 5 is 0 at stage 1: both parts must have it.
+        // At stage 1 bit 5 belongs to the memory type's part and is 0 there: it has to be set in both parts.
         permissions.iter_mut().for_each(|leaf| *leaf |= NS);
         let types = types.map(|kind| kind | NS);
         Self {
@@ -162,7 +162,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     #[inline(always)]
     pub(crate) fn short(&self, attributes: Attributes) -> Option<u64> {
         let permissions = self.short.permissions.get(usize::from(attributes.prot.bits()))?;
-        // Both have the lowest bit, or are 0.
+        // If both parts exist, bit 0 is set in both; otherwise one is 0.
         match permissions & self.short.types[attributes.memory as usize & 15] {
             0 => None,
             leaf => Some(leaf),
@@ -177,7 +177,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let bits = self.memory(memory).ok_or(MapErrorKind::NoMemoryType { memory })?;
         match permissions | bits {
             leaf if self.all || self.is_plain(leaf) => Ok(leaf),
-            // The type is the reason if it is not plain by itself.
+            // If the memory type alone makes the leaf not plain, that is the reason.
             _ if self.permissions(Prot::READ).is_none_or(|read| !self.is_plain(read | bits)) => {
                 Err(MapErrorKind::NoMemoryType { memory })
             }
@@ -199,9 +199,9 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let privileged = prot.contains(Prot::PRIVILEGED);
         let both = STAGE == 1 && !self.one_privilege;
         let (af, tracked) = (!self.access_flags, write && !matches!(self.dirty, Dirty::Untracked));
-        // What is clean is as what may not be written (§14).
+        // A clean leaf looks like one that may not be written (§14).
         let open = write && !matches!(self.dirty, Dirty::Clean);
-        // PXN and UXN each take something, and not all.
+        // PXN and UXN each take execution away from one privilege: at most one of them, and only with EXECUTE.
         let takes = !(pxn || uxn) || execute && pxn != uxn && !privileged;
         if !read && !write
             || !takes
@@ -240,7 +240,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let sh = memory.shareability() as u64;
         let sh = match self.sh {
             None => sh,
-            // What is not cached is Outer Shareable whatever the table says (§16.3).
+            // Memory that is not cached is Outer Shareable, whatever CD.SHx says (§16.3).
             Some(_) if !memory.is_cacheable() => 0,
             Some(all) if all as u64 == sh => 0,
             Some(_) => return None,
@@ -262,18 +262,18 @@ impl<const STAGE: u8> Encoding<STAGE> {
         None
     }
 
-    /// What a leaf of this encoding says.
+    /// The attributes that `leaf` stands for in this encoding.
     #[cold]
     pub(crate) fn decode(&self, leaf: u64) -> Attributes {
         // With LPA2, address bits are where shareability is otherwise.
         let bits = leaf & if self.sh.is_some() { MEMORY & 0xFF } else { MEMORY };
         let memory = Memory::ALL.into_iter().find(|&memory| self.memory(memory) == Some(bits));
-        // Only this crate writes leaves.
+        // Always found: only this crate writes leaves.
         Attributes { prot: self.decode_permissions(leaf), memory: memory.unwrap_or_default() }
     }
 
     fn decode_permissions(&self, leaf: u64) -> Prot {
-        // What hardware may mark as written may be written.
+        // A clean leaf that hardware may mark counts as writable.
         let leaf = written::<STAGE>(leaf);
         let flag = |set: bool, flag: Prot| if set { flag } else { Prot::NONE };
         let (read, write, privileged, guarded, pxn, uxn) = if STAGE == 1 {
@@ -294,7 +294,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let execute = match (pxn, uxn) {
             (true, true) => Prot::NONE,
             (false, false) => Prot::EXECUTE,
-            // Of privileged pages, that is what EXECUTE is.
+            // In privileged pages UXN is always set, so this is plain EXECUTE.
             (false, true) if privileged => Prot::EXECUTE,
             (false, true) => Prot::EXECUTE | Prot::UXN,
             (true, false) => Prot::EXECUTE | Prot::PXN,
@@ -307,7 +307,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 }
 
-/// What leaves mean by the bits that [`short`] looks at. A namespace.
+/// A namespace for the tables of [`short`].
 struct Leaves<const STAGE: u8>;
 
 impl<const STAGE: u8> Leaves<STAGE> {
@@ -344,7 +344,7 @@ impl<const STAGE: u8> Leaves<STAGE> {
     }
 }
 
-/// What a plain leaf says.
+/// The attributes that a plain leaf stands for.
 #[inline(always)]
 pub(crate) fn short<const STAGE: u8>(leaf: u64) -> Attributes {
     // PXN at stage 1, XN[1] at stage 2. To choose a table by it takes an instruction less than an index in a single one.

@@ -42,7 +42,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             granule: Geometry::<SHIFT, WIDE>::GRANULE,
             level: Geometry::<SHIFT, WIDE>::level(shift),
             ds: Geometry::<SHIFT, WIDE>::LPA2,
-            // Wide tables are for instances that output as much.
+            // Wide tables need an instance with 52-bit output.
             output_bits: if WIDE { 52 } else { 48 },
             pie: false,
             fwb: STAGE == 2 && self.encoding.fwb,
@@ -54,7 +54,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             one_privilege: STAGE == 1 && self.encoding.one_privilege,
             xnx: self.encoding.xnx,
             haft: false,
-            // At level 2 no block is marked.
+            // nT is set in blocks at BBML 1 alone.
             bbml: u64::from(self.marks_blocks),
         };
         if let Err(rule) = legality::descriptor(descriptor, &place) {

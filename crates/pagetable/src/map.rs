@@ -28,7 +28,7 @@ struct Request {
 /// Pages to be put into one table.
 struct Run {
     table: PhysAddr,
-    /// Of the first descriptor.
+    /// Index of the first descriptor.
     index: usize,
     count: usize,
     /// What the first descriptor is to hold.
@@ -60,7 +60,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         if len == Self::granule() && unsafe { self.map_page(frames, iova, pa, attributes) } {
             return Ok(());
         }
-        // What comes now has more to do; the way of one page keeps the registers.
+        // Everything else takes more work, out of line, so that the way of a single page needs few registers.
         core::hint::cold_path();
         let mut result = Ok(());
         // SAFETY: as above.
@@ -70,8 +70,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         result
     }
 
-    /// Maps in every case; gives whether it did. Otherwise, why not is in `result`, which was `Ok` before. The arguments are
-    /// in this order so that none has to be moved for it on the way of one page.
+    /// Maps ranges of any shape. Returns whether it did; if not, the error is in `result`, which was `Ok`. The order of
+    /// the arguments spares the caller moving any of them on the way of one page.
     ///
     /// # Safety
     /// As for [`map`](Self::map).
@@ -122,13 +122,13 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         attributes: Attributes,
     ) -> Option<Run> {
         let (index, count) = self.within_a_table(iova, len, pa.0)?;
-        // Of fewer pages than a group has, none gets the hint.
+        // A range shorter than a group gets no contiguous hint, and can be mapped here.
         if self.has_contiguous() && Self::group_shift(SHIFT).is_some_and(|group| len >> group != 0)
         {
             return None;
         }
         let leaf = self.encoding.short(attributes)?;
-        // What a level-3 table spans is less than any output size.
+        // No underflow: `len` is below what a level-3 table spans, which is less than any output size.
         if pa.0 > self.output_end() - len || len > Geometry::<SHIFT, WIDE>::straight(pa.0) {
             return None;
         }
@@ -137,7 +137,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
             // a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return None;
             }
@@ -164,7 +164,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Err(MapError { mapped, kind: MapErrorKind::Overlap { at: Iova(iova.0 + mapped) } })
     }
 
-    /// Maps in every case, run by run.
+    /// Maps ranges of any shape, run by run.
     ///
     /// # Safety
     /// As for [`map`](Self::map).
@@ -205,11 +205,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> Option<Request> {
-        // In an upper half it is 0.
+        // 0 for an upper half, whose ranges are all refused here.
         let end = self.direct_end();
         let most = self.output_end.min(end);
         if (iova.0 | pa.0 | len) & (Self::granule() - 1) != 0
-            // Refuses 0 too.
+            // Also refuses `len == 0`, which wraps.
             || len.wrapping_sub(1) >= most
             || iova.0 > end - len
             || pa.0 > self.output_end - len
@@ -261,7 +261,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let left = request.end - at;
         let mut shift = Geometry::<SHIFT, WIDE>::leaf_shift(at | pa, left, self.root_shift());
         let mut table = self.root();
-        // Of a level-3 table, the descriptor that leads to it.
+        // The descriptor that leads to the present table: a level-3 table that gets filled is marked there.
         let mut above = None;
         upper_levels!(SHIFT, WIDE, self.root_shift(), level => {
             if level > shift {
@@ -270,7 +270,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 // a call whose range covers all it spans, hence `at`: not meanwhile.
                 let cell = unsafe { entry(frames, table, index).as_ref() };
                 let value = cell.load(Ordering::Acquire);
-                // Only descriptors of tables have the mark.
+                // SYNCED is set in table descriptors only, so this is neither empty nor a block.
                 table = if value & SYNCED != 0 {
                     PhysAddr(Geometry::<SHIFT, WIDE>::address(value))
                 } else {
@@ -306,8 +306,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 }
                 return Ok(at + ((stored as u64) << shift));
             }
-            // A block's place is taken: by a table that can be walked into, or by a leaf.
-            // SAFETY: as above.
+            // Nothing was stored: the place of a block is taken by a table, which is walked into, or by a leaf. SAFETY:
+            // as above.
             let cell = unsafe { cells.as_ref() };
             let value = cell.load(Ordering::Acquire);
             if shift == SHIFT || !is_table(value) {
@@ -349,8 +349,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let run = left.min(members - within);
             // SAFETY: the caller's promise.
             let cells = unsafe { cells.add(stored) };
-            // Some member may be kept for all as soon as one is stored: only if there is place for all.
-            // SAFETY: the caller's promise, for a run alone.
+            // A TLB may keep the whole group as soon as one member with the hint is stored, so the hint is set only if
+            // all members can be. SAFETY: the caller's promise, for a run alone.
             let hint = if run == members && unsafe { are_empty(cells, run) } { HINT } else { 0 };
             self.judge_run((first + done) | hint, run, here, shift);
             // SAFETY: as above.
@@ -423,7 +423,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 Err(winner) if is_table(winner) => {
                     Ok(PhysAddr(Geometry::<SHIFT, WIDE>::address(winner)))
                 }
-                // Only a caller that breaks the contract puts a leaf into a place that is ours.
+                // A leaf can be here only if another caller breaks the contract.
                 Err(_) => Err(MapErrorKind::Overlap { at: self.at(at) }),
             }
         };
@@ -465,7 +465,7 @@ unsafe fn fill_pages<const SHIFT: u32>(
     first: u64,
 ) -> usize {
     let mut stored = 0;
-    // The addresses are the caller's: what is empty stays so.
+    // The range is the caller's alone: what was found empty stays so.
     while count - stored >= CHUNK {
         // SAFETY: less than `count`.
         let chunk = unsafe { cells.add(stored) };
@@ -498,7 +498,7 @@ unsafe fn fill_slowly(
     step: u64,
     mut stored: usize,
 ) -> usize {
-    // Wraps at most behind the last leaf: the output range was checked.
+    // The output range was checked: this wraps at most beyond the last leaf.
     let mut descriptor = first.wrapping_add((stored as u64).wrapping_mul(step));
     while stored != count {
         // SAFETY: the caller's promise.

@@ -41,7 +41,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
             // a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load_straight(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return false;
             }
@@ -73,7 +73,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> bool {
-        // If a level's entries span so many bytes, that is a power of two.
+        // `len` is compared with the spans of entries below: only a power of two can be equal to one.
         if (iova.0 | pa.0) & len.wrapping_sub(1) != 0
             || iova.0 >= self.straight_end
             || len > self.output_end
@@ -99,13 +99,13 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 frames.publish(descriptor(table, index), 8);
                 return true;
             }
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return false;
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        // Nothing more is below: no block is of that size.
+        // Reached only if no level has blocks of `len` bytes.
         let _ = table;
         false
     }
@@ -189,7 +189,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
             // be unlinked by others meanwhile.
             let value = unsafe { self.load_straight(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark, and not those of full ones. No others are full than of level 3.
+            // Table descriptors have SYNCED, or FULL in its place, which only those of level-3 tables can have: a full
+            // one takes the general way.
             let leads = if shift == Geometry::<SHIFT, WIDE>::shift(2) {
                 value & SYNCED != 0
             } else {
@@ -259,7 +260,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        // Nothing more is below: no block is of that size.
+        // Reached only if no level has blocks of `len` bytes.
         let _ = table;
         None
     }

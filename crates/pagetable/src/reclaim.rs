@@ -93,7 +93,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             index = self.table.index(self.at, shift);
         }
         let here = self.at;
-        // A table of pages is dealt with in one go, another entry by entry.
+        // A level-3 table is looked at as a whole, others entry by entry.
         let done = if shift == SHIFT { SHIFT + Geometry::<SHIFT, WIDE>::BITS } else { shift };
         self.at = (((here >> done) + 1) << done).min(self.end);
         while depth > 0 {

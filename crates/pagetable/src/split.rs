@@ -167,7 +167,8 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             return Ok(false);
         }
         if table.marks_blocks && ready != this {
-            // Hardware or a neighbour may have changed it meanwhile: then once more.
+            // The exchange fails if hardware or a neighbouring caller has changed the block meanwhile: then the step is
+            // repeated.
             let new = value | NT;
             table.judge(new, block.first, block.shift);
             if cell.compare_exchange(value, new, Ordering::Relaxed, Ordering::Relaxed).is_err() {
@@ -208,7 +209,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         }
         let below = block.shift - Geometry::<SHIFT, WIDE>::BITS;
         let output = Geometry::<SHIFT, WIDE>::address(value) >> block.shift << block.shift;
-        // It has no hint any more, and no TLB keeps a group because of one.
+        // The block has lost its hint, and the invalidation of its group was waited for.
         let rest = value & !Geometry::<SHIFT, WIDE>::ADDRESS_BITS & !HAD_HINT & !0b11;
         let rest = rest | kind(below == SHIFT);
         let first = rest | Geometry::<SHIFT, WIDE>::bits(output);

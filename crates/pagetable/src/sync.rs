@@ -72,7 +72,7 @@ pub(crate) fn install<C: Cell>(
     }
 }
 
-/// Before a table descriptor that was found is relied on: makes sure that the walker sees it.
+/// Makes sure that the walker sees the table descriptor `found`, before the caller relies on it.
 #[inline(always)]
 pub(crate) fn settle(found: u64, publish: impl Fn()) {
     if found & (SYNCED | FULL) == 0 {
@@ -83,17 +83,18 @@ pub(crate) fn settle(found: u64, publish: impl Fn()) {
 /// Marks the descriptor `found` of a table, all of whose entries the caller has stored, as that of a full one.
 #[inline]
 pub(crate) fn close<C: Cell>(cell: &C, found: u64) {
-    // It always has: whoever links a table marks it before he goes on. If it is something else now, there is no mark.
+    // SYNCED is always set here, since whoever links a table sets it before returning. If the exchange fails the
+    // descriptor has changed, and to leave FULL unset is always safe.
     if found & SYNCED != 0 {
         let _ = cell.replace(found, found ^ (SYNCED | FULL));
     }
 }
 
-/// Takes that mark back, before an entry of the table is cleared.
+/// Takes [`FULL`] back, before an entry of the table is cleared.
 #[inline]
 pub(crate) fn open<C: Cell>(cell: &C, found: u64) {
     if found & FULL != 0 {
-        // Otherwise another caller has, for his part.
+        // If the exchange fails, another unmap of a part has taken the mark back already.
         let _ = cell.replace(found, found ^ (SYNCED | FULL));
     }
 }

@@ -65,16 +65,16 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     pub(crate) input_bits: u8,
     /// log2 of the span of an entry of the first table.
     pub(crate) root_shift: u8,
-    /// It is for the upper half.
+    /// Whether the table is for the upper half.
     pub(crate) upper: bool,
-    /// Parts of a level-3 table, and blocks, are unmapped with nothing else to be done.
+    /// Whether parts of a level-3 table, and blocks, can be unmapped by only clearing descriptors.
     pub(crate) unmaps_parts: bool,
-    /// Bits of leaves that more must be done for than to clear them.
+    /// Leaves with one of these bits take more to unmap than clearing them.
     pub(crate) special: u64,
     pub(crate) contiguous: bool,
-    /// Blocks may be split,
+    /// Whether blocks may be split.
     pub(crate) splits: bool,
-    /// and have nT before.
+    /// Whether nT is set in a block before it is split.
     pub(crate) marks_blocks: bool,
     /// A range must not cut a group of contiguous leaves.
     pub(crate) refuses_cuts: bool,
@@ -112,7 +112,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// Bytes, and alignment, of the first table: concatenated tables count as one.
     pub const fn root_bytes(&self) -> usize {
         let bits = self.input_bits() - self.root_shift();
-        // A base address has no bits below 64 bytes (§15.4).
+        // Tables are aligned to at least 64 bytes (§15.4).
         if bits < 3 { 64 } else { 8 << bits }
     }
 
@@ -180,7 +180,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: the caller's contract.
             return unsafe { Self::lookup_any(frames, iova, self) };
         }
-        // As `leaf`, but with constants only, and an end of its own for each level.
+        // As `leaf`, unrolled: constants only, and a return of its own at each level.
         let mut table = self.root;
         straight_levels!(SHIFT, WIDE, shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
@@ -284,7 +284,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             return Err(RangeError::Unaligned { iova, len, granule });
         }
         let start = self.offset(iova);
-        // No overflow: the start is not beyond the end.
+        // No underflow: `start <= end` comes first.
         let end = self.input_end();
         if start <= end && len <= end - start {
             return Ok(start + len);
@@ -321,7 +321,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         aligned: u64,
     ) -> Option<(usize, usize)> {
         let first = iova.0 & (Geometry::<SHIFT, WIDE>::SPAN - 1);
-        // The first refuses 0 too, and makes what follows fit. A start within the input is enough: that ends with a table.
+        // The first comparison also refuses `len == 0`. It is enough that the start is within the input size, which
+        // ends with a table.
         if len.wrapping_sub(1) >= Geometry::<SHIFT, WIDE>::SPAN - first
             || len == Geometry::<SHIFT, WIDE>::SPAN
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
@@ -329,8 +330,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         {
             return None;
         }
-        // Only with 64 KiB can a first table, of several, be of level 3: then the index has more bits. The count is at most
-        // a table's entries.
+        // If the first tables are concatenated ones of level 3, which only 64 KiB pages can have, the index has more
+        // bits. The count is at most one table's entries.
         Some((self.index(iova.0, SHIFT), (len >> SHIFT) as usize))
     }
 

@@ -21,18 +21,19 @@ use crate::{Frames, Table};
 pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool> {
     table: &'t Table<SHIFT, STAGE, WIDE>,
     frames: &'t F,
-    /// The level-3 table that holds all of the range, or the table that has one block for it, until that is cleared.
+    /// The level-3 table that the whole range lies in, or the table whose one block is the range; `None` once that is
+    /// done, and for all other ranges.
     only: Option<PhysAddr>,
     at: u64,
     end: u64,
     /// Where the walk for `at` ended, when that is known.
     found: Option<Place>,
     unmapped: u64,
-    /// Whether the leaves were unmapped before the tables.
+    /// Whether `take_leaves` has unmapped the leaves already.
     taken: bool,
 }
 
-/// What an unmap begins with: the fields of [`Unmap`] that depend on what is there.
+/// The fields of a new [`Unmap`] that depend on what the tables hold.
 struct Start {
     at: u64,
     end: u64,
@@ -40,10 +41,10 @@ struct Start {
     found: Option<Place>,
 }
 
-/// What is at a range that may be a part of one level-3 table, and not all of it. Then there is nothing to
-/// unlink, and one walk sees both ends.
+/// What a walk finds for a range that may be a part of one level-3 table. If it is, no table is to be unlinked, and one
+/// walk sees both ends.
 enum Found {
-    /// That table.
+    /// The level-3 table of which the range is a part.
     Pages(PhysAddr),
     /// No table, so no mapping.
     Nothing,
@@ -85,7 +86,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
     }
 
-    /// How an unmap starts, in every case.
+    /// How an unmap of any range starts.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
@@ -96,7 +97,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
     ) -> Result<Start, UnmapError> {
-        // No overflow where it is used: then the range was found to be within the input size.
+        // May wrap for a wrong range, for which it is not used.
         let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
         let (at, end, only, found) = match unsafe { self.find(frames, iova, len) } {
@@ -117,7 +118,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Ok(Start { at, end, only, found })
     }
 
-    /// As [`unmap_at_once`](Self::unmap_at_once), in every case.
+    /// The rest of [`unmap_at_once`](Self::unmap_at_once), for more than a single page.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
@@ -216,7 +217,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         !gather.is_empty()
     }
 
-    /// Does all, in `table`.
+    /// Unmaps the whole range, which lies in `table`.
     #[inline(never)]
     fn next_at_once<const TABLES: usize>(&mut self, table: PhysAddr, gather: &mut Gather<TABLES>) {
         let Self { at, end, .. } = *self;
@@ -266,7 +267,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             return;
         }
         self.taken = true;
-        // What is left for `next` is to unlink tables.
+        // `next` only has to unlink tables from here on.
         self.only = None;
         if table.splits() {
             gather.name_no_size();
@@ -336,7 +337,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 let (next, bytes) = unsafe { self.clear_entries(frames, place, at, end, gather) };
                 (at, unmapped) = (next, unmapped + bytes);
             }
-            // Only a gather without room for a table stops it.
+            // No progress: the gather has no room for a table.
             if at == begun {
                 break;
             }
@@ -364,8 +365,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let cells = unsafe { entry(frames, table, index) };
         let bytes = (count as u64) << SHIFT;
         let mut cleared = Cleared { start: at, end: at + bytes, bytes };
-        // As a rule there are no holes, and nothing has to be counted.
-        // SAFETY: the caller's promise.
+        // The fast way for runs without holes, which need not be counted. SAFETY: the caller's promise.
         let solid = unsafe { clear_solid(cells, count) };
         if solid != count {
             // SAFETY: the caller's promise, for the entries left.
@@ -406,7 +406,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let cell = unsafe { entry(frames, table, index).as_ref() };
             let value = cell.load(Ordering::Acquire);
             let start = at >> shift << shift;
-            // A hole is passed over, and so would be a leaf that is not covered: the ends were checked.
+            // Holes are passed over. A leaf that is not covered would be as well, but the ends were checked.
             if value != 0 && covers(at, shift, at, end) {
                 let mut sizes = size;
                 let mut bytes = size;
@@ -426,7 +426,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 unmapped += bytes;
                 stored = Some((stored.map_or(index, |(first, _)| first), index));
             } else if is_table(value) {
-                // Only in part in the range.
+                // This table is only partly in the range: it has to be walked into.
                 break;
             }
             // No overflow: offsets are below 2^52.
@@ -461,7 +461,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
 /// Pages that were cleared.
 struct Cleared {
-    /// All of them lie in `start..end`.
+    /// The pages that were cleared lie in `start..end`.
     start: u64,
     end: u64,
     bytes: u64,
@@ -479,10 +479,10 @@ unsafe fn clear_solid(cells: NonNull<AtomicU64>, count: usize) -> usize {
     let mut cleared = 0;
     // SAFETY: the caller's promise; it is called for less than `count`.
     let cell = |nth| unsafe { cells.add(nth).as_ref() };
-    // The addresses are the caller's: what is mapped stays so.
+    // The range is the caller's alone: what was found mapped stays so.
     while count - cleared >= CHUNK {
         let load = |nth| cell(cleared + nth).load(Ordering::Relaxed);
-        // Every page has the lowest bit.
+        // Bit 0 is set in every page's descriptor.
         if (0..CHUNK).fold(1, |all, nth| all & load(nth)) == 0 {
             break;
         }

@@ -17,7 +17,7 @@ use crate::page_request::{Answer, Group, Request, Standing};
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
 
-/// The queue that they are in.
+/// The predecessor's queue of page requests.
 #[derive(Debug)]
 pub(crate) struct OldRequests {
     base: u64,
@@ -27,14 +27,15 @@ pub(crate) struct OldRequests {
 }
 
 impl OldRequests {
-    /// What `register` says of it; `None` where it is in no memory that could be read,
-    /// or there is none for a list of them.
+    /// The queue that `register` describes; `None` where it is in no memory that can be read, or there is no heap
+    /// memory for a list of groups.
     pub(super) fn find(
         register: PriqBase,
         features: &Features,
         memory: &dyn Remains,
     ) -> Option<Self> {
-        // They are read again once PRIQEN is 0: where the SMMU does not snoop, caches may show what was there before.
+        // The records are read again once PRIQEN is 0. Where the SMMU does not snoop caches, the CPU's may hold older
+        // contents.
         if !features.coherent {
             return None;
         }
@@ -54,8 +55,8 @@ impl OldRequests {
         Some(Self { base, size, ended })
     }
 
-    /// Reads them, once PRIQEN is acknowledged as 0, and before its registers are written. Each group once, however often it
-    /// ends, by the number that its device knows the answer by.
+    /// Reads the records, once PRIQEN is acknowledged as 0, and before the queue's registers are written. A group is
+    /// noted once, however often it ends, as its device tells answers apart.
     pub(crate) fn read<P: Platform>(&mut self, platform: &P, instance: &Instance<P>) {
         let features = instance.features();
         let at = |offset: u32| if features.page_0_only { offset & 0xffff } else { offset };
@@ -64,7 +65,7 @@ impl OldRequests {
         let mask = 2 * self.size.entries() as u32 - 1;
         let begin = PriqCons(read(PriqCons::OFFSET)).rd() & u64::from(mask);
         let prod = PriqProd(read(PriqProd::OFFSET)).wr() as u32 & mask;
-        // Where it makes no sense there is nothing to be believed.
+        // If the indices make no sense, no record is believed.
         let Ok(end) = self.size.position(begin, prod) else { return };
         for position in begin..end {
             let Request::Page(page) = Request::read(&self.record(platform, position)) else {
@@ -93,7 +94,7 @@ impl OldRequests {
         instance: &Instance<P>,
     ) -> Result<(), Failure> {
         for group in self.ended {
-            // It has the PASID only if that is part of the answer.
+            // `true`: `read` has left the PASID in `group` only where answers carry it.
             let command = group.command(Answer::Failure, true);
             let answered = instance.carry_out(platform, [command]);
             answered.or_else(|what| match instance.commands().has_failed() {

@@ -227,7 +227,8 @@ pub(crate) fn survey(
         (1, 10) if features.two_level_streams => Some(Split::Ten),
         _ => return Err(nonsense),
     };
-    // Alignment goes by the number as it is, the range by what there are.
+    // LOG2SIZE beyond what is implemented: hardware aligns by the field, but caps the range, so such a table is
+    // refused.
     if log2 > 32 || log2 > features.implemented_sid_bits() {
         return Err(nonsense);
     }
@@ -348,7 +349,7 @@ impl Survey<'_> {
     ) -> Result<(), AdoptError> {
         for index in 0..count {
             let at = pa + index * STE_BYTES as u64;
-            // Most have V = 0: they abort, whatever else is in them.
+            // Word 0 is read first: most entries have V = 0, and abort whatever else is in them.
             if !Ste([self.read(what, pa, at)?, 0, 0, 0, 0, 0, 0, 0]).v() {
                 continue;
             }
@@ -364,7 +365,7 @@ impl Survey<'_> {
             if works && self.memory.keeps(stream) {
                 self.entry(stream, &ste)?;
             } else if works || ste.cont() != 0 {
-                // Also what aborts, which may be attached: as an entry that answers for itself alone.
+                // Entries that abort but have CONT as well: they are rewritten so that they stand for themselves alone.
                 self.found.others.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
                 self.found.others.push(stream);
             }
@@ -402,7 +403,7 @@ impl Survey<'_> {
             }
             self.root(ste.s2_ttb())?;
             let vmid = ste.s2_vmid() as u16;
-            // Of a guest's contexts nothing is known.
+            // ASIDs in a guest's contexts are not known: the VMID as a whole is taken.
             return if self.host { self.other_world(vmid) } else { self.tag(vmid, None) };
         }
         if stage_1 { self.contexts(stream, ste) } else { Ok(()) }
@@ -471,9 +472,9 @@ impl Survey<'_> {
             let el2 = self.features.el2 && ste.config() == config::STAGE_1 && ste.strw() == 2;
             let vmid = if self.features.tag_vmid_bits() != 0 { ste.s2_vmid() as u16 } else { 0 };
             match (el2, self.host) {
-                // There are no VMIDs there.
+                // EL2 has no VMIDs.
                 (true, true) => self.tag(0, Some(cd.asid() as u16))?,
-                // A world of its own, which this driver has no tags in.
+                // Contexts of EL2 while this driver's are in EL1: their tags collide with none.
                 (true, false) => {}
                 (false, true) => self.other_world(vmid)?,
                 (false, false) => self.tag(vmid, Some(cd.asid() as u16))?,
@@ -506,7 +507,7 @@ impl Survey<'_> {
     fn disjoint(&mut self) -> Result<(), AdoptError> {
         self.used.sort_unstable_by_key(|(start, end, _)| (*start, *end));
         let is_stream = |what| matches!(what, Structure::StreamTable | Structure::StreamLeaf);
-        // How far the stream table's parts, and all others, reach so far.
+        // The largest end so far of the stream table's parts, and of all other structures.
         let (mut streams, mut others) = (0u64, 0u64);
         for (start, end, what) in &self.used {
             let mine = is_stream(*what);

@@ -47,7 +47,7 @@ pub(super) fn install<P: Platform>(
     let was_read = contexts(before);
     let (old, stalls) = (state.slot(substream), state.stalls);
 
-    // The context comes before whatever leads there.
+    // The context is written before the entry that leads to it.
     if let Some((context, vmid)) = target {
         let context = stall::context(context, stalls).0;
         if !was_read {
@@ -59,27 +59,29 @@ pub(super) fn install<P: Platform>(
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
         if stalls && was_read && old.bound().is_some() {
-            // What waits is the old one's. Of what stalls from here on it cannot be told which of the two it met, unless there
-            // is a moment without any: it is the caller's, and goes by the new one when it is tried again.
+            // What waits now stalled by the old context, and ends here. What stalls from here on may have met either,
+            // which cannot be told without a moment in which nothing stalls: it is the caller's to answer, and goes by
+            // the new context when it is tried again.
             stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
         }
         let copy = state.copy_for(platform, was_read, &context, (pasid, vmid));
         if let Some(copy) = copy {
-            // Hardware cannot reach it before it takes the other's place, and has forgotten what was there when it last had
-            // one.
+            // Hardware cannot reach the copy before the exchange below, and forgot the copy's former contents when that
+            // was last exchanged.
             state.judge(&context, instance.features());
             fill(platform, copy, &context);
             let leads = state.table.as_mut().is_some_and(|it| it.exchange(platform, pasid));
             let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
             if leads {
-                // With the entries go all contexts and level-1 descriptors that were found by them (§4.1).
+                // CFGI_STE also invalidates all contexts and level-1 context descriptors found through those entries
+                // (§4.1).
                 instance.forget_streams(platform, &state.streams)?;
             }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
                 state.write_context(core, instance, entry, pasid, &context)?;
             } else {
-                // No entry leads to it yet: hardware cannot have read it.
+                // No stream table entry leads to the context yet, so hardware cannot have read it.
                 state.judge(&context, instance.features());
                 fill(platform, entry, &context);
             }
@@ -98,8 +100,8 @@ pub(super) fn install<P: Platform>(
     let kept_before = state.on;
     let asks_anew = state.asking != state.asks(after);
     if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split || asks_anew) {
-        // What the device keeps, and asks for, must not outlive the entry that allows it. Nor may intermediate addresses of
-        // one stage 2 be taken for those of another, whose guest may not have let it reach them.
+        // Neither what the device keeps nor what it asks for may outlive the entry that allows it. Nor may intermediate
+        // addresses that it keeps from one stage 2 be used in another, whose guest may not have given it these.
         if !core.leaves_out(Mutation::DeviceFirst) {
             state.switch_off(core);
         }
@@ -126,7 +128,7 @@ pub(super) fn install<P: Platform>(
     }
     if !state.keeps(after) {
         state.switch_off(core);
-        // Also if the driver had it off: devices may have asked all the same, as long as their entry had EATS.
+        // Even if the driver had page requests off: as long as its entry had EATS, the device may have asked.
         if state.keeps(before) {
             let which = Which::All;
             let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
@@ -136,11 +138,11 @@ pub(super) fn install<P: Platform>(
             }
         }
     }
-    // It had a context, and has none.
+    // The substream had a context, and is to have none.
     let leaves = old.bound().is_some() && target.is_none();
     if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
         if contexts(after) {
-            // The rest means nothing without the first word.
+            // With V = 0 in word 0 the other words mean nothing.
             let mut invalid = entry.load(platform);
             invalid[0] = 0;
             let mut written = state.write_context(core, instance, entry, pasid, &invalid);
@@ -153,14 +155,15 @@ pub(super) fn install<P: Platform>(
                 return Err(what);
             }
         } else {
-            // Unreachable since the entries changed: hardware does not see this.
+            // The entries do not lead to contexts any more: hardware does not see this store.
             fill(platform, entry, &[0; 8]);
         }
     }
     if !state.keeps(after) {
         return Ok(());
     }
-    // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+    // The device now asks through the new context, but still keeps what the old one granted. Pages that it lacked
+    // before may be mapped now, so it is told to try again.
     let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
     let end = |state: &MasterState| {
         if !state.keeps(before) {
@@ -176,7 +179,7 @@ pub(super) fn install<P: Platform>(
     told.inspect_err(|_| state.set_slot(substream, old))
 }
 
-/// Between two entries that translate, one of which by stage 2: ends what stalled by the first.
+/// Between two entries that translate, at least one of them by stage 2: ends what stalled by the former.
 fn end_between<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
@@ -188,12 +191,13 @@ fn end_between<P: Platform>(
     if !state.stalls || !both || !(before.is_over_stage_2() || after.is_over_stage_2()) {
         return Ok(());
     }
-    // Blocked in between, so that what stalled before is told from what stalls then.
+    // The streams are blocked in between, so that what stalled by the former entry can be told from what stalls by the
+    // next.
     state.write_streams(core, instance, Stream::Blocked)?;
     stall::end(core, instance, &state.streams, Ending::Everything)
 }
 
-/// After a change to an entry that translates nothing: ends what stalled by the one before.
+/// After a change to an entry that translates nothing: ends what stalled by the former entry.
 fn end_after<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
@@ -221,7 +225,7 @@ pub(super) fn restate<P: Platform>(
     if after == before {
         return Ok(());
     }
-    // To ask for pages, or not to, is switched with it.
+    // Page requests can only be switched together with ATS.
     if state.on && (!state.keeps(after) || state.asking != state.asks(after)) {
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
@@ -232,11 +236,11 @@ pub(super) fn restate<P: Platform>(
     let end = |state: &MasterState, answer| {
         page_group::end(core, instance, state, Which::All, Some(answer))
     };
-    // As long as their entry had EATS, devices may have asked, also if the driver had it off.
+    // As long as their entry had EATS, devices may have asked for pages, even if the driver had ATS off.
     let asked_before = state.keeps(before);
     match state.keeps(after) {
         true if state.on => {
-            // It keeps what it was granted by the former entry, and what it lacked there may be here.
+            // The device still keeps what the former entry granted; pages that it lacked before may be mapped now.
             state.forget_kept(core, instance, WITHOUT)?;
             end(state, Answer::Success)
         }
@@ -262,7 +266,7 @@ pub(crate) fn before_split<'a, P: Platform>(
 ) -> Result<(), Failure> {
     let platform = &core.platform;
     let says_so = |words: &Words| Ste(*words).eats() == SPLIT;
-    // What translates nothing does not look at it.
+    // EATS is ignored by entries that translate nothing.
     let looks = |words: &Words| Ste(*words).v() && Ste(*words).config() > config::BYPASS;
     if !looks(target) {
         return Ok(());

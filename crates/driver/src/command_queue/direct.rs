@@ -10,12 +10,12 @@ use crate::error::Failure;
 use crate::platform::Platform;
 use crate::state::{Inside, Moment};
 
-/// A batch that was placed by someone who may look at registers, and is about to.
+/// A batch whose caller is counted as being at the registers, and is about to look whether it is complete.
 #[must_use]
 pub(crate) struct Begun<'a> {
     inside: Inside<'a>,
     ticket: Ticket,
-    /// What was known to be consumed.
+    /// The position up to which the SMMU was known to have consumed commands before the batch was placed.
     consumed: u64,
 }
 
@@ -95,10 +95,10 @@ impl CommandQueue {
         done
     }
 
-    /// Looks once.
+    /// Looks once whether the batch is complete.
     ///
     /// # Errors
-    /// The batch, which is to be waited for ([`CommandQueue::wait_inside`]).
+    /// The batch, if it is not complete: it is to be waited for ([`CommandQueue::wait_inside`]).
     #[inline(always)]
     pub(crate) fn look<'a, P: Platform>(
         &self,
@@ -117,7 +117,7 @@ impl CommandQueue {
         Ok(())
     }
 
-    /// As [`CommandQueue::wait`], by someone who may still look at registers: most wait, as an SMMU takes its time.
+    /// As [`CommandQueue::wait`], for a caller that is still counted as being at the registers.
     #[cold]
     #[inline(never)]
     pub(crate) fn wait_inside<P: Platform>(
@@ -151,7 +151,7 @@ impl CommandQueue {
         let mut commands = commands.into_iter();
         let count = commands.len() as u64;
         let fill = |run: &mut Run<'_, P, true>| {
-            // One of its own, so that nobody else knows where it is.
+            // A clone is advanced: `commands` itself escapes to no call here, so it can stay in registers.
             let mut next = commands.clone();
             run.fill(&mut next, count);
             commands = next;
@@ -168,13 +168,13 @@ impl CommandQueue {
         };
         self.submitted(platform, &begun.ticket);
         match self.look(platform, mmio, begun) {
-            // They were fewer than a batch.
+            // Only as many commands as one batch holds are placed in a straight line, so none are left.
             Ok(()) => Ok(()),
             Err(begun) => self.carry_on(platform, mmio, begun, commands),
         }
     }
 
-    /// As [`CommandQueue::carry_out`], which has begun with a batch.
+    /// The rest of [`CommandQueue::carry_out`] when the first batch was not complete at the first look.
     #[cold]
     #[inline(never)]
     fn carry_on<P: Platform>(
@@ -199,7 +199,7 @@ impl CommandQueue {
         self.carry_out_any(platform, mmio, &mut commands)
     }
 
-    /// The same, of whatever kind they are: there is one copy of it.
+    /// As [`CommandQueue::carry_out`], for any iterator of commands behind one pointer, so that this is compiled once.
     #[inline(never)]
     fn carry_out_any<P: Platform>(
         &self,
@@ -209,7 +209,7 @@ impl CommandQueue {
     ) -> Result<(), Failure> {
         loop {
             let before = commands.next().len();
-            // ATC_INV is complete at once.
+            // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
             let twice = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
             let ticket = self.submit(platform, mmio, &mut commands.next())?;
             self.wait(platform, mmio, ticket)?;
@@ -219,7 +219,7 @@ impl CommandQueue {
                 self.wait(platform, mmio, ticket)?;
             }
             let left = commands.next().len();
-            // The second, should it promise what never comes.
+            // `left == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.
             if left == 0 || left == before {
                 return Ok(());
             }
@@ -229,13 +229,13 @@ impl CommandQueue {
 
 /// Commands that can be given once more.
 trait Source {
-    /// Those that are left.
+    /// The commands that are left.
     fn next(&mut self) -> &mut dyn ExactSizeIterator<Item = Command>;
 
-    /// Remembers where it is, and says what comes next.
+    /// Remembers the present position, and returns the opcode of the next command.
     fn mark(&mut self) -> Option<Opcode>;
 
-    /// Goes back to where that was.
+    /// Goes back to the position that [`Source::mark`] remembered.
     fn rewind(&mut self);
 }
 

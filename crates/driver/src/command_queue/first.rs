@@ -32,7 +32,7 @@ impl CommandQueue {
     pub(crate) fn look_for_first_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         let inside = self.enter(platform);
         if inside.is_some() && !self.has_failed() {
-            // What makes no sense is for whoever waits.
+            // An index that makes no sense is left to those who wait for completion: they give the SMMU up.
             let _ = self.main.observe(platform, mmio).map(|consumed| self.main.share(consumed));
         }
     }
@@ -65,7 +65,7 @@ impl CommandQueue {
                 platform.relax();
             };
             self.wait(platform, mmio, ticket)?;
-            // The second, should it promise what never comes.
+            // `len() == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.
             if commands.len() == 0 || commands.len() == before {
                 return Ok(());
             }

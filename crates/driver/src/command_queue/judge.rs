@@ -10,7 +10,7 @@ use crate::features::Features;
 #[cfg(debug_assertions)]
 use crate::legal;
 
-/// What the commands of a lane are judged against; nothing is judged before that is known.
+/// The implementation whose rules a lane's commands are judged by; none before its features are known.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Judge {
     #[cfg(debug_assertions)]

@@ -37,7 +37,7 @@ pub(super) struct Lane {
     marks: PhysAddr,
     /// The word that CMD_SYNCs write to, if they do.
     word: Option<PhysAddr>,
-    /// What ends a batch, without the data of its message.
+    /// The CMD_SYNC that ends each batch, without its message's data.
     sync: Command,
     /// Bits of a CMD_SYNC's first word that are its message's data: the low half of the position after it.
     stamp: u64,
@@ -103,13 +103,13 @@ impl Lane {
         }
     }
 
-    /// Judges all commands from now on, and what ends batches already.
+    /// Judges all commands from now on, and at once the CMD_SYNC that ends batches.
     pub(super) fn judge_by(&mut self, judge: Judge) {
         self.judge = judge;
         judge.accept(&self.sync);
     }
 
-    /// Ends batches so; `told` when somebody is woken by that.
+    /// Makes `sync` what ends each batch; `told` where its completion wakes those who wait.
     pub(super) fn end_with(&mut self, sync: Sync, told: bool) {
         self.sync = sync.into();
         self.tickets.told = told;
@@ -152,12 +152,13 @@ impl Lane {
         mmio: &P::Mmio,
         unheard: Option<&mut dyn FnMut(Command)>,
     ) {
-        // One that was closed has shown them, or had nothing left; and CONS is of another time.
+        // If the queue is closed already, an earlier reset has shown its unconsumed commands, or a suspend has let it
+        // run empty; CONS does not refer to this epoch any more.
         let shown = self.tickets.is_closed();
         let consumed = self.tickets.consumed();
         let end = self.close(platform, unheard.is_some());
         self.recovery.with(platform, |aborts| {
-            // An index that makes no sense is of an SMMU that is gone.
+            // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
             let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
             let consumed = self.size().position(consumed, register).unwrap_or(end);
             if let Some(unheard) = unheard.filter(|_| !shown) {
@@ -172,7 +173,8 @@ impl Lane {
 
     /// Lets no tickets be drawn, and returns the position after the last.
     fn close<P: Platform>(&self, platform: &P, failed: bool) -> u64 {
-        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
+        // A waiter takes its ticket for complete once `consumed` has passed it; `began` tells it that a reset discarded
+        // the ticket instead.
         let begins = |beginning| {
             let skipped = beginning - self.tickets.published();
             self.skipped.fetch_add(skipped, Ordering::Relaxed);
@@ -184,7 +186,8 @@ impl Lane {
         self.tickets.close(marks, || platform.relax(), begins)
     }
 
-    /// Lets no tickets be drawn, and waits until all that were are published. Whether no message is on its way then.
+    /// Lets no tickets be drawn, and waits until all runs whose ticket was drawn are published. Returns whether no
+    /// message can be on its way after that.
     pub(super) fn sleep<P: Platform>(&self, platform: &P) -> bool {
         let end = self.close(platform, false);
         self.word.is_none() || end == self.silenced.load(Ordering::Relaxed)
@@ -200,15 +203,15 @@ impl Lane {
         self.tickets.open();
     }
 
-    /// What ends the batch whose last position but one is `end`.
+    /// The CMD_SYNC of the batch that ends before position `end`.
     #[inline]
     fn sync(&self, end: u64) -> Command {
         let Command([low, high]) = self.sync;
         Command([low | end << 32 & self.stamp, high])
     }
 
-    /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
-    /// left. `moment` is a look at the state that found that it works.
+    /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that
+    /// is left. `moment` is the state as it was when the caller found the SMMU working.
     #[inline(always)]
     pub(super) fn place<P: Platform>(
         &self,
@@ -240,8 +243,8 @@ impl Lane {
         Some((Ticket { start, end: start + slots, lane: 0, moment }, consumed))
     }
 
-    /// As [`Lane::place_at_once`], of one command: as most are. `LOOKS` as the caller does next; there are two of these, so
-    /// that each is a part of the one that calls it.
+    /// As [`Lane::place_at_once`], for a batch of one command, the commonest. `LOOKS`: whether the caller looks at once
+    /// for completion. It has no effect but that each of the two callers has its own inlined copy.
     #[cfg(feature = "alloc")]
     #[inline(always)]
     pub(super) fn place_one<P: Platform, const LOOKS: bool>(
@@ -252,7 +255,7 @@ impl Lane {
         command: Command,
     ) -> Option<(Ticket, u64)> {
         const SLOTS: u64 = 2;
-        // Whatever may panic comes before the ticket: nobody would publish it.
+        // Whatever may panic comes before the ticket is drawn, since nobody would publish its slots then.
         self.judge.accept(&command);
         let size = self.size();
         let (slots, marks) = (self.slots(platform, size), self.marks(platform, size));
@@ -282,9 +285,10 @@ impl Lane {
         draw: impl FnOnce() -> Result<u64, NoTicket>,
         fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
     ) -> Result<u64, NoTicket> {
-        // Once: what is in it stays as it is, which the compiler does not know.
+        // Read once: the compiler does not know that the size never changes.
         let size = self.size();
-        // Between ticket and publication nothing may come, or those behind it would wait.
+        // No interrupt between drawing the ticket and publishing it: producers behind this one would wait for that
+        // long.
         platform.mask_irqs(move || {
             let start = draw()?;
             let end = start + slots;
@@ -356,7 +360,8 @@ impl Lane {
         self.tickets.share(consumed);
     }
 
-    /// As [`Lane::has_done`], for someone who was inside when [`Lane::place_at_once`] found that so much is `consumed`, and is.
+    /// As [`Lane::has_done`], for a caller that has been counted as being at the registers since
+    /// [`Lane::place_at_once`], which returned `consumed`.
     #[inline(always)]
     pub(super) fn has_done_directly<P: Platform>(
         &self,
@@ -392,7 +397,7 @@ impl Lane {
     fn outcome(&self, common: &Common, ticket: &Ticket) -> Result<(), Failure> {
         let Ticket { start, end, moment, .. } = *ticket;
         if start > end {
-            // It was never given.
+            // `Ticket::ELIDED`: the SMMU was suspended, and nothing was submitted.
             return Ok(());
         }
         if start < self.began.load(Ordering::Acquire) {
@@ -406,7 +411,7 @@ impl Lane {
         }
     }
 
-    /// How far the SMMU is.
+    /// The position up to which the SMMU has consumed commands, by its register or by the last message.
     ///
     /// # Errors
     /// The register, when it is ahead of what was published.
@@ -425,8 +430,8 @@ impl Lane {
     fn observe_register<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
         self.tickets.share(self.tickets.observe(&mut 0, || self.port.consumed(mmio))?);
         if let Some(word) = self.word {
-            // A message that comes between is overwritten by what is older: the next look at the register makes up
-            // for that. The low half is what messages hold.
+            // A message that arrives in between is overwritten by this older position: the next read of the register
+            // makes up for that. Messages hold the low half of a position.
             let low = self.tickets.consumed() as u32;
             message(platform, word).store(low.to_le(), Ordering::Relaxed);
         }
@@ -442,7 +447,7 @@ impl Lane {
         done: impl Fn(u64) -> bool,
     ) -> bool {
         done(self.tickets.consumed()) || {
-            // Whoever sleeps has nothing left to do.
+            // A suspended SMMU completed everything before it was suspended: the wait is over.
             let Some(_inside) = common.state.enter(platform.cpu()) else { return true };
             common.state.now().works() && self.observe(platform, mmio).is_ok_and(done)
         }
@@ -461,7 +466,7 @@ impl Lane {
         let Some(_inside) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets, start);
-        // What was consumed while the SMMU had something to do, and since when it is no more.
+        // While the SMMU has commands and makes no progress: the position that it stands at, and since when.
         let mut still: Option<(u64, u64)> = None;
         loop {
             if done(poller.consumed()) {
@@ -495,12 +500,14 @@ impl Lane {
             }
             self.recover(common, platform, mmio)?;
             still = match still {
-                // While it has nothing to do, others have: their commands are on the way.
+                // The SMMU has consumed all that is published: what is waited for sits behind a run that another CPU
+                // has not published yet, so the deadline does not run.
                 _ if poller.is_idle() => None,
                 Some((before, since)) if before == consumed => {
                     let waited = platform.now().saturating_sub(since);
                     if waited > common.deadline && !common.is_devices_turn(platform, waited) {
-                        // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
+                        // Perhaps it was this CPU that stood still, not the SMMU: only a look at CONS after the clock
+                        // was read decides.
                         let looked = self.observe_register(platform, mmio);
                         looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
                         if poller.consumed() == consumed {
@@ -562,7 +569,7 @@ impl Lane {
                 let ends = command.opcode() == Some(Opcode::Sync);
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
-            // First: it is never behind what is noted.
+            // Counted before it is noted: a reader that finds the note finds the count raised as well.
             common.refused(platform, position, command, code);
             self.refusals.note(position, command, code);
             self.port.acknowledge(mmio, |toggle| {
@@ -587,7 +594,7 @@ impl Lane {
         unsafe { slice::from_raw_parts(slots.as_ptr(), size.entries() as usize) }
     }
 
-    /// What is in the slot of a position.
+    /// The command in the slot of `position`.
     fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
         let slot = at(self.slots(platform, self.size()), position)?;
         Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))

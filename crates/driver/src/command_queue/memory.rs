@@ -102,7 +102,7 @@ impl CommandQueue {
             count += 1;
         }
         if count != most {
-            // Fewer are not worth another allocation, and a size that is not known when they are freed.
+            // Not all lanes could be allocated: none are used, because `free` has to pass the size that was allocated.
             for lane in lanes.iter_mut().take(count) {
                 // SAFETY: written above, and never shown to anybody; read once.
                 unsafe { lane.assume_init_read().free(platform) };
@@ -111,7 +111,7 @@ impl CommandQueue {
             unsafe { platform.free(memory, lanes_bytes(most), LANE_ALIGN) };
             return self;
         }
-        // As many as there was memory for: they fit.
+        // At most as many as were allocated, far below 2^32.
         (self.others, self.count) = (memory, most as u32);
         self.common.direct_below = 0;
         self
@@ -145,7 +145,7 @@ impl CommandQueue {
             Completion::Interrupt => completion::IRQ,
             Completion::Event => completion::SEV,
         };
-        // No address: no message.
+        // Without an address the CMD_SYNC sends no message, and raises the wired interrupt.
         let message = message.filter(|_| completion == Completion::Interrupt);
         let sync = message.map_or(Sync::new(), |message| message.on(Sync::new())).with_cs(how);
         for lane in self.lanes_mut(platform) {
@@ -164,7 +164,8 @@ impl CommandQueue {
     }
 
     /// The same queue, of an SMMU with these features: in builds with debug assertions commands that it would not accept, or
-    /// that mean nothing to it, are a panic (§4.1, §4.2). Last of all: lanes are judged as they are then.
+    /// that mean nothing to it, are a panic (§4.1, §4.2). To be called last: it judges the lanes that exist at that
+    /// moment.
     ///
     /// # Safety
     /// The queue was not used before.
@@ -192,7 +193,8 @@ impl CommandQueue {
                 let lanes = self.count as usize;
                 platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
             }
-            // One that is on its way when a queue is disabled arrives all the same (§2.4).
+            // A message that is on its way when a queue is disabled is still written (§2.4): until none can be, the
+            // words stay allocated.
             let silent = self.silent.load(Ordering::Acquire);
             if let Some(words) = self.words.filter(|_| silent) {
                 let bytes = (1 + self.count as usize) * WORD_BYTES;

@@ -48,7 +48,7 @@ impl Port {
     /// Shows the queue, empty, to an SMMU that does not use it: BASE, and PROD and CONS as 0. An error that is left from
     /// before is acknowledged with it.
     pub(super) fn reset(&self, mmio: &impl Mmio, size: Size, memory: PhysAddr) {
-        // The fields of both are the same.
+        // CMDQ_BASE and ECMDQ_BASE have the same fields.
         let base = self.base_register(size, memory);
         let Some(slot) = self.slot else {
             mmio.write64(CmdqBase::OFFSET, base.0);
@@ -140,7 +140,7 @@ impl Port {
             };
             return tell_again(&toggle);
         }
-        // This error alone; others are reported by their own handler.
+        // Only CMDQ_ERR is acknowledged here; `handle_interrupt` reports and acknowledges the others.
         let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
         let acknowledged = acknowledged.with_cmdq_err(!acknowledged.cmdq_err());
         mmio.write32(Gerrorn::OFFSET, acknowledged.0);

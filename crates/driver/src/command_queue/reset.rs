@@ -24,13 +24,13 @@ impl CommandQueue {
         mmio: &P::Mmio,
         unheard: &mut dyn FnMut(Command),
     ) {
-        // Who waits for one that sleeps waits for nothing.
+        // Those who wait for a suspended SMMU do not really wait, so there is nobody to be told of a failure.
         let asleep = self.common.state.now().is_asleep();
         if !asleep {
             self.give_up();
         }
         for lane in self.all(platform) {
-            // One that slept has carried out everything, and its registers may show anything.
+            // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard.
             let unheard = (!asleep).then_some(&mut *unheard as &mut dyn FnMut(Command));
             lane.restart(platform, mmio, unheard);
         }
@@ -66,7 +66,8 @@ impl CommandQueue {
         if self.words.is_none() || self.has_failed() {
             return;
         }
-        // It completes when the messages of those before have arrived (§4.2), and sends none.
+        // This CMD_SYNC completes when the messages of all earlier ones have been written (§4.2), and sends none
+        // itself.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
             let moment = self.common.state.now();
@@ -102,7 +103,7 @@ impl CommandQueue {
         self.common.state.sleep();
         for lane in self.all(platform) {
             if !lane.sleep(platform) {
-                // Somebody was faster than this after `silence`.
+                // Somebody submitted a batch after `silence`: its message may still be on its way.
                 self.silent.store(false, Ordering::Release);
             }
         }

@@ -33,8 +33,8 @@ pub struct DomainConfig {
     /// An [`Domain::unmap`] may cut blocks, where the instances bear it (BBML, §8.2). It may take frames for tables
     /// then. Without it, and on instances of BBML 0, blocks that are cut are an error.
     pub splitting: bool,
-    /// With one of the last two: what is done to the tables needs this IDR3.BBML of an instance; `None` for the least of
-    /// those enabled.
+    /// With `contiguous` or `splitting`: the IDR3.BBML (0 to 2) that every attached instance must have; `None`: the
+    /// least of those enabled now.
     pub bbml: Option<u32>,
     /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
     /// most need, for which maps and look-ups are faster.

@@ -8,31 +8,31 @@ use super::{Chain, NONE, Of, group_of, name_of};
 use crate::page_request::Group;
 use crate::shared::NoMemory;
 
-/// At most so many groups as there are nodes: the number of each is its first one.
+/// Groups that have begun. A group's number is that of its first node, so there are at most as many as nodes.
 pub(crate) struct Begun {
     groups: Index,
     of: Vec<One>,
     streams: Vec<Stream>,
     /// Streams with a group, as a heap by their pages, and behind them those that are free.
     order: Vec<u32>,
-    /// How many have one.
+    /// How many streams have a group.
     active: usize,
 }
 
 struct One {
     chain: Chain,
-    /// Number of its stream, and the groups before and after it of that.
+    /// Index of its stream in `streams`, and the numbers of the next older and the next newer group of that stream.
     stream: u32,
     older: u32,
     newer: u32,
 }
 
 struct Stream {
-    /// In all its groups.
+    /// Pages in all its groups.
     pages: u32,
     oldest: u32,
     newest: u32,
-    /// Its place in `order`.
+    /// Index of the stream in `order`.
     at: u32,
 }
 
@@ -57,13 +57,13 @@ impl Begun {
         self.groups.find(name_of(group), u64::BITS)
     }
 
-    /// One of those that `of` says, if there are any.
+    /// The number of one of the groups `of`, if there is any.
     pub(crate) fn any(&self, of: Of) -> Option<u32> {
         let (name, bits) = of.prefix();
         self.groups.find(name, bits)
     }
 
-    /// The pages of the one with `number`.
+    /// The pages of group `number`.
     pub(crate) fn chain(&self, number: u32) -> Chain {
         self.of.get(number as usize).map_or(Chain::EMPTY, |one| one.chain)
     }
@@ -74,7 +74,7 @@ impl Begun {
         let stream = match self.any(Of::Stream(group.stream)) {
             Some(sibling) => self.of.get(sibling as usize).map(|one| one.stream),
             None => {
-                // There is one: as many as groups.
+                // There is a free one: as many streams as groups.
                 let stream = self.order.get(self.active).copied();
                 self.active += 1;
                 stream
@@ -96,7 +96,7 @@ impl Begun {
         self.grow(stream, chain.count);
     }
 
-    /// The one with `number` has another page, the last of `chain`.
+    /// Group `number` has another page, the last one of `chain`.
     pub(crate) fn extend(&mut self, number: u32, chain: Chain) {
         let Some(one) = self.of.get_mut(number as usize) else { return };
         one.chain = chain;
@@ -104,7 +104,7 @@ impl Begun {
         self.grow(stream, 1);
     }
 
-    /// Takes the one with `number` off.
+    /// Takes the group with `number` out, and returns it with its pages.
     pub(crate) fn take(&mut self, number: u32) -> Option<(Group, Chain)> {
         let name = self.groups.key(number)?;
         self.groups.remove(name)?;
@@ -123,15 +123,15 @@ impl Begun {
         if left == 0 {
             self.active -= 1;
             self.swap(at, self.active);
-            // Whoever took its place may belong above or below it.
+            // The stream that took its place may belong above or below.
             self.rise(at);
         }
         self.sink(at);
         Some((group_of(name), chain))
     }
 
-    /// Whose group is to go, for a page of `group`'s stream: the oldest of whichever stream has most pages, and of that stream
-    /// itself if it has as many.
+    /// The group to forget, so that there is room for a page of `group`'s stream: the oldest of the stream that has
+    /// most pages, or of `group`'s own stream if that has as many.
     pub(crate) fn victim(&self, group: Group) -> Option<u32> {
         let own = self.any(Of::Stream(group.stream)).and_then(|one| self.of.get(one as usize));
         let own = own.and_then(|one| self.streams.get(one.stream as usize));
@@ -148,7 +148,7 @@ impl Begun {
         }
     }
 
-    /// Pages of the stream at a place of the heap; of one beyond it none.
+    /// Pages of the stream at index `at` of the heap; 0 beyond its end.
     fn pages(&self, at: usize) -> u32 {
         let stream = self.order.get(at).filter(|_| at < self.active);
         stream.and_then(|stream| self.streams.get(*stream as usize)).map_or(0, |it| it.pages)
@@ -184,7 +184,7 @@ impl Begun {
         for at in [one, other] {
             let stream = self.order.get(at).copied();
             if let Some(state) = stream.and_then(|stream| self.streams.get_mut(stream as usize)) {
-                // Below their number.
+                // Below the number of streams.
                 state.at = at as u32;
             }
         }

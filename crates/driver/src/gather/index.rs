@@ -6,21 +6,21 @@ use alloc::vec::Vec;
 
 use crate::shared::NoMemory;
 
-/// At most one key for each of so many numbers.
+/// A map from keys to numbers: each number has at most one key.
 pub(crate) struct Index {
-    /// Of each number; it means something only if the tree leads to the number.
+    /// The key of each number; it means something only if the tree leads to the number.
     keys: Vec<u64>,
     forks: Vec<Fork>,
     /// A fork, or a number with [`LEAF`], or [`NONE`]. So are the children of forks.
     root: u32,
-    /// The first fork that is not in use; the next one is its first child.
+    /// The first fork that is not in use; a free fork's first child is the next free one.
     free: u32,
 }
 
 struct Fork {
     /// All keys below are the same above this bit. Forks below are at lower bits.
     bit: u32,
-    /// Where it is 0, and where it is 1.
+    /// The subtree in which the bit is 0, and the one in which it is 1.
     children: [u32; 2],
 }
 
@@ -71,7 +71,7 @@ impl Index {
             None => self.root = leaf,
             Some(nearest) => {
                 let Some(bit) = (key ^ nearest).checked_ilog2() else { return false };
-                // There is one: fewer than numbers are in use.
+                // There is a free fork: fewer are in use than there are numbers.
                 let new = self.free;
                 let (mut above, mut at) = (None, self.root);
                 while let Some(fork) = self.fork(at).filter(|fork| fork.bit > bit) {
@@ -123,7 +123,7 @@ impl Index {
         }
     }
 
-    /// Where `key` would be, there is this number: no other has more upper bits in common with it.
+    /// The number that the way for `key` leads to: no other key has more upper bits in common with it.
     fn nearest(&self, key: u64) -> Option<u32> {
         let mut at = self.root;
         while let Some(fork) = self.fork(at) {
@@ -133,7 +133,7 @@ impl Index {
     }
 
     fn fork(&self, at: u32) -> Option<&Fork> {
-        // Neither a number nor nothing is below the number of forks.
+        // A leaf or [`NONE`] is beyond the number of forks, so that this is `None`.
         self.forks.get(at as usize)
     }
 

@@ -13,16 +13,17 @@ impl<P: Platform> Probed<P> {
         &self.mmio
     }
 
-    /// What cannot be changed while it translates stays as `cr2` says.
+    /// Limits the features to what `cr2` says: CR2 cannot be changed while the SMMU translates.
     pub(crate) fn adopted(&mut self, cr2: Cr2) {
         self.features.e2h = cr2.e2h();
         self.features.el2_host &= cr2.e2h();
         self.features.broadcast &= !cr2.ptm();
     }
 
-    /// It is off, or to be turned off before anything else: what [`Probed::adopted`] has left out can be had.
+    /// The features anew, without the limits of [`Probed::adopted`]: the SMMU is off, or is turned off before anything
+    /// else.
     pub(crate) fn reconfigured(mut self) -> Self {
-        // They were decoded before, and do not change.
+        // The ID registers were decoded before, so this succeeds.
         if let Ok(features) = Features::decode(self.features.registers) {
             self.features = features.limited(&self.config);
         }
@@ -59,7 +60,7 @@ impl<P: Platform> Instance<P> {
     ) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
-        // Queues off, and whoever translates goes on.
+        // The queues are turned off; SMMUEN stays, and translation goes on.
         let mut cr0 = Cr0(mmio.read32(Cr0::OFFSET));
         cr0 = cr0.with_cmdqen(false).with_eventqen(false).with_priqen(false);
         self.write_cr0(platform, cr0)?;
@@ -74,22 +75,22 @@ impl<P: Platform> Instance<P> {
         if let Some(queue) = self.page_requests.as_ref().filter(|_| errors.priq_abt_err()) {
             queue.aborted(platform);
         }
-        // Attributes of queues; those of tables are what they were.
+        // Only the attributes of queues are changed: those of tables cannot be while SMMUEN is 1, and were compared.
         let (old, new) = (Cr1(mmio.read32(Cr1::OFFSET)), super::cr1(&self.features));
         let cr1 = old.with_queue_ic(new.queue_ic()).with_queue_oc(new.queue_oc());
         mmio.write32(Cr1::OFFSET, cr1.with_queue_sh(new.queue_sh()).0);
 
         self.commands.restart(platform, mmio, &mut |_| ());
-        // As when it is started: no stream that goes on has devices that say what is translated. Before anything is
-        // forgotten, since entries may be kept together with what this said when they were read (§2.4).
+        // ATSCHK as in `bring_up`: no adopted stream has ATS. It is set before the caches are emptied, since entries
+        // may be cached together with what ATSCHK was when they were read (§2.4).
         let checks = self.features.checks_translated();
         cr0 = cr0.with_cmdqen(true).with_atschk(checks || cr0.atschk());
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;
         self.commands.resume(platform);
-        // Nothing of before is older than what is in memory now.
+        // From here on nothing that is cached is older than what is in memory.
         self.forget_all(platform)?;
-        // While nobody can ask for more.
+        // Before the new queue is on: no device can ask again yet.
         let answered = requests.map_or(Ok(()), |requests| requests.answer(platform, self));
         answered.map_err(EnableError::Commands)?;
 
@@ -97,13 +98,13 @@ impl<P: Platform> Instance<P> {
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
         if let Some(queue) = &self.page_requests {
-            // Another one, which is empty. Devices may ask from here on, whoever let them.
+            // The new queue is empty. From here on devices may ask, even those that the predecessor allowed to.
             queue.restart(platform, mmio, &mut |_| ());
             cr0 = cr0.with_priqen(true);
             self.write_cr0(platform, cr0)?;
         }
         self.wire(platform)?;
-        // For when it is off.
+        // GBPA, for when the SMMU is turned off later.
         self.set_while_off(platform)
     }
 }

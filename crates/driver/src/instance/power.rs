@@ -18,7 +18,7 @@ impl<P: Platform> Instance<P> {
     /// [`CommandQueue::is_asleep`]: crate::command_queue::CommandQueue::is_asleep
     /// [drained]: crate::event_queue::EventQueue::drain
     pub fn suspend(&self, platform: &P) -> Result<(), EnableError> {
-        // What is decided while it is off comes before it is.
+        // GBPA decides while the SMMU is off, so it is set first.
         self.set_while_off(platform)?;
         let stopped = self.stop_walking(platform);
         if stopped.is_err() {
@@ -31,17 +31,18 @@ impl<P: Platform> Instance<P> {
         if self.leaves_out(Mutation::SleepWhileOn) {
             self.commands.sleep(platform);
         }
-        // Nobody answers what the SMMU is about to end.
+        // Stalls are taken back first: the SMMU ends them itself when SMMUEN is 0, and nobody may answer them any more.
         #[cfg(feature = "alloc")]
         crate::stall::close(platform, self).map_err(EnableError::Commands)?;
-        // Commands and events go on for now.
+        // Only SMMUEN is cleared: the queues stay on for now.
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET)).with_smmuen(false);
         self.write_cr0(platform, cr0)?;
-        // Transactions that were translated before are done when this is complete, and so is all that others gave.
+        // When this is complete, so are all transactions that were translated before, and all commands that others
+        // gave.
         self.forget_all(platform)?;
         self.commands.silence(platform, &self.mmio);
         self.commands.sleep(platform);
-        // What is recorded by now can be read afterwards (§3.3).
+        // Events that are recorded by now can still be read with the queue disabled (§3.3).
         self.write_cr0(platform, Cr0::default())?;
         self.disable_others(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())

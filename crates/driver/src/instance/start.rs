@@ -18,7 +18,7 @@ use crate::platform::{Mmio, Platform};
 pub(crate) struct NotStarted<P: Platform> {
     pub(crate) probed: Probed<P>,
     pub(crate) error: EnableError,
-    /// It confirmed that it is off. Otherwise it may be reading whatever its stream table leads to, for ever.
+    /// The SMMU confirmed that it is off. Otherwise it may go on reading whatever its stream table leads to.
     #[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "nothing was led to"))]
     pub(crate) off: bool,
 }
@@ -66,7 +66,8 @@ impl<P: Platform> Instance<P> {
     ) -> NotStarted<P> {
         let (features, config) = (self.features, self.config);
         if aborts {
-            // The error is known already, and being off is all that the memory depends on.
+            // A failure here is ignored: the first error is what is returned, and whether memory can be freed depends
+            // on SMMUEN alone.
             let _ = self.abort_while_off(platform);
         }
         let off = self.write_cr0(platform, Cr0::default()).is_ok()
@@ -95,7 +96,7 @@ impl<P: Platform> Instance<P> {
     }
 
     fn start_as(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
-        // Until it works, whoever else has to do with it is told so at once.
+        // It counts as failed until it works, so that nobody waits for it meanwhile.
         self.commands.give_up();
         let result = self.bring_up(platform, keeping);
         if result.is_err() {
@@ -112,7 +113,7 @@ impl<P: Platform> Instance<P> {
         self.switch_off(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         self.disable_others(platform)?;
-        // Errors of whoever had the SMMU before us are not ours.
+        // Errors from before are acknowledged, and reported only where they concern queues that this driver had in use.
         let errors = self.commands.forget_errors(platform, mmio);
         if errors.eventq_abt_err() {
             self.events.aborted(platform);
@@ -122,14 +123,14 @@ impl<P: Platform> Instance<P> {
         }
 
         mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
-        // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
+        // PTM: the SMMU ignores the TLB maintenance that CPUs broadcast.
         let private = !self.features.broadcast;
         let cr2 = Cr2::default().with_ptm(private).with_recinvsid(true);
         mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.e2h).0);
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 
-        // Before commands are carried out again, or somebody could answer what stalled before.
+        // Before commands are carried out again: an answer to an old stall must not reach the new queue.
         self.events.restart(platform, mmio);
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
@@ -158,13 +159,13 @@ impl<P: Platform> Instance<P> {
 
         self.wire(platform)?;
         if self.features.checks_translated() {
-            // Before anything translated may come, and never off again: it is no switch (§8.2). Also where the driver lets no
-            // device keep translations: else what one says is translated passes by blocked entries (§12.2).
+            // ATSCHK is set before SMMUEN, and never cleared (§8.2). Even if the driver lets no device use ATS: without
+            // it, accesses that a device calls translated would pass blocked entries (§12.2).
             cr0 = cr0.with_atschk(true);
             self.write_cr0(platform, cr0)?;
         }
         self.write_cr0(platform, cr0.with_smmuen(true))?;
-        // For when it is turned off. While it is set up, what is not translated aborts whatever is to be then.
+        // GBPA for when the SMMU is turned off later. During the start it is abort, whatever the configuration says.
         if keeping || !self.config.while_off.aborts() {
             self.set_while_off(platform)?;
         }
@@ -173,23 +174,23 @@ impl<P: Platform> Instance<P> {
         Ok(())
     }
 
-    /// What it was given last, and does not come to any more.
+    /// A command that the SMMU did not come to before the reset: answers to page requests are given again.
     #[cfg_attr(not(feature = "alloc"), expect(unused_variables, reason = "nobody gives answers"))]
     fn unheard(&self, platform: &P, command: Command) {
         #[cfg(feature = "alloc")]
         crate::page_group::unheard(platform, self, command);
     }
 
-    /// Interrupts, which are off.
+    /// Sets interrupts up, which are off, and enables them.
     pub(super) fn wire(&self, platform: &P) -> Result<(), EnableError> {
         let mmio = &self.mmio;
-        // While the interrupts are off: these registers cannot be changed otherwise.
+        // The message registers can be changed only while the interrupts are off.
         if self.features.messages && !self.leaves_out(Mutation::LateMessages) {
             self.config.messages.write(&self.features, mmio);
         }
         let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
         if requests && self.config.messages.page_requests.is_none() {
-            // Unknown after reset: an interrupt when the queue is not empty any more, not with each group (LO, §2.4).
+            // LO is unknown after reset. 0: an interrupt when the queue stops being empty, not with each group (§2.4).
             mmio.write32(PriqIrqCfg2::OFFSET, 0);
         }
         self.write_irq_ctrl(
@@ -207,14 +208,14 @@ impl<P: Platform> Instance<P> {
 
     /// Empties all caches, and waits until that is complete.
     pub(crate) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
-        // Configuration before translations: what is still cached of the former could refill the latter.
+        // Configuration first: cached entries could otherwise refill the TLB after it was emptied.
         self.carry_out_calmly(platform, &[Command::cfgi_all()])?;
         let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
         let worlds = if self.features.el2 { 2 } else { 1 };
         self.carry_out_calmly(platform, all.get(..worlds).unwrap_or(&[]))
     }
 
-    /// Carries `commands` out where it does not matter how fast: by what is there once, however many use it.
+    /// Carries `commands` out by the shared, slower way: saves code where speed does not matter.
     fn carry_out_calmly(&self, platform: &P, commands: &[Command]) -> Result<(), EnableError> {
         let commands = commands.iter().copied();
         let done = self.commands.carry_out_later(platform, &self.mmio, commands);
@@ -240,7 +241,7 @@ impl<P: Platform> Instance<P> {
             crate::page_group::forget(platform, self);
             return Ok(());
         }
-        // Tried, not required: being off matters more.
+        // A failure is ignored: turning the SMMU off matters more.
         let _ = self.set_while_off(platform);
         self.switch_off(platform)?;
         #[cfg(feature = "alloc")]
@@ -309,9 +310,9 @@ impl<P: Platform> Instance<P> {
     /// nothing (§4.2), and is found in no queue afterwards. Once CMDQEN is acknowledged as 0, CMDQ_CONS is final (§2.4).
     fn switch_off(&self, platform: &P) -> Result<(), EnableError> {
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
-        // What reads as all ones is not there.
+        // All ones: the registers are not there any more.
         if cr0.cmdqen() && cr0.0 != u32::MAX {
-            // Tried, not required: being off matters more.
+            // A failure is ignored: turning the SMMU off matters more.
             let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
         }
         self.write_cr0(platform, Cr0::default())

@@ -98,7 +98,8 @@ impl MasterConfig {
         self
     }
 
-    /// What becomes of it behind an instance with `features`: whether faults stall, and which translations are kept.
+    /// What the configuration comes to behind an instance with `features`: whether faults stall, and how translations
+    /// are kept.
     ///
     /// # Errors
     /// [`AddMasterError`], of what the instance cannot do, or not together.

@@ -27,7 +27,7 @@ use crate::update::{CdKind, Entry, SteKind, Words, critical};
 pub(crate) struct MasterState {
     pub(crate) instance: InstanceId,
     pub(crate) streams: Vec<StreamId>,
-    /// Room for those of them that are being let out of quarantine.
+    /// While streams are let out of quarantine, these; with room for all of `streams`.
     pub(crate) cut_off: Vec<StreamId>,
     /// Bits of a substream.
     pub(crate) bits: u32,
@@ -35,49 +35,51 @@ pub(crate) struct MasterState {
     pub(crate) table: Option<ContextTable>,
     /// Attributes that its entries override.
     pub(crate) overrides: Overrides,
-    /// It may have identity, and no address space.
+    /// The master may be attached to identity, but to no address space.
     pub(crate) identity_only: bool,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
     /// What its entries say if its own accesses are translated by stage 2.
     pub(crate) stage_2: Option<Stage2>,
-    /// And what they say instead, if a guest has a say in it.
+    /// What they say instead if a guest's entry is attached.
     pub(crate) nested: Option<Ste>,
-    /// That guest's, as long as it may be reached by its commands.
+    /// The guest whose commands may name its streams.
     pub(crate) nest: Option<Shared<NestState>>,
-    /// Another's, which it was being taken from when the instance did not confirm that.
+    /// The guest that it was being taken from when the instance did not confirm that: until a reset hardware may read
+    /// that guest's entry.
     pub(crate) former: Option<Shared<NestState>>,
-    /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
+    /// The instance did not confirm the move to the bank `vmid`: the master's accesses may still be tagged with the
+    /// bank before.
     pub(crate) adrift: bool,
-    /// How its streams may keep translations,
+    /// How its devices may keep translations.
     pub(crate) ats: AtsMode,
-    /// and whether their devices have that on.
+    /// Whether ATS is switched on in its devices.
     pub(crate) on: bool,
-    /// Requests for pages that each of them may have under way; 0 for none.
+    /// How many page requests each device may have under way; 0 for none.
     pub(crate) page_requests: u32,
-    /// Their devices have that on.
+    /// Whether page requests are switched on in its devices.
     pub(crate) asking: bool,
-    /// Answers to those carry their PASID.
+    /// Answers to page requests carry their PASID.
     pub(crate) response_pasid: bool,
-    /// Its accesses without a substream.
+    /// What its accesses without a substream are subject to.
     pub(crate) own: Slot,
-    /// Those with substreams that are not blocked, in order.
+    /// What its accesses with substreams are subject to: those that are not blocked, in order.
     pub(crate) others: Vec<(u32, Slot)>,
     /// Its translation faults stall.
     pub(crate) stalls: bool,
-    /// Its entries are as they were adopted.
+    /// Its entries are still those that were adopted.
     pub(crate) adopted: bool,
     /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
     pub(crate) kept: bool,
 }
 
 impl MasterState {
-    /// A change is waiting for a reset.
+    /// Whether an unconfirmed change waits for a reset.
     pub(crate) fn is_stuck(&self) -> bool {
         self.adrift || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
     }
 
-    /// It uses an address space, or may.
+    /// Whether it uses an address space, or, after an unconfirmed change, may.
     pub(crate) fn is_occupied(&self) -> bool {
         self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
     }
@@ -142,7 +144,7 @@ impl MasterState {
         self.others.try_reserve(1).map_err(|_| NoMemory)
     }
 
-    /// There is room ([`MasterState::reserve`]).
+    /// Sets the slot of `substream`. There is room for it ([`MasterState::reserve`]).
     pub(crate) fn set_slot(&mut self, substream: u32, slot: Slot) {
         if substream == WITHOUT {
             self.own = slot;
@@ -163,7 +165,7 @@ impl MasterState {
         }
     }
 
-    /// What is not blocked of it.
+    /// The slot of `substream`, unless it is blocked.
     pub(crate) fn slot_mut(&mut self, substream: u32) -> Option<&mut Slot> {
         if substream == WITHOUT {
             return Some(&mut self.own);
@@ -269,12 +271,12 @@ impl MasterState {
             }
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
-        // Under a guest as well: a guest is shown no overrides, and has none of its own.
+        // Guests' entries as well: guests are shown no overrides, so their entries have none of their own.
         let ste = self.overrides.on(stream.encode(features), bypass);
         let ste = stall::entry(ste, self.stalls);
-        // Also of one that is blocked: what it asked for before is still to be answered.
+        // PPAR in blocked entries as well: what the device asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
-        // What does not translate does not look at it. Over a guest's stage 1 it was said with the rest.
+        // Entries that do not translate ignore EATS, and guests' entries have it already.
         let said = matches!(stream, Stream::Nested(_));
         if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
     }
@@ -303,7 +305,7 @@ impl MasterState {
         legal::ste(&target, instance.features());
         let target = core.entry_of(target);
         let forget = || instance.forget_streams(&core.platform, &self.streams);
-        // Made when the master was added, and never taken away.
+        // The leaves with these entries were made when the master was added, and stay.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
         let entries = self.streams.iter().filter_map(entry);
         if self.ats == AtsMode::Split {
@@ -339,12 +341,12 @@ impl MasterState {
         }
     }
 
-    /// Judges a context of its before it is stored.
+    /// Judges a context before it is stored, in debug builds.
     pub(crate) fn judge(&self, context: &Words, features: &Features) {
         if !cfg!(debug_assertions) {
             return;
         }
-        // What the entry says that leads there, or will, and that counts for the context's legality.
+        // An entry as it will lead to the context, as far as that counts for the context's legality.
         let (contexts, format) = (PhysAddr(0), ContextFormat::Linear);
         let (bits, without, vmid) = (0, WithoutSubstream::First, 0);
         let entry = Stream::Stage1 { contexts, format, bits, without, vmid };

@@ -45,7 +45,7 @@ pub struct Forwarded {
     pub consumed: usize,
     /// How many commands for the host's queue there are.
     pub produced: usize,
-    /// What comes next.
+    /// Why it stopped, and so what the caller does next.
     pub stop: Stop,
 }
 
@@ -88,14 +88,14 @@ pub enum Stop {
 enum Meaning {
     Nothing,
     One(Command),
-    /// Of the guest's streams from the first to the last.
+    /// The guest has changed its entries of the streams from the first to the last.
     Entries(StreamId, StreamId),
     Sync(Sync),
     Answer(Command),
 }
 
 impl Forwarder {
-    /// One that has carried nothing over.
+    /// A forwarder that has carried nothing over yet.
     pub const fn new() -> Self {
         Self { next: None }
     }
@@ -146,7 +146,8 @@ impl Forwarder {
                             self.next = at;
                             return Forwarded { consumed: index, produced, stop: Stop::Full };
                         };
-                        // The host's level-1 descriptors are not the guest's.
+                        // Leaf: only the entry has changed. The guest's level-1 descriptors are not those that the
+                        // host's SMMU reads.
                         let host = u64::from(found.host.0);
                         *slot = CfgiSte::new().with_sid(host).with_leaf(true).into();
                         produced += 1;
@@ -174,7 +175,7 @@ fn meaning<S: Streams + ?Sized>(
 ) -> Result<Meaning, Illegal> {
     use Opcode as Op;
     let opcode = judge(command, guest)?;
-    // At the same place in all commands that name one. Not all of them do.
+    // SID is at the same place in all commands that have one. In others the value is not used.
     let named = StreamId(AtcInv(command.0).sid() as u32);
     let host = |of: fn(Command, u64) -> Command| {
         let Some(host) = streams.host(named) else { return Meaning::Nothing };
@@ -212,13 +213,13 @@ fn meaning<S: Streams + ?Sized>(
             if inv.ssv() && wide(inv.ssid()) {
                 return Ok(Meaning::Nothing);
             }
-            // A device without ATS need not answer.
+            // Nothing is forwarded for a device without ATS, which need not answer.
             let found = streams.next(named).filter(|found| found.guest == named && found.ats);
             let Some(Assignment { host, .. }) = found else { return Ok(Meaning::Nothing) };
             // Smaller invalidations than the smallest translation unit are no good to devices (§4.2, §12.1).
             let unit = guest.host().unit_shift().saturating_sub(12);
             let inv = inv.with_sid(host.0.into()).with_size(inv.size().max(unit.into()));
-            // Without a PASID there is nothing to be global about, and no substream.
+            // Without SSV, SSID and Global are ignored, and not passed on.
             let plain = inv.with_global(false).with_ssid(0);
             Meaning::One(if inv.ssv() { inv } else { plain }.into())
         }
@@ -226,7 +227,7 @@ fn meaning<S: Streams + ?Sized>(
         Op::Resume => answer(|command, sid| Resume(command.0).with_sid(sid).into()),
         Op::StallTerm => answer(|command, sid| StallTerm(command.0).with_sid(sid).into()),
         Op::Sync => Meaning::Sync(Sync(command.0)),
-        // What the guest is not shown was refused before.
+        // Commands that the guest is not shown were refused above.
         _ => return Err(unavailable(command)),
     })
 }
@@ -293,7 +294,7 @@ fn range(
     if scale > 31 && !ds {
         return Err(Illegal::new("4.2", "SCALE", "must fit in 5 bits (DS = 0)", scale));
     }
-    // What leaves at that level are aligned to. Else the range is UNPREDICTABLE.
+    // The address has to be aligned to leaves of that level; otherwise the range is UNPREDICTABLE.
     let shift = match (granule, ttl) {
         (Granule::K16, 1) if !ds => granule.shift(),
         (_, 1) => granule.span(1),

@@ -18,7 +18,7 @@ use crate::nest::{Contexts, Guest, Illegal, Limits, Request, no_reserved_bits, n
 pub fn check(cd: &Cd, contexts: &Contexts, guest: &Guest, limits: Limits) -> Result<(), Illegal> {
     let illegal = |rule| Illegal::of(rule, Cd::FIELDS, &cd.0);
     let shown = guest.implementation();
-    // As the guest knows it.
+    // Judged as by the SMMU that the guest is shown.
     let ste = Ste::default()
         .with_v(true)
         .with_config(config::STAGE_1)
@@ -34,7 +34,7 @@ pub fn check(cd: &Cd, contexts: &Contexts, guest: &Guest, limits: Limits) -> Res
             return Err(Illegal::new("7.2(9)", field, text, ttb));
         }
     }
-    // What the SMMU itself looks at.
+    // Judged as by the host's SMMU, which reads the descriptor.
     let ste = Request::Stage1(*contexts).encode(guest, limits);
     legality::cd(cd, &ste, &guest.host().implementation()).map_err(illegal)
 }

@@ -110,12 +110,13 @@ impl Request {
             let text = "is beyond the guest's memory";
             return Err(Illegal::new("7.1(6d)", "S1ContextPtr", text, table));
         }
-        // Without substreams in the guest's SMMU, S1CDMax means nothing; in the host's it would.
+        // If the guest is shown no substreams, S1CDMax is ignored; the host's SMMU would not ignore it, so it is 0.
         let substreams = implementation.idr1.ssidsize() != 0;
         let bits = if substreams { ste.s1_cd_max() as u32 } else { 0 };
         let has_ats = implementation.idr0.ats();
         if has_ats && ste.eats() == 3 {
-            // Without DPT it acts as none; nobody writes it by intent (§7.1).
+            // This code of EATS needs DPT; without, it acts as no ATS, and is refused, as nobody writes it by intent
+            // (§7.1).
             let text = "permission tables are not implemented";
             return Err(Illegal::new("5.2", "EATS", text, 3));
         }

@@ -65,7 +65,7 @@ pub fn owner<S: Streams + ?Sized>(host: &EventRecord, guest: &Guest, streams: &S
     let mut told = EventRecord::default()
         .with_id(id as u64)
         .with_sid(u64::from(stream.0))
-        // Both where they mean something: without SSV, what is there instead of a substream is unknown.
+        // SSID is passed on only with SSV: without, the field is unknown.
         .with_ssv(has("SSV") && host.ssv());
     if has("SubstreamID") && (told.ssv() || !has("SSV")) {
         told = told.with_ssid(host.ssid());
@@ -84,7 +84,7 @@ pub fn owner<S: Streams + ?Sized>(host: &EventRecord, guest: &Guest, streams: &S
         told = told.with_input_addr(host.input_addr());
     }
     if id == Id::EPageRequest {
-        // What is asked for, and of which pages.
+        // The fields of a page request hint.
         told = EventRecord([told.0[0], host.0[1] & bits_of(id, 1), host.0[2] & bits_of(id, 2), 0]);
     }
     match is_reported(&told, id, guest) {
@@ -107,7 +107,7 @@ pub fn blamed<S: Streams + ?Sized>(
     }
     let base = EventRecord::default().with_sid(u64::from(stream.0)).with_ssv(host.ssv());
     let base = base.with_ssid(if host.ssv() { host.ssid() } else { 0 });
-    // For a guest an intermediate address is a physical one.
+    // What is an intermediate address to the host is a physical one to the guest.
     let page = record::FTranslation(host.0).ipa();
     let (id, told) = match host.class() {
         class::CD => (EventId::FCdFetch, base.with_fetch_addr(page)),
@@ -127,7 +127,7 @@ fn is_reported(told: &EventRecord, id: EventId, guest: &Guest) -> bool {
     let shown = guest.implementation();
     let mut clean = true;
     legality::event(told, Some(&shown), &mut |_| clean = false);
-    // Nor a hint about page requests without those.
+    // An SMMU without PRI reports no hints about page requests either.
     clean && (id != EventId::EPageRequest || shown.idr0.pri())
 }
 

@@ -79,9 +79,10 @@ impl Guest {
             .with_epan(idr3.epan())
             .with_s1pi(idr3.s1pi())
             .with_aie(idr3.aie());
-        // What lies between two codes rounds down: those addresses are not the guest's to name.
+        // A size between two codes is rounded down, so that the guest cannot name addresses that stage 2 does not
+        // translate.
         let oas = address_size_code(parent.input_bits()).unwrap_or(0).min(idr5.oas());
-        // Wide addresses and what takes them go together (§2.3), also where the host's SMMU has one of both.
+        // DS and VAX are shown together or not at all (§2.3), even if the host's SMMU has only one of them.
         let ds = idr5.ds() && idr5.vax() != 0;
         let vax = if ds || idr5.gran64k() { idr5.vax().min(1) } else { 0 };
         let shown_5 = Idr5::default()
@@ -198,12 +199,13 @@ impl Guest {
         if shown != has && has != 0 {
             return refuse("IDR0.TTENDIAN", "is more than the host's SMMU has", shown);
         }
-        // One that may choose can be told never to stall (S1STALLD), but not to stall always.
+        // A host's SMMU that lets software choose can be kept from stalling (S1STALLD), but cannot be made to stall
+        // always.
         let (shown, has) = (idr0.stall_model(), host.idr0.stall_model());
         if shown != has && (shown, has) != (1, 0) {
             return refuse("IDR0.STALL_MODEL", "is not what the host's SMMU does", shown);
         }
-        // Only one that may choose can read as zero and ignore writes.
+        // TERM_MODEL = 0 can be shown only where the host has it.
         if !idr0.term_model() && host.idr0.term_model() {
             return refuse("IDR0.TERM_MODEL", "must be 1 as the host's", 0);
         }

@@ -150,7 +150,7 @@ impl<P: Platform> Iommu<P> {
         let instance = core.instances.get(id).filter(|_| !core.instances.is_removed(id));
         let one = smmu.core.is(core) && space.core.is(core);
         let Some(instance) = instance.filter(|_| one) else { return Err(NestError::Foreign) };
-        // The first VMID there can be, for now.
+        // VMID 1 stands in: the real one is chosen when the first master is attached.
         let own = space.own().filter(|own| own.guests);
         let Some((own, tables)) = own.and_then(|own| Some((own, own.stage_2(1)?))) else {
             return Err(NestError::NotForGuests);
@@ -175,7 +175,7 @@ impl<P: Platform> Iommu<P> {
                 shown
             }
         };
-        // What a guest is shown it relies on.
+        // The guest relies on what it is shown, so it must be true.
         let (stalls, most) = (shown.idr0.stall_model() != 1, shown.idr5.stall_max());
         for (field, wrong, value) in [
             ("IDR0.ATS", shown.idr0.ats() && !features.ats, 1),
@@ -194,7 +194,8 @@ impl<P: Platform> Iommu<P> {
         core.configuration.with(|configuration| {
             let here = |nest: &NestState| nest.space == space.id && nest.instance == id;
             let masters = configuration.masters.iter();
-            // Also where an instance did not confirm that a master has left: hardware may go by its entries.
+            // `former` as well: where an instance did not confirm that a master left a guest, hardware may still read
+            // that guest's entries.
             let mut nests = masters.flat_map(|(_, it)| it.nest.iter().chain(&it.former));
             let live = own.nests.load(Ordering::Relaxed) & id.bit() != 0;
             if live || nests.any(|nest| here(nest)) {
@@ -301,12 +302,13 @@ impl<P: Platform> Nest<P> {
         let mut second = false;
         loop {
             let mut next = *forwarder;
-            // What they name is the guest's until the last of them is in the queue.
+            // Inside a reader's section the streams that the commands name stay the guest's until the commands are in
+            // the queue.
             let (done, ticket) = core.readers.read(platform.cpu(), &state.given, |given| {
                 let guest = given.guest.as_ref().unwrap_or(&state.blank);
                 let mut done = next.forward(guest, given, commands, room);
                 if given.guest.is_none() {
-                    // It has no stream: nothing is cached that is its own.
+                    // A guest without streams has nothing cached, so none of its commands is needed.
                     done.produced = 0;
                 }
                 done.produced = spare_silent(platform, instance, room, done.produced);
@@ -346,7 +348,7 @@ impl<P: Platform> Nest<P> {
                     continue;
                 }
             }
-            // Behind all that came before it.
+            // The answer is given only after all commands before it are complete.
             if let Stop::Answer(answer) = done.stop {
                 self.answer(instance, answer).map_err(unconfirmed)?;
             }
@@ -371,7 +373,7 @@ impl<P: Platform> Nest<P> {
         let mut found = None;
         loop {
             let placed = core.readers.read(platform.cpu(), &self.state.given, |given| {
-                // It may have been taken from the guest meanwhile.
+                // The stream may have been taken from the guest meanwhile.
                 if stream.is_some_and(|stream| given.guest(stream).is_none()) {
                     return Ok(None);
                 }
@@ -384,7 +386,7 @@ impl<P: Platform> Nest<P> {
                         found = Some(stream);
                     }
                     if instance.is_quarantined(platform, stream) {
-                        // Also if it was another call that found out: that may be no further yet.
+                        // Even if another call put it there: that call may not have completed its CFGI yet.
                         (one, cut_off) = (entry_changed(stream), true);
                     }
                 }
@@ -402,11 +404,11 @@ impl<P: Platform> Nest<P> {
                     platform.relax();
                 }
                 Some((Some(ticket), cut_off)) => {
-                    // What devices forget they forget at once.
+                    // An ATC_INV is never repeated.
                     let once = of_device && !cut_off;
                     match instance.wait(platform, ticket) {
                         Err(failure) if is_of_device(&failure) && once => silent = true,
-                        // With another device the command is complete all the same.
+                        // The error is another device's: this command is complete.
                         Err(failure) if !is_of_device(&failure) => return Err(failure),
                         _ if !once && core::mem::take(&mut again) => {}
                         _ => return Ok(()),

@@ -43,7 +43,7 @@ impl<P: Platform> Nest<P> {
             return Err((fault, Cause::Stream));
         }
         let record = fault.record();
-        // The stream is the guest's until it is shown.
+        // Inside the reader's section the stream stays the guest's until the stall is shown.
         let shown = core.readers.read(core.platform.cpu(), &state.given, |given| {
             let told = match event::owner(&record, &state.blank, given) {
                 Owner::Guest(_) if !self.is_since(given, &fault.event()) => {
@@ -60,7 +60,7 @@ impl<P: Platform> Nest<P> {
             }
         });
         match shown {
-            // What is shown is not answered by that; what is not, is aborted.
+            // Dropping it answers nothing if it was shown, and aborts it if there were too many.
             Ok(told) => {
                 drop(fault);
                 Ok(told)
@@ -87,7 +87,7 @@ impl<P: Platform> Nest<P> {
             }
             Some(Opcode::StallTerm) => (0..pending.slots())
                 .try_for_each(|at| self.answer_one(instance, at, (stream, None), Response::Abort)),
-            // Page requests are shown to nobody.
+            // Answers to page requests: guests are shown none.
             _ => Ok(()),
         }
     }
@@ -101,7 +101,8 @@ impl<P: Platform> Nest<P> {
         response: Response,
     ) -> Result<(), Failure> {
         let core = &self.core;
-        // The stream is the guest's until the answer is decided: not another's, who is shown one by the same number.
+        // Inside the reader's section the stream stays the guest's until the answer is decided, so that it cannot
+        // answer a stall of the next owner with the same STAG.
         let decided = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
             given.guest(stream)?;
             instance.pending().decide_shown(
@@ -125,7 +126,7 @@ impl<P: Platform> Nest<P> {
                     Response::Abort as u8,
                 )
             };
-            // Each of them, not up to the first.
+            // `count`, not `any`: every slot has to be looked at.
             (0..pending.slots()).filter_map(own).count() != 0
         });
         if any {
@@ -140,7 +141,7 @@ impl<P: Platform> Nest<P> {
 fn response(resume: Resume, guest: &Guest) -> Response {
     match (resume.ac(), resume.ab()) {
         (true, _) => Response::Retry,
-        // The SMMU that it is shown may be one that only aborts, other than the host's.
+        // The guest may be shown TERM_MODEL = 1 on a host whose SMMU has TERM_MODEL = 0.
         (false, false) if !guest.shown().idr0.term_model() => Response::Terminate,
         (false, _) => Response::Abort,
     }

@@ -28,24 +28,24 @@ pub(crate) struct NestState {
     pub(crate) space: usize,
     pub(crate) instance: InstanceId,
     shown: IdRegisters,
-    /// As long as it has no stream: of no tag.
+    /// The guest while it has no stream, hence no VMID of its own.
     pub(crate) blank: Guest,
     pub(crate) given: Snapshot<Given>,
 }
 
-/// Its streams, and what their tag is.
+/// The guest's streams, and their tag.
 #[derive(Default)]
 pub(crate) struct Given {
-    /// While it has any.
+    /// The guest with its VMID, while it has streams.
     pub(crate) guest: Option<Guest>,
     /// In order of the guest's numbers.
     rows: Vec<Assignment>,
-    /// Of each of `rows`: the number from which on events of the stream are the guest's.
+    /// For each of `rows`, in the same order: the number from which on events of the stream are the guest's.
     since: Vec<AtomicU64>,
 }
 
-/// While no event of a stream is its guest's yet: hardware has not confirmed that it goes by the guest's entry, and what it
-/// records may be of what was there before.
+/// In `since`: no event of the stream is the guest's yet. Hardware has not confirmed that it reads the guest's entry,
+/// so what it records may be about the former one.
 const NOT_YET: u64 = u64::MAX;
 
 impl Given {
@@ -138,7 +138,7 @@ impl NestState {
         limits: Limits,
     ) -> (Option<Guest>, Ste) {
         let guest = guest(features, tables, self.shown).ok();
-        // Only the VMID is another than when the guest was judged, and legal: as a rule it aborts on its own account.
+        // Only the VMID differs from when the guest was judged, so `guest` is always there; otherwise the entry aborts.
         let request = if guest.is_some() { request } else { Request::Abort };
         let ste = request.encode(guest.as_ref().unwrap_or(&self.blank), limits);
         debug_assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
@@ -163,7 +163,7 @@ pub(crate) struct Nesting<P: Platform> {
 /// What changes in what guests are given when a master changes, made ready beforehand.
 pub(crate) struct Moves {
     enter: Option<(Shared<NestState>, Box<Given>)>,
-    /// Of whoever else has its streams: more than one, where an instance did not confirm an earlier change.
+    /// For guests that are to lose the master's streams: two, where an instance did not confirm an earlier change.
     leave: [Option<(Shared<NestState>, Box<Given>)>; 2],
 }
 
@@ -191,7 +191,7 @@ impl Moves {
             let pairs = nesting.streams.iter().zip(&state.streams);
             let ats = state.ats.is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
-            // The same guest's, without a moment at which it may have been anybody else's.
+            // Whether the streams were this guest's all along, so that their events are too.
             let had = state.nest.as_ref().is_some_and(|nest| nest.is(&nesting.state));
             let stay = had && state.nested.is_some() && matches!(state.own, Slot::At(_));
             let given = nesting.state.changed(&state.streams, rows, stay)?;
@@ -237,7 +237,7 @@ impl Moves {
         if let Some(master) = configuration.masters.get_mut(master) {
             let before = master.nest.replace(state.clone());
             if let Some(before) = before.filter(|before| !before.is(&state)) {
-                // Until that is confirmed.
+                // Kept until the change is confirmed.
                 master.former = Some(before);
             }
         }
@@ -256,7 +256,7 @@ impl Moves {
     ) {
         let Goal::Nest(nesting) = goal else { return };
         let Some(master) = configuration.masters.get(master) else { return };
-        // One that is suspended has no power. What it had recorded is gone when it wakes.
+        // A suspended SMMU has no registers to read; what it had recorded is gone when it wakes.
         let awake = !instance.commands().is_asleep();
         let mmio = awake.then(|| instance.mmio());
         nesting.state.begin(&master.streams, instance.events().next_number(&core.platform, mmio));

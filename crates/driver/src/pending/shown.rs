@@ -25,7 +25,7 @@ impl Pending {
     pub(crate) fn show(&self, handle: Handle, most: u64, own: impl Fn(Key) -> bool) -> Showing {
         let Handle { slot, generation } = handle;
         let Some(one) = self.slots.get(slot) else { return Showing::Over };
-        // First taken, then counted: of several that are shown at once, none is beyond what may be.
+        // Taken first, then counted, so that several that are shown at once cannot exceed `most` together.
         if !one.swap(generation | WAITING, generation | SHOWN) {
             return Showing::Over;
         }
@@ -53,7 +53,7 @@ impl Pending {
         let slot = self.slots.get(at)?;
         let state = slot.state.load(Ordering::Acquire);
         let generation = state & !CODES;
-        // The generation is still the same when it is swapped, so the key is its.
+        // The swap succeeds only if the generation is unchanged, so the key belongs to it.
         let decided = state & CODES == SHOWN
             && which(slot.key(), self.stag(at, generation))
             && slot.swap(state, generation | (OWED + u64::from(answer)));
@@ -68,7 +68,7 @@ impl Pending {
         self.slots.iter().any(shown)
     }
 
-    /// The slot of one that a guest calls `stag`.
+    /// The slot of the transaction that a guest names `stag`.
     pub(crate) fn slot_of(&self, stag: u16) -> usize {
         usize::from(stag) & ((1 << self.slot_bits()) - 1)
     }
@@ -78,7 +78,7 @@ impl Pending {
         self.slots.len()
     }
 
-    /// What a guest calls the one in slot `at`, of that generation.
+    /// The STAG by which a guest names the transaction in slot `at` with this generation.
     fn stag(&self, at: usize, generation: u64) -> u16 {
         // The generation's upper bits are cut off. There are 2^16 - 1 slots at most (IDR5.STALL_MAX).
         ((generation / NEXT) << self.slot_bits()) as u16 | at as u16

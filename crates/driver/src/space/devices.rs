@@ -42,8 +42,8 @@ impl<P: Platform> Space<P> {
     ) -> bool {
         let core = &*self.core;
         let platform = &core.platform;
-        // Over guests, devices keep what both stages lead to, by addresses of the first: the whole of it goes in the
-        // second round.
+        // Devices of guests keep translations of both stages, by addresses of stage 1: in the second round they are
+        // told to forget everything.
         let later = self.is_under_guests(scope) && instance.features().may_hold_guests();
         let devices = if later { &[] } else { targets.behind(id) };
         let devices = if core.leaves_out(Mutation::NoAtcInv) { &[] } else { devices };
@@ -64,7 +64,7 @@ impl<P: Platform> Space<P> {
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
                 progress.placed(id, [count, syncs], placed);
             }
-            // Looked for afterwards: whoever was left out is in quarantine by now.
+            // Looked at after the batch was placed: a device that was left out of it is in quarantine by now.
             if !devices.iter().all(|device| answers(&device)) {
                 progress.silent |= id.bit();
             }
@@ -97,7 +97,7 @@ impl<P: Platform> Space<P> {
         all: bool,
     ) -> Result<(), Failure> {
         enum Step {
-            /// So many spans are left; `None`: in quarantine.
+            /// Commands were placed for a device; so many of its spans are left, `None` if it is in quarantine.
             Told(Kept, Ticket, Option<usize>),
             Full(usize),
             Done,
@@ -107,13 +107,13 @@ impl<P: Platform> Space<P> {
         let Some(instance) = core.instances.get(id) else { return Ok(()) };
         let spans = Spans::of(scope, instance.features().unit_shift());
         instance.commands().devices_are_asked(platform);
-        // The last that was told, how many spans of the next one were, and one that did not answer.
+        // The last device that is done, how many spans the next one was told, and a device that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
-        // One that this call has put in quarantine, and the last whose quarantine hardware was told of, where it has to be told
-        // twice: whichever round of an invalidation this is, it may be the only one to find out.
+        // `found`: a stream that this call has just put in quarantine. `once`: where invalidations are repeated, the
+        // device whose CFGI was given once so far.
         let (mut found, mut once) = (None, None);
         loop {
-            // Submitted where nobody can take the device off the targets: whoever has, waits for this.
+            // Submitted inside a reader's section: whoever takes the device off the targets waits until it has ended.
             let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
                 let quarantined = |kept: Kept| instance.is_quarantined(platform, kept.stream);
                 let next = targets.behind(id).iter().map(|device| device.kept).find(|kept| {
@@ -148,19 +148,19 @@ impl<P: Platform> Space<P> {
                 Step::Done => return Ok(()),
                 Step::Full(wanted) => {
                     self.count(Counted::Waits, 1);
-                    // For as many as are given then: less may be known to be there.
+                    // Waits for as much room as the next batch takes.
                     instance.commands().wait_for_room(platform, instance.mmio(), wanted)?;
                     platform.relax();
                 }
                 Step::Told(kept, ticket, left) => match (self.wait_on(instance, &ticket), left) {
                     (Err(what), _) if !is_of_device(&what) => return Err(what),
-                    // It is the next again.
+                    // The same device is next again, and goes into quarantine.
                     (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),
                     (Ok(()), Some(left)) if left != 0 => begun = spans.count() - left,
                     (_, None) if instance.commands().repeats() && once != Some(kept) => {
                         once = Some(kept);
                     }
-                    // One in quarantine is done, whichever other device did not answer.
+                    // The device is done. If it is in quarantine, an error is some other device's.
                     _ => (last, begun) = (Some(kept), 0),
                 },
             }

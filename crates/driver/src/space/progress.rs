@@ -10,15 +10,15 @@ use crate::instances::MOST_INSTANCES;
 
 /// How far an invalidation is. All sets are of instances.
 pub(crate) struct Progress {
-    /// Of those of `told`.
+    /// The tickets of the instances in `told`; the others are not initialised.
     pub(super) tickets: [MaybeUninit<Ticket>; MOST_INSTANCES],
-    /// Those that were told.
+    /// Instances that were given their commands.
     pub(super) told: u64,
-    /// Those that have no room for it now.
+    /// Those whose queue had no room.
     pub(super) full: u64,
-    /// The commands of the largest batch among theirs.
+    /// How many commands the largest batch of those in `full` has.
     pub(super) largest: usize,
-    /// What they were told, CMD_SYNCs among that, and how many these were.
+    /// How many commands were placed, with the CMD_SYNCs, and how many of these.
     pub(super) commands: u64,
     pub(super) syncs: u64,
     /// Those whose devices have still to be told, one by one.
@@ -57,7 +57,8 @@ impl Progress {
         }
     }
 
-    /// What became of a batch of `count` commands for `id`, so many of them CMD_SYNCs, and the one at its end.
+    /// Notes what became of a batch for `id`: `count` commands, of which `syncs` are CMD_SYNCs, without the CMD_SYNC
+    /// that ends it.
     #[inline(always)]
     pub(super) fn placed(
         &mut self,
@@ -69,7 +70,7 @@ impl Progress {
             Ok(Some(ticket)) => {
                 let placed = ticket.commands();
                 self.commands += placed;
-                // None for one that sleeps.
+                // An elided ticket has no commands, hence no CMD_SYNCs.
                 self.syncs += if placed == 0 { 0 } else { syncs as u64 + 1 };
                 self.told(id, ticket);
             }
@@ -92,7 +93,7 @@ impl Progress {
     #[cold]
     pub(super) fn is_unconfirmed(&mut self, id: InstanceId, what: Failure) {
         if is_of_device(&what) {
-            // Which of them is not known.
+            // Some device did not answer, but which one is not known: all are told again, one by one.
             self.kept |= id.bit();
         } else {
             self.note(id, what);

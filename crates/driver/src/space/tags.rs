@@ -26,7 +26,7 @@ pub struct Target {
 pub(crate) struct Installed {
     pub(crate) instance: InstanceId,
     pub(crate) tag: Tag,
-    /// How commands for addresses name the tag.
+    /// The bits by which commands for addresses name the tag.
     pub(crate) named: u64,
     pub(crate) shared: bool,
     /// Index of the [`Place`](crate::place::Place) that it is.
@@ -54,7 +54,7 @@ impl Targets {
         Self { tags: Vec::new(), devices: Vec::new(), plain: false }
     }
 
-    /// Looks at them, once all are there.
+    /// Computes `plain`, once all tags and devices are there.
     pub(crate) fn complete(&mut self) {
         let differ = |pair: &[Installed]| match pair {
             [first, second] => first.instance != second.instance,

@@ -18,25 +18,25 @@ const TURNS_PER_ERROR_CHECK: u32 = 16;
 /// they may be interrupts of its own.
 pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
-    /// Where the run begins that is waited for, or what has to be consumed for one.
+    /// The position at which the awaited run begins, or which has to be consumed for there to be room.
     start: u64,
     turn: u32,
-    /// It has said that it is far behind.
+    /// Whether this waiter has set `awaited`.
     is_far: bool,
-    /// What it has found to be consumed itself.
+    /// The position up to which this waiter itself has found commands consumed.
     found: u64,
     /// A lower bound of what is published.
     published: u64,
 }
 
 impl<'a> Poller<'a> {
-    /// Of one who waits for a run that begins at `start`, or for everything before that to be consumed.
+    /// For one who waits for a run that begins at `start`, or for everything before that to be consumed.
     #[inline]
     pub(crate) fn new(tickets: &'a Tickets, start: u64) -> Self {
         Self { tickets, start, turn: 0, is_far: false, found: 0, published: 0 }
     }
 
-    /// What is known to be consumed.
+    /// The position up to which commands are known to be consumed.
     #[inline]
     pub(crate) fn consumed(&self) -> u64 {
         self.found.max(self.tickets.consumed())
@@ -61,7 +61,8 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        // Where turns come when the SMMU tells, each is worth a look, and nobody is woken because somebody else has looked.
+        // Where a turn comes because the SMMU woke this CPU, each turn reads the register: nobody is woken by another
+        // CPU's having read it.
         let check = if self.tickets.told { turn != 0 } else { self.is_time_to_check(turn) };
         if self.tickets.told
             || turn == 0
@@ -76,14 +77,15 @@ impl<'a> Poller<'a> {
         Ok(check)
     }
 
-    /// Whether the SMMU comes to it soon. If not, those in front are to share what they find.
+    /// Whether the SMMU is about to reach this waiter's run. If not, those in front are asked to share what they find.
     #[inline]
     fn is_near(&mut self) -> bool {
         let awaited = &self.tickets.waiters.awaited;
         let is_near = self.start <= self.consumed() + NEAR;
         if !is_near {
             self.is_far = true;
-            // All who are far write it, again if one of them is no more: nothing is guarded by it.
+            // Every waiter that is far behind sets it, again after another one cleared it: it is a hint, and guards
+            // nothing.
             if !awaited.load(Ordering::Relaxed) {
                 awaited.store(true, Ordering::Relaxed);
             }
@@ -98,8 +100,8 @@ impl<'a> Poller<'a> {
         turn != 0 && turn.is_multiple_of(TURNS_PER_ERROR_CHECK)
     }
 
-    /// The same where each CMD_SYNC writes a message, which `read` reads. Looking there costs little, so everybody does.
-    /// Returns whether it is time to look at the registers: messages can be lost.
+    /// As [`Poller::turn`], where each CMD_SYNC writes a message, which `read` reads. That costs little, so every
+    /// waiter does it in every turn. Returns whether it is time to look at the registers: messages can be lost.
     #[inline]
     pub(crate) fn turn_by_message(&mut self, read: impl FnOnce() -> u32) -> bool {
         let turn = self.turn;

@@ -7,13 +7,13 @@ use crate::platform::Platform;
 /// The most steps that an entry takes.
 const STEPS: usize = 3;
 
-/// Whether both are the same: compared here, since a call costs more than eight words.
+/// Whether both are the same. Inlined: a call to compare costs more than eight words do.
 #[inline]
 fn same(one: &Words, other: &Words) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
-/// What an entry that holds `now` holds next on its way to `target`, which follows from what is there.
+/// The next step of an entry that holds `now` on its way to `target`.
 fn next<K: Kind>(now: &Words, target: &Words) -> Words {
     if same(now, target) {
         return *target;
@@ -30,7 +30,7 @@ fn next<K: Kind>(now: &Words, target: &Words) -> Words {
             }
             before
         }
-        // Two words would have to switch at once: through an invalid entry.
+        // Two words would have to switch at once, so the entry becomes invalid in between.
         (Some(_), Some(_)) => {
             let mut invalid = *now;
             invalid[0] = 0;
@@ -42,8 +42,8 @@ fn next<K: Kind>(now: &Words, target: &Words) -> Words {
 /// As [`update`](super::update), of all `entries`, which may hold different things. `sync` invalidates what the SMMU holds
 /// of any of them; it is called three times at most, after a step of each that has one.
 ///
-/// What others put in quarantine meanwhile takes no step: its first word stays, and as long as hardware has not noticed that,
-/// the others belong to the one of before. But `sync` is called for it.
+/// An entry that others put in quarantine takes no step: its first word stays, and until hardware has noticed that, the
+/// other words belong to the former entry. `sync` is called for it all the same.
 ///
 /// # Errors
 /// The first error of `sync`; each entry may then be in any of its steps.
@@ -63,7 +63,7 @@ pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
             }
             let next = next::<K>(&now, target);
             changed |= entry.store_changed(platform, &mut now, &next);
-            // One in quarantine keeps its first word, and has come as far as it can.
+            // An entry that was put in quarantine meanwhile keeps its first word, and counts as arrived.
             arrived &= same(&next, target);
         }
         if changed {

@@ -52,7 +52,8 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     /// The next command, for a slot before the end.
     #[inline(always)]
     pub(in crate::command_queue) fn push(&mut self, command: Command) {
-        // All that is given comes by here; what ends batches was judged when it was made.
+        // Every command passes here, but the CMD_SYNCs that end batches: those were judged when they were made
+        // (`Lane::judge_by`).
         self.lane.judge.accept(&command);
         self.push_unjudged(command);
     }
@@ -69,11 +70,11 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     #[inline(always)]
     pub(super) fn close(&mut self) {
         let Self { lane, platform, mmio, size, start, end, .. } = *self;
-        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract. Registers are found by value: who
-        // has the bell need not look for them in memory.
+        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract. `size` and `mmio` are
+        // captured by value, so that publishing loads neither from memory.
         let marks = lane.marks(platform, size);
         if DIRECT {
-            // The last slot is free: commands are one less than slots.
+            // The last slot is never filled by `fill`: there is one command less than slots.
             if let Some(slot) = at(self.slots, end - 1) {
                 write(slot, lane.sync);
             }
@@ -103,7 +104,8 @@ fn make_up(slots: &[[AtomicU64; 2]], positions: Range<u64>, sync: Command) {
 }
 
 impl<P: Platform, const DIRECT: bool> Drop for Run<'_, P, DIRECT> {
-    /// Whoever was to give the commands has panicked.
+    /// Reached only when `fill` has panicked: the run is published all the same, or the queue would stand still for
+    /// ever.
     #[cold]
     #[inline(never)]
     fn drop(&mut self) {
