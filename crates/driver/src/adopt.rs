@@ -271,11 +271,11 @@ fn abort<P: Platform>(
     legal::ste(&target, features);
     let entries = || streams.iter().filter_map(|it| instance.streams().entry(platform, *it));
     // With that, hardware looks at nothing else. Before, the rest stays as it is: nobody knows what it would mean.
-    entries().for_each(|entry| entry.store(platform, 0, target[0]));
+    entries().for_each(|entry| entry.write(platform, 0, target[0]));
     instance.forget_streams(platform, streams)?;
     for entry in entries() {
         let words = (1..).zip(target.iter().skip(1));
-        words.for_each(|(word, value)| entry.store(platform, word, *value));
+        words.for_each(|(word, value)| entry.write(platform, word, *value));
     }
     // What stalled before that has its event in the queue by now, or none.
     stall::end(core, instance, streams, Ending::Everything)
@@ -302,7 +302,7 @@ impl<P: Platform> Iommu<P> {
                 // What its contexts are tagged with is in use.
                 return Err(EnableError::Claimed);
             }
-            let (instance, count) = (smmu.instance(), adopted.streams.len());
+            let (instance, count) = (smmu.hardware(), adopted.streams.len());
             block(core, instance, &adopted.streams)?;
             configuration.disown(smmu.id);
             Ok(count)

@@ -265,7 +265,9 @@ impl<P: Platform> Probed<P> {
     /// off, is never freed.
     ///
     /// # Safety
-    /// All methods of the instance, and of its parts, are given the same platform.
+    /// All methods of the instance, and of its parts, are given the same platform; and where they take registers, its own.
+    /// Whoever has the instance answers for the commands that it is given: the message of a CMD_SYNC is written to any
+    /// memory. It is started, stopped, suspended and resumed by one caller at a time.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.

@@ -229,7 +229,7 @@ impl<P: Platform> Iommu<P> {
             return false;
         }
         // The SMMU's own, whichever `Iommu` was asked.
-        let instance = smmu.instance();
+        let instance = smmu.hardware();
         let look = || crate::fault::handle(&smmu.core, smmu.id, instance, which, budget, sink);
         // One that is suspended has said everything.
         instance.commands().awake(&smmu.core.platform, look).unwrap_or(false)
@@ -384,18 +384,33 @@ impl<P: Platform> Smmu<P> {
 
     /// What it can do, as far as it is used.
     pub fn features(&self) -> &Features {
-        self.instance().features()
+        self.hardware().features()
     }
 
     /// How it is used.
     pub fn config(&self) -> &InstanceConfig {
-        self.instance().config()
+        self.hardware().config()
+    }
+
+    /// Whether it does not answer, or does not work, and waits for [`Iommu::reset`]. It takes no lock.
+    pub fn has_failed(&self) -> bool {
+        self.hardware().commands().has_failed()
+    }
+
+    /// Whether it is suspended ([`Iommu::suspend`]). It takes no lock.
+    pub fn is_suspended(&self) -> bool {
+        self.hardware().commands().is_asleep()
+    }
+
+    /// Whether it was removed ([`Iommu::remove`]). It takes no lock.
+    pub fn is_removed(&self) -> bool {
+        self.core.instances.is_removed(self.id)
     }
 
     /// What happened so far, and what is in use. Takes the operating system's lock.
     pub fn statistics(&self) -> InstanceStatistics {
         let core = &self.core;
-        let instance = self.instance();
+        let instance = self.hardware();
         core.configuration.with(|configuration| {
             let (asids, vmids) = configuration.asids.counts(self.id);
             let places = configuration.places.iter();
@@ -424,11 +439,28 @@ impl<P: Platform> Smmu<P> {
         })
     }
 
-    /// Its hardware: registers, queues, stream table. Where methods take a platform, that is [`Iommu::platform`] and no
-    /// other.
+    /// Its registers, queues and stream table, past all that keeps devices apart: for tests, and for whoever looks into what
+    /// goes wrong. [`Smmu::features`], [`Smmu::config`], [`Smmu::has_failed`] and [`Smmu::statistics`] do without.
     ///
     /// It stays when the SMMU is removed, as all of the above does: off, and not to be told anything.
-    pub fn instance(&self) -> &Instance<P> {
+    ///
+    /// # Safety
+    /// Where methods take a platform, that is [`Iommu::platform`] and no other; where they take registers, those are
+    /// [`Instance::mmio`]. Registers, queues and entries are read, not written, and the SMMU is not started or stopped. What
+    /// commands are given is for the caller to answer for: the message of a CMD_SYNC is written to any memory, and a device
+    /// that is told that its fault was handled goes on.
+    ///
+    /// ```compile_fail,E0133
+    /// fn queue<P: smmuv3::Platform>(smmu: &smmuv3::Smmu<P>) -> &smmuv3::command_queue::CommandQueue {
+    ///     smmu.instance().commands()
+    /// }
+    /// ```
+    pub unsafe fn instance(&self) -> &Instance<P> {
+        self.hardware()
+    }
+
+    /// What the driver does its work with.
+    pub(crate) fn hardware(&self) -> &Instance<P> {
         match self.core.instances.get(self.id) {
             Some(instance) => instance,
             // There before its number was given to a handle; freed when the last handle is gone.

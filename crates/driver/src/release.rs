@@ -122,7 +122,7 @@ fn quieten<P: Platform>(
         };
         if written.is_err() {
             // The word that switches over. As long as hardware may have the old one, the others stay.
-            entry.store(&core.platform, 0, quiet.0[0]);
+            entry.write(&core.platform, 0, quiet.0[0]);
         }
         result = result.and(written);
     }

@@ -281,7 +281,7 @@ impl<P: Platform> Change<'_, P> {
             };
             if let Err(what) = written {
                 // After a reset it counts.
-                entry.store(platform, 0, target.0[0]);
+                entry.write(platform, 0, target.0[0]);
                 self.note(instance, what);
             }
         }

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod cpu;
 pub mod frames;
 pub mod frees;
+pub mod inside;
 pub mod lab;
 pub mod lock;
 pub mod machine;

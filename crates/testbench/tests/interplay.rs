@@ -3,6 +3,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Setup {
         (config.sid_bits, config.stalls) = (4, 8);
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
-        assert_eq!(smmu.instance().commands().lanes(), 4);
+        assert_eq!(smmu.inside().commands().lanes(), 4);
         Self { world, iommu, smmu }
     }
 
@@ -172,7 +173,7 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
         // SAFETY: the test is alone, and its memory stays.
         unsafe { domain.map(IOVA, PhysAddr(memory), PAGE, attributes) }.unwrap();
     }
-    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
     for round in 0..60 {
         setup.iommu.attach(&master, &domains[round % 2]).unwrap();
         let found = setup.world.machine().model(0).unwrap().access(Access::read(STREAM.0, IOVA.0));
@@ -180,7 +181,7 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
         for _ in 0..4 {
             let command = AtcInv::new().with_sid(STREAM.0.into()).with_size(52).into();
             let commands = &mut [command].into_iter();
-            let _ = setup.smmu.instance().commands().submit(platform, mmio, commands).unwrap();
+            let _ = setup.smmu.inside().commands().submit(platform, mmio, commands).unwrap();
         }
         // The next attach is a detach as well.
         if round % 4 != 0 {
@@ -202,7 +203,7 @@ fn no_command_of_a_guest_is_on_its_way_when_its_master_has_left() {
     let plain = setup.domain(DomainConfig::default());
     let config = NestConfig::new().with_snooped();
     let nest = setup.iommu.nest(&setup.smmu, &domain, config).unwrap();
-    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
     let ste = Ste([0x4000_000b, 0xd4, 0, 0, 0, 0, 0, 0]);
     for round in 0..80 {
         nest.attach(&master, &[StreamId(0x20)], &ste).unwrap();
@@ -210,7 +211,7 @@ fn no_command_of_a_guest_is_on_its_way_when_its_master_has_left() {
         while setup.world.machine().model(0).unwrap().waiting_in(queue) == 0 {
             let command = CfgiCd::new().with_sid(STREAM.0.into()).with_leaf(true).into();
             let commands = &mut [command].into_iter();
-            let _ = setup.smmu.instance().commands().submit(platform, mmio, commands).unwrap();
+            let _ = setup.smmu.inside().commands().submit(platform, mmio, commands).unwrap();
         }
         setup.world.machine().model(0).unwrap().fail_next_command_of(queue, 1);
         match round % 4 {

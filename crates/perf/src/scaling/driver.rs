@@ -206,7 +206,9 @@ pub fn overlapped(smmus: usize, latency: u64) -> Overlap {
         let platform = machine.iommu.platform();
         for (smmu, target) in machine.smmus.iter().zip(&targets) {
             let command = TlbiNhVa::new().with_asid(u64::from(target.tag.asid)).with_leaf(true);
-            smmu.instance().carry_out(platform, [command.into()]).expect("an SMMU that answers");
+            // SAFETY: an invalidation, with the platform that it has.
+            let instance = unsafe { smmu.instance() };
+            instance.carry_out(platform, [command.into()]).expect("an SMMU that answers");
         }
         // For the next round; none of it is waited for.
         // SAFETY: one thread.

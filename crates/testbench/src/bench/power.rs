@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instances that are suspended, resumed, reset, or removed and taken into use again.
 
+use crate::inside::Inside as _;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{Interrupt, Report, Smmu};
@@ -228,7 +229,7 @@ impl Bench {
 
     fn plug(&self, instance: usize, masters: &[usize]) -> Result<(), String> {
         let smmu = self.bring_up(instance).map_err(|error| error.to_string())?;
-        let streams = smmu.instance().streams();
+        let streams = smmu.inside().streams();
         let (base, shape) = (streams.base_register(), streams.config_register());
         self.look(|watch| watch.replace_instance(instance, StreamTable { base, shape }));
         for index in masters {

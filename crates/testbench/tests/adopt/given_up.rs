@@ -5,6 +5,7 @@
 use smmuv3::{Interrupt, Report};
 use smmuv3_formats::Ste;
 use smmuv3_model::{Endpoint, Tag};
+use smmuv3_testbench::inside::Inside as _;
 
 use super::*;
 
@@ -93,7 +94,7 @@ fn crash_again(crashed: Crashed, config: MasterConfig) -> Crashed {
     let all = iommu.add_master(&smmu, &[StreamId(ALL)], MasterConfig::default()).unwrap();
     // SAFETY: the device is the test's.
     unsafe { iommu.attach_identity(&all).unwrap() };
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let table = (streams.base_register(), streams.config_register());
     std::mem::forget((iommu, smmu, net, domain, all));
     Crashed { table, ..crashed }

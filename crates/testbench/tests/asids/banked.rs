@@ -3,13 +3,14 @@
 
 use smmuv3::{AsidPolicy, AttachError, Cpu, Vmids};
 use smmuv3_formats::{Opcode, Ste, StreamId};
+use smmuv3_testbench::inside::Inside as _;
 
 use crate::setup::{BANKS, Kind, PAGE, Setup, TINY, WIDE, config};
 
 /// STE.S2VMID of a device, read from memory as hardware does.
 fn vmid_of(setup: &Setup, device: usize) -> u16 {
     let device = &setup.devices[device];
-    let streams = setup.smmus[device.instance].instance().streams();
+    let streams = setup.smmus[device.instance].inside().streams();
     let platform = setup.iommu.platform();
     let vmids: Vec<u64> = device
         .streams

@@ -4,6 +4,7 @@
 
 use smmuv3::{AsidPolicy, AttachError, Failure};
 use smmuv3_formats::{Cd, Opcode, Ste, StreamId};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
 use crate::allocator::driver;
@@ -45,7 +46,7 @@ fn map_gigabyte(setup: &Setup, process: usize) -> u64 {
 /// ASID and ASET of a device's context, read from memory as hardware does.
 fn context(setup: &Setup, device: usize, pasid: u32) -> (u16, bool) {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance();
+    let instance = setup.smmus[device.instance].inside();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, StreamId(device.streams[0])).unwrap();
     let ste = Ste(entry.load(platform));

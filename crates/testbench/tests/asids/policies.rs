@@ -3,6 +3,7 @@
 
 use smmuv3::{AsidPolicy, AttachError, Quarantined};
 use smmuv3_formats::{Cd, Opcode};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
 use crate::setup::{NARROW, PAGE, Setup, TINY, WIDE, failure};
@@ -35,7 +36,7 @@ const fn w(index: usize) -> usize {
 /// All ASIDs of the contexts of a device, read from memory as hardware does.
 fn context_of(setup: &Setup, device: usize) -> u16 {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance();
+    let instance = setup.smmus[device.instance].inside();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, smmuv3::StreamId(device.streams[0])).unwrap();
     let contexts = smmuv3_formats::Ste(entry.load(platform)).s1_context_ptr();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that an SMMU refuses, or cannot fetch (§3.2): whoever waits is told, and the next command works.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -221,7 +222,7 @@ fn a_queue_that_cannot_be_fetched_at_all_is_given_up() {
 fn an_error_that_nobody_waits_for_is_reported() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let smmu = setup.smmus[NARROW].instance();
+    let smmu = setup.smmus[NARROW].inside();
     let tag = setup.domains[0].targets()[0].tag;
     setup.machine.model(NARROW).unwrap().fail_next_command(ILL);
     let ticket = smmu.invalidate(setup.iommu.platform(), tag, Scope::All).unwrap();
@@ -302,7 +303,7 @@ fn events_are_looked_for_when_their_interrupt_message_was_lost() {
 fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (platform, queue) = (setup.iommu.platform(), instance.commands());
     let tag = setup.domains[0].targets()[0].tag;
     let flush: Vec<Command> =
@@ -336,7 +337,7 @@ fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
 fn an_illegal_command_is_a_panic_and_the_queue_goes_on() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (platform, queue, mmio) = (setup.iommu.platform(), instance.commands(), instance.mmio());
     let legal = Command::cfgi_all();
     // Reserved; not available; a reserved bit; an operand that this SMMU lacks.
@@ -357,7 +358,7 @@ fn an_illegal_command_is_a_panic_and_the_queue_goes_on() {
 fn a_queue_that_stops_where_there_is_no_command_is_given_up_and_nothing_is_overwritten() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let cons = CmdqCons(setup.machine.read32(NARROW, CmdqCons::OFFSET));
     setup.machine.lie(NARROW, CmdqCons::OFFSET, Some(cons.with_err(ILL.into()).0));
     setup.machine.lie(NARROW, Gerror::OFFSET, Some(1));
@@ -385,14 +386,14 @@ fn a_device_that_does_not_answer_fails_the_batch_and_the_queue_goes_on() {
     let submitted = |seed| {
         let setup = prepared(seed);
         setup.attach(NIC, Use::Domain(0)).unwrap();
-        let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
+        let (instance, platform) = (setup.smmus[NARROW].inside(), setup.iommu.platform());
         let tag = setup.domains[0].targets()[0].tag;
         let tickets = [(); 2].map(|()| instance.invalidate(platform, tag, Scope::All).unwrap());
         let waiting = setup.machine.model(NARROW).unwrap().waiting_commands();
         (waiting == 4).then_some((setup, tickets))
     };
     let (setup, [first, second]) = (1..50).find_map(submitted).unwrap();
-    let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
+    let (instance, platform) = (setup.smmus[NARROW].inside(), setup.iommu.platform());
     {
         let mut model = setup.machine.model(NARROW).unwrap();
         // Up to the CMD_SYNC of the first.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two unlike SMMUs, three masters, and the oracle looking on at every store, free and command.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{
@@ -129,7 +130,7 @@ impl Setup {
             let mmio = TestMmio { world: world.clone(), instance };
             let probe = iommu.probe(mmio, config).unwrap();
             let smmu = probe.enable().unwrap();
-            let streams = smmu.instance().streams();
+            let streams = smmu.inside().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             eyes.watch().add_instance(StreamTable { base, shape });
             let owned: &[&[u32]] = if instance == NARROW { &[&[1], &[2, 3]] } else { &[&[1]] };
@@ -177,7 +178,7 @@ impl Setup {
     }
 
     pub fn has_failed(&self, instance: usize) -> bool {
-        self.smmus[instance].instance().commands().has_failed()
+        self.smmus[instance].has_failed()
     }
 
     /// Attaches `master`, or blocks it. While it is unconfirmed the oracle accepts the old and the new; see

@@ -3,6 +3,7 @@
 //! R8): the call ends with `Unconfirmed`, later ones at once, other instances go on; what it may still reach is
 //! listed and neither freed nor used again, until a reset gives everything back.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -157,7 +158,7 @@ fn check_master(setup: &Setup, master: usize, context: &str) -> bool {
         let instance = setup.smmus[NARROW].id();
         listed.contains(&Quarantined::Stream { instance, stream: StreamId(*stream) })
     });
-    let table = setup.smmus[NARROW].instance().streams();
+    let table = setup.smmus[NARROW].inside().streams();
     for stream in &streams {
         let entry = table.entry(setup.iommu.platform(), StreamId(*stream)).unwrap();
         let word = entry.load(setup.iommu.platform())[0];
@@ -319,7 +320,7 @@ fn a_full_queue_is_waited_for_and_then_given_up() {
     setup.attach(GPU, Use::Domain(0)).unwrap();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     // Tickets that nobody waits for fill it.
-    let smmu = setup.smmus[NARROW].instance();
+    let smmu = setup.smmus[NARROW].inside();
     let target = setup.domains[0].targets()[0];
     let platform = setup.iommu.platform();
     let mut placed = 0;
@@ -415,7 +416,7 @@ fn an_smmu_that_has_nothing_to_do_has_all_the_time_once_it_has() {
 
     let setup = prepared(1);
     setup.world.set_observer(None);
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (queue, mmio, platform) = (instance.commands(), instance.mmio(), setup.iommu.platform());
     let command: Command = TlbiNhAsid::new().with_asid(9).into();
     let (drawn, has_drawn) = channel();
@@ -465,7 +466,7 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.attach(GPU, Use::Domain(0)).unwrap();
     assert!(setup.dma(NIC, SMALL).is_some() && setup.dma(GPU, SMALL).is_some());
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let tag = setup.domains[0].targets()[0].tag;
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     let platform = setup.iommu.platform();
@@ -510,7 +511,7 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
 fn tickets_from_before_a_reset_are_not_taken_for_done() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let smmu = setup.smmus[NARROW].instance();
+    let smmu = setup.smmus[NARROW].inside();
     let targets = setup.domains[0].targets();
     let tag = targets.iter().find(|target| target.instance.index() == NARROW).unwrap().tag;
     let platform = setup.iommu.platform();

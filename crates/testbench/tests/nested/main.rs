@@ -17,6 +17,7 @@ mod split;
 mod stall;
 mod substreams;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 
 use smmuv3::features::IdRegisters;
@@ -164,7 +165,7 @@ fn what_a_master_overrides_it_overrides_under_a_guest_too() {
     host.masters.insert(0, master);
     host.guest.map(0, 0, DATA);
     let word = |host: &Host| {
-        let streams = host.smmu.instance().streams();
+        let streams = host.smmu.inside().streams();
         let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
         entry.load(host.iommu.platform())[1]
     };
@@ -234,7 +235,7 @@ fn a_flood_of_faults_costs_few_records_which_are_read_in_bounded_pieces() {
     const BUDGET: usize = 16;
     let mut host = host();
     let merges = |host: &Host| {
-        let streams = host.smmu.instance().streams();
+        let streams = host.smmu.inside().streams();
         let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
         Ste(entry.load(host.iommu.platform())).mev()
     };
