@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod frames;
 pub mod frees;
 pub mod inside;
+pub mod keeping;
 pub mod lab;
 pub mod lock;
 pub mod machine;

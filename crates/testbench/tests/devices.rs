@@ -175,7 +175,7 @@ master = [
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let add = |stream| {
-            let config = MasterConfig::default().with_ats(true);
+            let config = smmuv3_testbench::keeping::trusted();
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
         let (nic, disk): (Master<_>, Master<_>) = (add(5), add(6));
@@ -389,7 +389,7 @@ master = [
             let mmio = TestMmio { world: world.clone(), instance: 0 };
             let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
             let masters = [5, 6].map(|stream| {
-                let config = MasterConfig::default().with_ats(true);
+                let config = smmuv3_testbench::keeping::trusted();
                 iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
             });
             let domain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -482,7 +482,7 @@ master = [
         assert!(iommu.remove(first).is_ok());
         let again = enable(0);
         assert_eq!(again.id().index(), 2);
-        let config = MasterConfig::default().with_ats(true);
+        let config = smmuv3_testbench::keeping::trusted();
         let master = iommu.add_master(&again, &[StreamId(5)], config).unwrap();
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();
         let on = || [0, 1].map(|it| world.machine().model(it).unwrap().endpoint(5).unwrap().ats);

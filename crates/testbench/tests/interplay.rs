@@ -4,6 +4,7 @@
 mod common;
 
 use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -145,13 +146,13 @@ fn what_stalled_ends_with_its_domain() {
 /// STE.S2S excludes EATS (§7.1).
 #[test]
 fn what_keeps_translations_does_not_stall() {
-    let both = MasterConfig::default().with_ats(true).with_stalls();
+    let both = trusted().with_stalls();
     let setup = Setup::new(|profile| profile.ats(true).stalls(0, 16));
     assert_eq!(setup.master(both).err(), Some(AddMasterError::AtsStalls));
-    setup.master(MasterConfig::default().with_ats(true)).unwrap().close().unwrap();
+    setup.master(trusted()).unwrap().close().unwrap();
     setup.master(MasterConfig::default().with_stalls()).unwrap();
     let setup = Setup::new(|profile| profile.ats(true).stalls(FORCED, 16));
-    let refused = setup.master(MasterConfig::default().with_ats(true)).err();
+    let refused = setup.master(trusted()).err();
     assert_eq!(refused, Some(AddMasterError::AtsStalls));
     // Where there is no ATS, asking for it changes nothing.
     let setup = Setup::new(|profile| profile.ats(false).stalls(0, 16));
@@ -162,7 +163,7 @@ fn what_keeps_translations_does_not_stall() {
 #[test]
 fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
     let setup = Setup::new(|profile| profile.ats(true));
-    let master = setup.master(MasterConfig::default().with_ats(true)).unwrap();
+    let master = setup.master(trusted()).unwrap();
     let domains = [
         setup.domain(DomainConfig::default()),
         setup.domain(DomainConfig::default().with_stage_2().with_input_bits(40)),

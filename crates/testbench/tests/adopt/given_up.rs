@@ -6,6 +6,7 @@ use smmuv3::{Interrupt, Report};
 use smmuv3_formats::Ste;
 use smmuv3_model::{Endpoint, Tag};
 use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 
 use super::*;
 
@@ -105,7 +106,7 @@ fn crash_again(crashed: Crashed, config: MasterConfig) -> Crashed {
 fn what_a_device_keeps_that_is_given_up_leads_nowhere() {
     let crashed = crash(42, |it| it.ats(true));
     crashed.machine.model(0).unwrap().plug(NET, Endpoint::default());
-    let crashed = crash_again(crashed, MasterConfig::default().with_ats(true));
+    let crashed = crash_again(crashed, trusted());
     let translated = || {
         let sent = Access::read(NET, crashed.memory);
         crashed.machine.model(0).unwrap().translated(sent).ok().map(|it| it.pa)

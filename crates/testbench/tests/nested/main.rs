@@ -18,6 +18,7 @@ mod stall;
 mod substreams;
 
 use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 use std::sync::Arc;
 
 use smmuv3::features::IdRegisters;
@@ -370,7 +371,7 @@ fn an_smmu_that_cannot_nest_is_told_nothing_of_guests() {
     let domain = iommu.create_domain(shape).unwrap();
     let result = iommu.nest(&smmu, &domain, NestConfig::new().with_snooped());
     assert!(matches!(result.err(), Some(NestError::Illegal(_))));
-    let master = MasterConfig::default().with_ats(true);
+    let master = trusted();
     let master = iommu.add_master(&smmu, &[StreamId(0x900)], master).unwrap();
     iommu.attach(&master, &domain).unwrap();
     let memory = PhysAddr(world.frames().allocate(PAGE, PAGE).unwrap());

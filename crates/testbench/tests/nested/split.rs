@@ -368,7 +368,7 @@ fn it_sleeps_and_is_reset_with_its_instance() {
 #[test]
 fn an_instance_without_it_refuses() {
     let split = MasterConfig::default().with_split_ats();
-    assert_eq!(split.ats, AtsMode::Split);
+    assert_eq!(split.ats(), AtsMode::Split);
     let refused = |change: fn(Profile) -> Profile| {
         let scenario = common::parse(MACHINE);
         let with = |it: &_| change(profile(it).ats(true));
