@@ -170,7 +170,7 @@ impl<P: Platform> Domain<P> {
         }
         // A TLB that holds a leaf as written, or accessed, lets accesses pass without a mark.
         let told = self.space.invalidate(Self::scope(&gather, granule), Which::All);
-        told.map_err(|(unconfirmed, _)| DirtyError::Unconfirmed(unconfirmed))
+        told.map_err(DirtyError::Unconfirmed)
     }
 
     /// # Safety

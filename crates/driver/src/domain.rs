@@ -24,6 +24,7 @@ use crate::space::{ONE, Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
+use crate::trace::InstanceSet;
 
 mod config;
 mod error;
@@ -250,7 +251,7 @@ impl<P: Platform> Domain<P> {
         // SAFETY: the caller's promise.
         let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;
         while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather, SHIFT));
+            result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
@@ -305,7 +306,7 @@ impl<P: Platform> Domain<P> {
         loop {
             let step = cursor.next(&mut gather);
             if !gather.is_empty() {
-                result = result.and(self.settle(&mut gather, SHIFT));
+                result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
             }
             match step {
                 Ok(true) => {}
@@ -369,10 +370,10 @@ impl<P: Platform> Domain<P> {
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         self.count(Counted::Invalidations);
-        self.space.invalidate(Scope::All, Which::All).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(Scope::All, Which::All).map_err(|unconfirmed| {
             self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
-            core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
+            core.quarantine.keep(&core.platform, unconfirmed.waiting.0, self.space.id, all, &[]);
             unconfirmed
         })
     }
@@ -455,8 +456,8 @@ impl<P: Platform> Domain<P> {
         } else {
             self.space.forget_pages(start, len, shift)
         };
-        result.map_err(|(unconfirmed, instances)| {
-            self.quarantine(instances, start..start + len, &[]);
+        result.map_err(|unconfirmed| {
+            self.quarantine(unconfirmed.waiting, start..start + len, &[]);
             unconfirmed
         })
     }
@@ -475,10 +476,10 @@ impl<P: Platform> Domain<P> {
     /// Keeps what `instances` did not confirm.
     #[cold]
     #[inline(never)]
-    fn quarantine(&self, instances: u64, range: ops::Range<u64>, tables: &[Detached]) {
+    fn quarantine(&self, waiting: InstanceSet, range: ops::Range<u64>, tables: &[Detached]) {
         let core = &self.space.core;
         self.count(Counted::Unconfirmed);
-        core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+        core.quarantine.keep(&core.platform, waiting.0, self.space.id, range, tables);
     }
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
@@ -507,8 +508,8 @@ impl<P: Platform> Domain<P> {
                 unsafe { gather.free_tables(&core.platform) };
                 Ok(())
             }
-            Err((unconfirmed, instances)) => {
-                self.quarantine(instances, range, gather.tables());
+            Err(unconfirmed) => {
+                self.quarantine(unconfirmed.waiting, range, gather.tables());
                 Err(unconfirmed)
             }
         };

@@ -167,6 +167,19 @@ impl<P: Platform> Iommu<P> {
         Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
     }
 
+    /// All SMMUs that were taken into use, in order of that, also those that were removed since. May be called in interrupt
+    /// context.
+    pub fn smmus(&self) -> impl Iterator<Item = Smmu<P>> {
+        self.core.instances.iter().map(|(id, _)| Smmu { core: self.core.clone(), id })
+    }
+
+    /// The SMMU with this number; `None` for a number of another `Iommu` that there is none with here. May be called in
+    /// interrupt context.
+    pub fn smmu(&self, id: InstanceId) -> Option<Smmu<P>> {
+        self.core.instances.get(id)?;
+        Some(Smmu { core: self.core.clone(), id })
+    }
+
     /// An empty address space, for any of the instances enabled so far.
     ///
     /// # Errors

@@ -365,11 +365,11 @@ impl<P: Platform> Process<P> {
         // One command, and little is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
-        self.space.invalidate(scope, Which::Private).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(scope, Which::Private).map_err(|unconfirmed| {
             let core = &self.space.core;
             core.quarantine.keep(
                 &core.platform,
-                instances,
+                unconfirmed.waiting.0,
                 self.space.id,
                 first..first + bytes,
                 &[],

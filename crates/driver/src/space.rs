@@ -128,7 +128,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// As [`Space::invalidate`], of all tags.
-    pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
+    pub(crate) fn forget(&self, scope: Scope) -> Result<(), Unconfirmed> {
         self.invalidate(scope, Which::All)
     }
 
@@ -141,7 +141,7 @@ impl<P: Platform> Space<P> {
         start: u64,
         bytes: u64,
         shift: u32,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let platform = &core.platform;
         let cpu = platform.cpu();
@@ -201,7 +201,7 @@ impl<P: Platform> Space<P> {
         id: InstanceId,
         instance: &Instance<P>,
         begun: Begun<'_>,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         self.count(Counted::Waits, begun.commands().min(1));
         let waited = instance.commands().wait_inside(&self.core.platform, instance.mmio(), begun);
         let Err(what) = waited else { return Ok(()) };
@@ -212,9 +212,9 @@ impl<P: Platform> Space<P> {
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
-    /// first is waited for. On error, also the set of instances that did not confirm.
+    /// first is waited for.
     #[inline(never)]
-    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
+    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), Unconfirmed> {
         // The whole of a tag of stage 2 includes what is cached of both stages together (S12_VMALL).
         if !self.is_under_guests(scope) {
             return self.round(scope, wanted);
@@ -228,10 +228,8 @@ impl<P: Platform> Space<P> {
             if self.flushes_guests_first() { (guests, tags) } else { (tags, guests) };
         // A range of it does not, and those are only told once the first round is complete: what is filled
         // from an entry of stage 2 in between would outlive both (§4.2).
-        match (self.round(one, which), self.round(other, then)) {
-            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
-            (told, again) => told.and(again),
-        }
+        let first = self.round(one, which);
+        Unconfirmed::both(first, self.round(other, then))
     }
 
     /// Whether what is cached of guests' stage 1 and this stage 2 together has to be invalidated apart from `scope`.
@@ -255,7 +253,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// One round of [`Space::invalidate`].
-    fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
+    fn round(&self, scope: Scope, wanted: Which) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let cpu = core.platform.cpu();
         let section = core.readers.section(cpu, &self.targets);
@@ -271,7 +269,7 @@ impl<P: Platform> Space<P> {
         cpu: usize,
         mut single: Single,
         wanted: Which,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let platform = &core.platform;
         let mut progress = Progress::new();
@@ -318,7 +316,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         wanted: Which,
         progress: &mut Progress,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let mut again = 0;
         let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
         if again == 0 {
@@ -328,10 +326,8 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let section = core.readers.section(core.platform.cpu(), &self.targets);
         *progress = Progress::new();
-        match (told, self.tell_and_wait(section, again, scope, wanted, progress, &mut 0)) {
-            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
-            (told, again) => told.and(again),
-        }
+        let again = self.tell_and_wait(section, again, scope, wanted, progress, &mut 0);
+        Unconfirmed::both(told, again)
     }
 
     /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
@@ -344,7 +340,7 @@ impl<P: Platform> Space<P> {
         wanted: Which,
         progress: &mut Progress,
         again: &mut u64,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         self.tell(&section, untold, scope, wanted, progress);
         drop(section);
         if progress.full != 0 {
@@ -365,7 +361,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         progress: &mut Progress,
         again: &mut u64,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         for id in bits(late) {
             let (Some(instance), Some(ticket)) =
@@ -433,7 +429,7 @@ impl<P: Platform> Space<P> {
     /// Tells devices that have still to be told, and what did not do as it was told.
     #[cold]
     #[inline(never)]
-    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), (Unconfirmed, u64)> {
+    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
         for id in bits(progress.kept | progress.silent) {
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
@@ -441,7 +437,7 @@ impl<P: Platform> Space<P> {
         }
         match progress.first {
             None => Ok(()),
-            Some(unconfirmed) => Err((unconfirmed, progress.failed)),
+            Some(first) => Err(Unconfirmed { waiting: InstanceSet(progress.failed), ..first }),
         }
     }
 

@@ -247,10 +247,28 @@ impl InstanceSet {
         self.0 == 0
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// They, in order.
     pub fn iter(self) -> impl Iterator<Item = InstanceId> {
         // Below 64 each, as it must be.
         (0..64).map(InstanceId).filter(move |id| self.contains(*id))
+    }
+}
+
+impl From<InstanceId> for InstanceSet {
+    fn from(instance: InstanceId) -> Self {
+        Self(1 << instance.0)
+    }
+}
+
+impl FromIterator<InstanceId> for InstanceSet {
+    fn from_iter<I: IntoIterator<Item = InstanceId>>(instances: I) -> Self {
+        instances.into_iter().fold(Self::default(), |set, id| set.and(id.into()))
     }
 }
 
@@ -265,5 +283,7 @@ mod tests {
         assert_eq!(set.iter().map(InstanceId::index).collect::<Vec<_>>(), [0, 2, 63]);
         assert_eq!((set.len(), set.is_empty()), (3, false));
         assert!(!set.contains(InstanceId(1)) && InstanceSet::default().is_empty());
+        assert_eq!(set.iter().collect::<InstanceSet>(), set);
+        assert_eq!(set.and(InstanceId(1).into()), InstanceSet(1 << 63 | 0b111));
     }
 }

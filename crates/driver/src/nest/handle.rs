@@ -290,7 +290,7 @@ impl<P: Platform> Nest<P> {
     ) -> Result<Forwarded, Unconfirmed> {
         let (core, state) = (&self.core, &self.state);
         let (platform, id) = (&core.platform, state.instance);
-        let unconfirmed = |what| Unconfirmed { instance: id, what };
+        let unconfirmed = |what| Unconfirmed::new(id, what);
         let Some(instance) = core.instances.get(id) else {
             return Err(unconfirmed(Failure::Failed));
         };

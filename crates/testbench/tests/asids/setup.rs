@@ -455,8 +455,8 @@ impl Setup {
 pub fn failure(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
         Err(
-            AttachError::Unconfirmed(Unconfirmed { instance, what })
-            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+            AttachError::Unconfirmed(Unconfirmed { instance, what, .. })
+            | AttachError::MakingRoom(Unconfirmed { instance, what, .. }),
         ) => (instance.index(), what),
         other => panic!("{other:?}"),
     }
@@ -466,7 +466,9 @@ pub fn failure(result: Result<(), AttachError>) -> (usize, Failure) {
 #[track_caller]
 pub fn no_room(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::MakingRoom(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(AttachError::MakingRoom(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }

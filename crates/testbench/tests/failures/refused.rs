@@ -42,7 +42,8 @@ fn an_unmap_whose_command_is_refused_is_unconfirmed_and_the_next_one_works() {
     assert!(!setup.has_failed(NARROW));
     assert_eq!(setup.unmap(0, IOVA + 4 * PAGE, PAGE), Ok(PAGE));
     assert_eq!(setup.dma(NIC, IOVA + 4 * PAGE), None);
-    let range = Quarantined::Range { domain: 0, iova: smmuv3::Iova(IOVA), bytes: PAGE };
+    let (iova, waiting) = (smmuv3::Iova(IOVA), setup.smmus[NARROW].id().into());
+    let range = Quarantined::Range { domain: 0, iova, bytes: PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.reset(NARROW, &[], &[(0, IOVA, PAGE)]);
     assert_eq!(setup.quarantined(), []);

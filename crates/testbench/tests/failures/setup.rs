@@ -341,7 +341,9 @@ impl Setup {
 #[track_caller]
 pub fn attach_failure(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(AttachError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -350,7 +352,9 @@ pub fn attach_failure(result: Result<(), AttachError>) -> (usize, Failure) {
 #[track_caller]
 pub fn unmap_failure(result: Result<u64, UnmapError>) -> (usize, Failure) {
     match result {
-        Err(UnmapError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(UnmapError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }

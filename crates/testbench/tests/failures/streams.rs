@@ -57,7 +57,7 @@ fn refused(setup: &Setup, stream: u32) -> Option<EventId> {
 #[track_caller]
 fn failure(added: Result<Master<TestPlatform>, AddMasterError>) -> Failure {
     match added.err() {
-        Some(AddMasterError::Unconfirmed(Unconfirmed { instance, what })) => {
+        Some(AddMasterError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
             assert_eq!(instance.index(), NARROW);
             what
         }

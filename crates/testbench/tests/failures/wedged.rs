@@ -189,7 +189,7 @@ fn check_unmapped(setup: &Setup, iova: u64, len: u64, context: &str) {
     let ranges: Vec<(u64, u64)> = listed
         .iter()
         .filter_map(|item| match item {
-            Quarantined::Range { domain: of, iova, bytes } if *of == domain => {
+            Quarantined::Range { domain: of, iova, bytes, .. } if *of == domain => {
                 Some((iova.0, *bytes))
             }
             _ => None,
@@ -199,7 +199,7 @@ fn check_unmapped(setup: &Setup, iova: u64, len: u64, context: &str) {
     let tables: Vec<PhysAddr> = listed
         .iter()
         .filter_map(|item| match item {
-            Quarantined::Table { frame } => Some(*frame),
+            Quarantined::Table { frame, .. } => Some(*frame),
             _ => None,
         })
         .collect();
@@ -303,7 +303,9 @@ fn a_map_that_must_be_undone_on_a_wedged_smmu_says_so() {
     assert_eq!(unconfirmed.instance.index(), NARROW);
     assert!(matches!(unconfirmed.what, Failure::Timeout { .. }), "{unconfirmed}");
     let domain = setup.domains[0].id();
-    let range = Quarantined::Range { domain, iova: Iova(SMALL - PAGE), bytes: PAGE };
+    let (iova, waiting) = (Iova(SMALL - PAGE), unconfirmed.waiting);
+    assert_eq!(waiting, setup.smmus[NARROW].id().into());
+    let range = Quarantined::Range { domain, iova, bytes: PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.machine.model(NARROW).unwrap().wedge_after(None);
     setup.reset(NARROW, &[], &[(0, SMALL - PAGE, PAGE)]);
@@ -555,7 +557,7 @@ fn more_than_can_be_listed_is_counted_and_never_used_again() {
     }
     let listed = setup.quarantined();
     let unlisted = listed.iter().find_map(|item| match item {
-        Quarantined::Unlisted { count } => Some(*count as u64),
+        Quarantined::Unlisted { count, .. } => Some(*count as u64),
         _ => None,
     });
     assert_eq!(listed.len() as u64 - 1 + unlisted.unwrap(), RANGES);

@@ -430,8 +430,8 @@ fn an_instance_that_stands_still_does_not_confirm_an_invalidation() {
     }
     // The other one was told.
     assert_eq!(setup.dma(2, pasid), None);
-    let range =
-        smmuv3::Quarantined::Range { domain: process.id(), iova: Iova(IOVA), bytes: 2 * PAGE };
+    let (domain, iova, waiting) = (process.id(), Iova(IOVA), setup.smmus[0].id().into());
+    let range = smmuv3::Quarantined::Range { domain, iova, bytes: 2 * PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.wedge(0, None);
     setup.iommu.reset(&setup.smmus[0]).unwrap();

@@ -471,8 +471,8 @@ pub fn noticeable(steps: Vec<Step>) -> Vec<Step> {
 pub fn failure<T>(result: Result<T, AttachError>) -> (usize, Failure) {
     match result {
         Err(
-            AttachError::Unconfirmed(Unconfirmed { instance, what })
-            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+            AttachError::Unconfirmed(Unconfirmed { instance, what, .. })
+            | AttachError::MakingRoom(Unconfirmed { instance, what, .. }),
         ) => (instance.index(), what),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was confirmed"),

@@ -255,7 +255,8 @@ fn fail(call: Call, fault: Fault) -> bool {
         let Err(UnmapError::Unconfirmed(unconfirmed)) = unmapped else { panic!("{context}") };
         assert_eq!((unconfirmed.instance.index(), unconfirmed.what), (0, Failure::Failed));
         let domain = case.domains[OTHERS].id();
-        let range = Quarantined::Range { domain, iova: Iova(IOVA + PAGE), bytes: PAGE };
+        let (iova, waiting) = (Iova(IOVA + PAGE), unconfirmed.waiting);
+        let range = Quarantined::Range { domain, iova, bytes: PAGE, waiting };
         assert!(case.setup.quarantined().contains(&range), "{context}");
     } else {
         assert_eq!(unmapped, Ok(PAGE), "{context}");
