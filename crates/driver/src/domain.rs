@@ -19,6 +19,7 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
+use crate::shared::NoMemory;
 use crate::shared::{Shared, try_box};
 use crate::space::{ONE, Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
@@ -119,8 +120,11 @@ impl<P: Platform> Domain<P> {
     }
 
     /// The tags by which instances know it: one for each instance that it is attached on, and more where it is
-    /// in several banks, or while its tag is being changed. None if there is no memory for a list of them.
-    pub fn targets(&self) -> Vec<Target> {
+    /// in several banks, or while its tag is being changed. Takes the operating system's lock.
+    ///
+    /// # Errors
+    /// [`NoMemory`] for a list of them.
+    pub fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.space.targets()
     }
 
@@ -370,11 +374,10 @@ impl<P: Platform> Domain<P> {
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         self.count(Counted::Invalidations);
-        self.space.invalidate(Scope::All, Which::All).map_err(|unconfirmed| {
+        self.space.invalidate(Scope::All, Which::All).inspect_err(|unconfirmed| {
             self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
             core.quarantine.keep(&core.platform, unconfirmed.waiting.0, self.space.id, all, &[]);
-            unconfirmed
         })
     }
 
@@ -456,9 +459,8 @@ impl<P: Platform> Domain<P> {
         } else {
             self.space.forget_pages(start, len, shift)
         };
-        result.map_err(|unconfirmed| {
+        result.inspect_err(|unconfirmed| {
             self.quarantine(unconfirmed.waiting, start..start + len, &[]);
-            unconfirmed
         })
     }
 

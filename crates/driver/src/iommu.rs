@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicBool;
 use smmuv3_formats::{PhysAddr, StreamId};
 
 use crate::adopt::{self, Found};
-use crate::asid::{AsidPolicy, Asids, Cpu, Partition, Vmids};
+use crate::asid::{Asids, Partition};
 use crate::configuration::Configuration;
 use crate::domain::{CreateError, Domain, DomainConfig};
 use crate::error::InstanceId;
@@ -35,55 +35,9 @@ use crate::statistics::{InstanceStatistics, Numbers};
 use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
-/// Settings of an [`Iommu`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// How ASIDs are chosen.
-    pub asid_policy: AsidPolicy,
-    /// The VMIDs that [`AsidPolicy::Banked`] may use as banks, beside the CPU's: nobody else uses them on any of
-    /// the instances. Those that an instance is too narrow for are left out there.
-    pub banks: Vmids,
-    /// The VMIDs that domains of stage 2 may be given, but for those that are banks, the CPU's, or the hypervisor's.
-    /// Those that an instance is too narrow for are left out there.
-    pub stage_2_vmids: Vmids,
-    /// The VMIDs that a hypervisor gives its guests, which [`DomainConfig::vmid`] may name. One that is a bank, or the
-    /// CPU's, is not among them.
-    pub hypervisor_vmids: Vmids,
-    /// The CPUs whose processes devices may share.
-    pub cpu: Cpu,
-    /// Bits of the PASIDs that are given out, 6 to 20.
-    pub pasid_bits: u32,
-    /// A step to leave out: for tests of the oracle only.
-    #[cfg(feature = "mutation")]
-    pub mutation: Option<crate::Mutation>,
-}
+mod config;
 
-/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks, all that are left for stage 2, none for
-/// the hypervisor; CPUs with 16-bit ASIDs, a kernel in
-/// EL1, and VMID 0; PASIDs of 16 bits.
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            asid_policy: AsidPolicy::PerInstance,
-            banks: Vmids { first: 1, last: 255 },
-            stage_2_vmids: Vmids { first: 1, last: u16::MAX },
-            hypervisor_vmids: Vmids::NONE,
-            cpu: Cpu { asid_bits: 16, el2_host: false, vmid: 0 },
-            pasid_bits: 16,
-            #[cfg(feature = "mutation")]
-            mutation: None,
-        }
-    }
-}
-
-impl Config {
-    /// Whether a domain may have `vmid` because it is the hypervisor's.
-    pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
-        let is_bank = self.asid_policy == AsidPolicy::Banked && self.banks.contains(vmid);
-        self.hypervisor_vmids.contains(vmid) && !is_bank && vmid != self.cpu.vmid && vmid != 0
-    }
-}
+pub use config::{Config, IommuError};
 
 /// The SMMUs of a system, driven as one.
 ///
@@ -131,8 +85,11 @@ impl<P: Platform> Iommu<P> {
     /// An `Iommu` without instances.
     ///
     /// # Errors
-    /// [`NoMemory`].
-    pub fn new(platform: P, config: Config) -> Result<Self, NoMemory> {
+    /// See [`IommuError`].
+    pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
+        if !(6..=20).contains(&config.pasid_bits) {
+            return Err(IommuError::PasidBits { asked: config.pasid_bits });
+        }
         let readers = Readers::new(platform.max_cpus())?;
         let vmids = Partition {
             banks: config.banks,

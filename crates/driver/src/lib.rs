@@ -246,13 +246,13 @@ pub use event::Event;
 pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};
-pub use features::Features;
+pub use features::{Features, Unsupported};
 pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
-pub use iommu::{Config, Iommu, Probe, Smmu};
+pub use iommu::{Config, Iommu, IommuError, Probe, Smmu};
 #[cfg(feature = "alloc")]
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]

@@ -302,8 +302,11 @@ impl<P: Platform> Process<P> {
         self.registers().pasid
     }
 
-    /// The tags by which instances know it; none if there is no memory for a list of them.
-    pub fn targets(&self) -> Vec<Target> {
+    /// The tags by which instances know it. Takes the operating system's lock.
+    ///
+    /// # Errors
+    /// [`NoMemory`] for a list of them.
+    pub fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.space.targets()
     }
 
@@ -365,7 +368,7 @@ impl<P: Platform> Process<P> {
         // One command, and little is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
-        self.space.invalidate(scope, Which::Private).map_err(|unconfirmed| {
+        self.space.invalidate(scope, Which::Private).inspect_err(|unconfirmed| {
             let core = &self.space.core;
             core.quarantine.keep(
                 &core.platform,
@@ -374,7 +377,6 @@ impl<P: Platform> Process<P> {
                 first..first + bytes,
                 &[],
             );
-            unconfirmed
         })
     }
 

@@ -17,6 +17,7 @@ use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
+use crate::shared::NoMemory;
 use crate::shared::Shared;
 use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
@@ -105,19 +106,18 @@ impl<P: Platform> Space<P> {
     }
 
     /// The targets, with the number of masters at each.
-    pub(crate) fn targets(&self) -> Vec<Target> {
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.core.configuration.with(|configuration| {
             let mut copy = Vec::new();
             let targets = self.targets.for_writer();
-            if copy.try_reserve_exact(targets.len()).is_ok() {
-                copy.extend(targets.iter().map(|target| Target {
-                    instance: target.instance,
-                    tag: target.tag,
-                    shared: target.shared,
-                    masters: configuration.users(target.place),
-                }));
-            }
-            copy
+            copy.try_reserve_exact(targets.len()).map_err(|_| NoMemory)?;
+            copy.extend(targets.iter().map(|target| Target {
+                instance: target.instance,
+                tag: target.tag,
+                shared: target.shared,
+                masters: configuration.users(target.place),
+            }));
+            Ok(copy)
         })
     }
 

@@ -97,7 +97,7 @@ fn each_world_has_its_entries_and_its_commands() {
         let stream = [StreamId(STREAM)];
         let master = iommu.add_master(&smmu, &stream, MasterConfig::default()).unwrap();
         iommu.attach(&master, &domain).unwrap();
-        let target = domain.targets().first().copied().unwrap();
+        let target = domain.targets().unwrap().first().copied().unwrap();
         let tag = target.tag;
         match (in_el2, stage_2) {
             (true, _) => assert_eq!(tag, Tag::el2(tag.asid), "{context}"),

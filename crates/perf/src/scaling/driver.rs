@@ -201,7 +201,7 @@ pub fn overlapped(smmus: usize, latency: u64) -> Overlap {
         timed.min().unwrap_or_default() as f64
     };
     let together = least(&|| unmap(domain, 0));
-    let targets = domain.targets();
+    let targets = domain.targets().expect("there is memory");
     let one_by_one = least(&|| {
         let platform = machine.iommu.platform();
         for (smmu, target) in machine.smmus.iter().zip(&targets) {

@@ -136,7 +136,7 @@ fn tags_of_what_is_given_up_are_in_no_cache_and_given_out() {
     let idle = iommu.add_master(&smmu, &[StreamId(IDLE)], MasterConfig::default()).unwrap();
     iommu.attach(&idle, &domain).unwrap();
     // The one that NET had.
-    assert_eq!(domain.targets()[0].tag.asid, 0xffff);
+    assert_eq!(domain.targets().unwrap()[0].tag.asid, 0xffff);
     assert_eq!(crashed.reach(IDLE), Some(crashed.memory + 2 * PAGE));
     assert_eq!([NET, DISK, ALL].map(|it| crashed.reach(it)), [None, None, Some(IOVA)]);
     crashed.no_misuse();

@@ -41,7 +41,7 @@ fn crash_in_stage_2(vmid: Option<u16>) -> Crashed {
 }
 
 fn vmid(domain: &Domain<TestPlatform>) -> u16 {
-    domain.targets()[0].tag.vmid
+    domain.targets().unwrap()[0].tag.vmid
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn two_domains_with_one_asid_in_two_banks_have_nothing_to_do_with_each_other() {
         iommu.attach(master, domain).unwrap();
     }
     iommu.attach(&second, &domains[1]).unwrap();
-    let tag = |domain: usize| -> Tag { domains[domain].targets()[0].tag };
+    let tag = |domain: usize| -> Tag { domains[domain].targets().unwrap()[0].tag };
     assert_eq!(tag(0), Tag::el1(0, 1));
     assert_eq!(tag(1), Tag::el1(1, 1));
 

@@ -86,7 +86,7 @@ fn devices_go_on_until_the_invalidation_and_no_longer() {
 
         flush(&setup, &RANGES).unwrap();
         let told = setup.world.take_commands();
-        for (id, target) in [NARROW, WIDE].into_iter().zip(setup.domains[0].targets()) {
+        for (id, target) in [NARROW, WIDE].into_iter().zip(setup.domains[0].targets().unwrap()) {
             // CMD_TLBI_NH_ASID with its tag, and a CMD_SYNC.
             let tag = target.tag;
             let asid = u64::from(tag.asid) << 48 | u64::from(tag.vmid) << 32 | 0x11;

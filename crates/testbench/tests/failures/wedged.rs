@@ -70,7 +70,7 @@ fn wedge(call: Call, commands: u64) -> bool {
         }
         setup.dma(GPU, iova);
     }
-    let tags: Vec<_> = setup.domains[0].targets();
+    let tags: Vec<_> = setup.domains[0].targets().unwrap();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(commands));
 
     let begun = setup.now();
@@ -215,7 +215,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     let begun = setup.now();
     let live = setup.live_bytes();
     let concerned =
-        setup.domains[0].targets().iter().any(|target| target.instance.index() == NARROW);
+        setup.domains[0].targets().unwrap().iter().any(|target| target.instance.index() == NARROW);
     let result = setup.unmap(0, LATER, 4 * PAGE);
     if concerned {
         assert_eq!(unmap_failure(result), (NARROW, Failure::Failed), "{context}");
@@ -241,7 +241,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     assert_eq!(setup.dma(GPU, LATER), None, "{context}");
     // The failed instance's tags are still taken, by the same domains.
     for tag in tags.iter().filter(|tag| tag.instance.index() == NARROW) {
-        let now = setup.domains[0].targets();
+        let now = setup.domains[0].targets().unwrap();
         let kept = now.iter().any(|now| (now.instance, now.tag) == (tag.instance, tag.tag));
         assert!(kept, "{context}: {now:?}");
     }
@@ -249,7 +249,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     let other = if used == NIC { DISK } else { NIC };
     let refused = setup.iommu.attach(&setup.masters[other], &setup.domains[2]);
     assert_eq!(attach_failure(refused), (NARROW, Failure::Failed), "{context}");
-    assert_eq!(setup.domains[2].targets(), [], "{context}");
+    assert_eq!(setup.domains[2].targets().unwrap(), [], "{context}");
     assert_eq!(setup.dma(other, SMALL), None, "{context}");
 }
 
@@ -323,7 +323,7 @@ fn a_full_queue_is_waited_for_and_then_given_up() {
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     // Tickets that nobody waits for fill it.
     let smmu = setup.smmus[NARROW].inside();
-    let target = setup.domains[0].targets()[0];
+    let target = setup.domains[0].targets().unwrap()[0];
     let platform = setup.iommu.platform();
     let mut placed = 0;
     let failure = loop {
@@ -469,7 +469,7 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
     setup.attach(GPU, Use::Domain(0)).unwrap();
     assert!(setup.dma(NIC, SMALL).is_some() && setup.dma(GPU, SMALL).is_some());
     let instance = setup.smmus[NARROW].inside();
-    let tag = setup.domains[0].targets()[0].tag;
+    let tag = setup.domains[0].targets().unwrap()[0].tag;
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     let platform = setup.iommu.platform();
     let fill = || instance.try_invalidate(platform, tag, smmuv3::invalidate::Scope::All).unwrap();
@@ -514,7 +514,7 @@ fn tickets_from_before_a_reset_are_not_taken_for_done() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
     let smmu = setup.smmus[NARROW].inside();
-    let targets = setup.domains[0].targets();
+    let targets = setup.domains[0].targets().unwrap();
     let tag = targets.iter().find(|target| target.instance.index() == NARROW).unwrap().tag;
     let platform = setup.iommu.platform();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
