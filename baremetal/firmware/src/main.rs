@@ -79,7 +79,8 @@ fn protect(pool: &Pool, mmio: Registers) -> Result<Instance<Pool>, Error> {
     let entry = contexts.entry(pool, SubstreamId(0)).ok_or("no context")?;
     // No stream leads there yet: nothing has to be forgotten.
     let untold = || Ok::<(), Error>(());
-    update::<_, CdKind, _>(pool, entry, &context.encode(features).0, untold)?;
+    // SAFETY: the tables of the window, which stay.
+    unsafe { update::<_, CdKind, _>(pool, entry, &context.encode(features).0, untold) }?;
 
     let translated = Stream::Stage1 {
         contexts: contexts.base(),
@@ -91,7 +92,8 @@ fn protect(pool: &Pool, mmio: Registers) -> Result<Instance<Pool>, Error> {
     for stream in (0..1 << smmu.streams().log2()).map(StreamId) {
         let entry = smmu.streams().entry(pool, stream).ok_or("no entry")?;
         let forget = || smmu.forget_streams(pool, &[stream]).map_err(|_| "a command failed");
-        update::<_, SteKind, _>(pool, entry, &translated.encode(features).0, forget)?;
+        // SAFETY: the window is all that devices reach by these contexts, and nobody else changes entries.
+        unsafe { update::<_, SteKind, _>(pool, entry, &translated.encode(features).0, forget) }?;
     }
     Ok(smmu)
 }

@@ -34,8 +34,9 @@ pub fn everything() -> Option<()> {
     let tag = Tag::el1(0, black_box(1));
     let context = Context::new(table.root(), 12, [input_bits, output_bits], tag.asid);
     let entry = contexts.entry(platform, SubstreamId(0))?;
-    update::<_, CdKind, _>(platform, entry, &context.encode(features).0, || Ok::<(), ()>(()))
-        .ok()?;
+    let untold = || Ok::<(), ()>(());
+    // SAFETY: nothing is run.
+    unsafe { update::<_, CdKind, _>(platform, entry, &context.encode(features).0, untold) }.ok()?;
     let translated = Stream::Stage1 {
         contexts: contexts.base(),
         format: contexts.format(),
@@ -47,7 +48,9 @@ pub fn everything() -> Option<()> {
     let write = |what: Stream| {
         let entry = smmu.streams().entry(platform, stream)?;
         let forget = || smmu.forget_streams(platform, &[stream]);
-        update::<_, SteKind, _>(platform, entry, &what.encode(features).0, forget).ok().map(drop)
+        let target = what.encode(features).0;
+        // SAFETY: nothing is run.
+        unsafe { update::<_, SteKind, _>(platform, entry, &target, forget) }.ok().map(drop)
     };
     write(translated)?;
 

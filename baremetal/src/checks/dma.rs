@@ -101,7 +101,7 @@ fn next_domain(bench: &Bench, device: &Device) -> Outcome {
         // SAFETY: the buffers stay until their domains are closed; nobody else uses those.
         unsafe { domain.map(Iova(IN), memory.address(), bytes, both)? };
         iommu.attach(&master, &domain)?;
-        let tag = domain.targets().first().map(|target| target.tag).ok_or("no tag")?;
+        let tag = domain.targets()?.first().map(|target| target.tag).ok_or("no tag")?;
         Ok((domain, tag))
     };
     let (old, new) = (Buffer::new(bytes as usize), Buffer::new(bytes as usize));

@@ -63,7 +63,8 @@ fn first(bench: &Bench) -> Result<&Smmu<Kernel>, &'static str> {
 fn queue(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;
-    let instance = smmu.instance();
+    // SAFETY: it is given invalidations alone, with the platform that it has.
+    let instance = unsafe { smmu.instance() };
     for count in [1, 64u64] {
         let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(page * PAGE);
         let all: alloc::vec::Vec<Command> = (0..count).map(|page| command(page).into()).collect();

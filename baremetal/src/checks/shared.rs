@@ -42,7 +42,7 @@ pub fn run(bench: &Bench) -> Outcome {
         domain.map(Iova(OUT), target.address(), edu::BUFFER, both)?;
     }
     let tags: Vec<String> = domain
-        .targets()
+        .targets()?
         .iter()
         .map(|target| format!("{} ASID {:#x}", target.instance, target.tag.asid))
         .collect();

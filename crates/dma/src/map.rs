@@ -218,6 +218,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for [`map`](Self::map); the input addresses, and the bounce pages, are the caller's.
+    #[expect(clippy::result_large_err, reason = "taken apart by the caller, inside this file")]
     unsafe fn fill(
         &self,
         iova: Iova,
@@ -295,6 +296,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for `Domain::map`; from `iova` to the run, everything was mapped by the caller.
+    #[expect(clippy::result_large_err, reason = "taken apart by the caller, inside this file")]
     #[inline]
     unsafe fn map_run(
         &self,

@@ -276,11 +276,11 @@ fn abort<P: Platform>(
     let entries = || streams.iter().filter_map(|it| instance.streams().entry(platform, *it));
     // Word 0 first: with Config = abort hardware ignores the other words. They are changed only after CFGI + SYNC,
     // since nobody knows what a mixture with the old word 0 would mean.
-    entries().for_each(|entry| entry.store(platform, 0, target[0]));
+    entries().for_each(|entry| entry.write(platform, 0, target[0]));
     instance.forget_streams(platform, streams)?;
     for entry in entries() {
         let words = (1..).zip(target.iter().skip(1));
-        words.for_each(|(word, value)| entry.store(platform, word, *value));
+        words.for_each(|(word, value)| entry.write(platform, word, *value));
     }
     // The event of whatever stalled before is in the queue by now, or was lost: nothing stalls any more.
     stall::end(core, instance, streams, Ending::Everything)
@@ -307,7 +307,7 @@ impl<P: Platform> Iommu<P> {
                 // Contexts of a claimed but unattached master still use tags that this would give back.
                 return Err(EnableError::Claimed);
             }
-            let (instance, count) = (smmu.instance(), adopted.streams.len());
+            let (instance, count) = (smmu.hardware(), adopted.streams.len());
             block(core, instance, &adopted.streams)?;
             configuration.disown(smmu.id);
             Ok(count)

@@ -176,7 +176,7 @@ pub(crate) fn change<P: Platform>(
         let Some(state) = state else { return Err(AttachError::Foreign) };
         let (id, bits) = (state.instance, state.bits);
         let Some(instance) = core.instances.get(id) else { return Err(AttachError::Foreign) };
-        let unconfirmed = |what| AttachError::Unconfirmed(Unconfirmed { instance: id, what });
+        let unconfirmed = |what| AttachError::Unconfirmed(Unconfirmed::new(id, what));
         let pasid = SubstreamId(substream);
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });

@@ -169,7 +169,7 @@ impl<P: Platform> Domain<P> {
         // Invalidated, because a TLB that holds a leaf as written, or accessed, lets further accesses pass without a
         // mark.
         let told = self.space.invalidate(Self::scope(&gather, granule), Which::All);
-        told.map_err(|(unconfirmed, _)| DirtyError::Unconfirmed(unconfirmed))
+        told.map_err(DirtyError::Unconfirmed)
     }
 
     /// # Safety

@@ -18,11 +18,13 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
+use crate::shared::NoMemory;
 use crate::shared::{Shared, try_box};
 use crate::space::{ONE, Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
+use crate::trace::InstanceSet;
 
 mod config;
 mod error;
@@ -117,8 +119,11 @@ impl<P: Platform> Domain<P> {
     }
 
     /// The tags by which instances know it: one for each instance that it is attached on, and more where it is
-    /// in several banks, or while its tag is being changed. None if there is no memory for a list of them.
-    pub fn targets(&self) -> Vec<Target> {
+    /// in several banks, or while its tag is being changed. Takes the operating system's lock.
+    ///
+    /// # Errors
+    /// [`NoMemory`] for a list of them.
+    pub fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.space.targets()
     }
 
@@ -249,7 +254,7 @@ impl<P: Platform> Domain<P> {
         // SAFETY: the caller's promise.
         let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;
         while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather, SHIFT));
+            result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
@@ -305,7 +310,7 @@ impl<P: Platform> Domain<P> {
         loop {
             let step = cursor.next(&mut gather);
             if !gather.is_empty() {
-                result = result.and(self.settle(&mut gather, SHIFT));
+                result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
             }
             match step {
                 Ok(true) => {}
@@ -369,11 +374,10 @@ impl<P: Platform> Domain<P> {
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         self.count(Counted::Invalidations);
-        self.space.invalidate(Scope::All, Which::All).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(Scope::All, Which::All).inspect_err(|unconfirmed| {
             self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
-            core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
-            unconfirmed
+            core.quarantine.keep(&core.platform, unconfirmed.waiting.0, self.space.id, all, &[]);
         })
     }
 
@@ -457,9 +461,8 @@ impl<P: Platform> Domain<P> {
         } else {
             self.space.forget_pages(start, len, shift)
         };
-        result.map_err(|(unconfirmed, instances)| {
-            self.quarantine(instances, start..start + len, &[]);
-            unconfirmed
+        result.inspect_err(|unconfirmed| {
+            self.quarantine(unconfirmed.waiting, start..start + len, &[]);
         })
     }
 
@@ -477,10 +480,10 @@ impl<P: Platform> Domain<P> {
     /// Puts what `instances` did not confirm into quarantine.
     #[cold]
     #[inline(never)]
-    fn quarantine(&self, instances: u64, range: ops::Range<u64>, tables: &[Detached]) {
+    fn quarantine(&self, waiting: InstanceSet, range: ops::Range<u64>, tables: &[Detached]) {
         let core = &self.space.core;
         self.count(Counted::Unconfirmed);
-        core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+        core.quarantine.keep(&core.platform, waiting.0, self.space.id, range, tables);
     }
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
@@ -507,8 +510,8 @@ impl<P: Platform> Domain<P> {
                 unsafe { gather.free_tables(&core.platform) };
                 Ok(())
             }
-            Err((unconfirmed, instances)) => {
-                self.quarantine(instances, range, gather.tables());
+            Err(unconfirmed) => {
+                self.quarantine(unconfirmed.waiting, range, gather.tables());
                 Err(unconfirmed)
             }
         };

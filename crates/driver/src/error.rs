@@ -5,6 +5,8 @@ use core::fmt;
 
 use smmuv3_formats::Command;
 
+use crate::trace::InstanceSet;
+
 /// Which instance of its `Iommu`: its number, below 64, and how many others had that number before. The number of one that
 /// was removed is given to another once no handle of the former is left, which is then another `InstanceId` all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,19 +129,47 @@ impl core::error::Error for Failure {}
 
 /// A change was made, but an instance did not confirm it (rule R8).
 ///
-/// What the call removed stays removed, and streams that it was changing are blocked. Whatever the instance
-/// could still reach is kept in quarantine until the instance has been reset.
+/// What the call removed stays removed, and streams that it was changing are blocked. Whatever these instances
+/// could still reach is kept in quarantine until they have been reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unconfirmed {
     /// The instance; the first, when several failed.
     pub instance: InstanceId,
     /// How the instance failed.
     pub what: Failure,
+    /// All that did not confirm, that one among them. Others may have failed in other calls:
+    /// [`Smmu::has_failed`](crate::Smmu::has_failed).
+    pub waiting: InstanceSet,
+}
+
+impl Unconfirmed {
+    /// One instance did not confirm.
+    #[cold]
+    pub(crate) const fn new(instance: InstanceId, what: Failure) -> Self {
+        Self { instance, what, waiting: InstanceSet(1 << instance.index()) }
+    }
+
+    /// `first`, and what came after it: the first that was not confirmed, with the instances of both.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(crate) fn both(first: Result<(), Self>, then: Result<(), Self>) -> Result<(), Self> {
+        match (first, then) {
+            (Ok(()), then) => then,
+            (first, Ok(())) => first,
+            (Err(first), Err(then)) => {
+                let waiting = InstanceSet(first.waiting.0 | then.waiting.0);
+                Err(Self { waiting, ..first })
+            }
+        }
+    }
 }
 
 impl fmt::Display for Unconfirmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} did not confirm: {}", self.instance, self.what)
+        write!(f, "{} did not confirm: {}", self.instance, self.what)?;
+        let mut others = self.waiting.iter().filter(|index| *index != self.instance.index());
+        others.try_for_each(|index| write!(f, "; nor did instance {index}"))
     }
 }
 
@@ -171,3 +201,20 @@ impl fmt::Display for StillAttached {
 
 #[cfg(feature = "alloc")]
 impl core::error::Error for StillAttached {}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_told_with_the_instances_of_all() {
+        let failed = |id, what| Err(Unconfirmed::new(InstanceId(id), what));
+        let (one, other) = (failed(3, Failure::Service), failed(5, Failure::Failed));
+        assert_eq!(Unconfirmed::both(Ok(()), other), other);
+        assert_eq!(Unconfirmed::both(one, Ok(())), one);
+        assert_eq!(Unconfirmed::both(Ok(()), Ok(())), Ok(()));
+        let both = Unconfirmed::both(one, other).unwrap_err();
+        assert_eq!((both.instance, both.what), (InstanceId(3), Failure::Service));
+        assert_eq!(both.waiting, InstanceSet(1 << 3 | 1 << 5));
+    }
+}

@@ -280,7 +280,7 @@ impl Features {
     /// Limited to what `config` lets it be used for, and as firmware says that it is. Nothing else is subject to either.
     #[must_use]
     pub fn limited(mut self, config: &InstanceConfig) -> Self {
-        self.asid_bits = self.asid_bits.min(config.asid_bits.clamp(6, 16));
+        self.asid_bits = self.asid_bits.min(config.asid_bits);
         self.sid_bits = self.sid_bits.min(config.sid_bits);
         // At least 2 entries: a command and its CMD_SYNC.
         self.command_queue_log2 = self.command_queue_log2.min(config.command_queue_log2.max(1));

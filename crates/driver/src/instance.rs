@@ -7,19 +7,15 @@ use smmuv3_formats::command::CfgiCd;
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
-use crate::command_queue::{CommandQueue, Completion, Ticket};
+use crate::command_queue::{CommandQueue, Ticket};
 use crate::ecmdq::Slots;
-use crate::errata::Firmware;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 #[cfg(feature = "alloc")]
 use crate::gather::Gather;
 use crate::invalidate::{self, Scope, Tag};
-use crate::message::Messages;
 use crate::mutation::{LeftOut, Mutation};
-use crate::name::Name;
-use crate::overrides::WhileOff;
 #[cfg(feature = "alloc")]
 use crate::pending::Pending;
 use crate::platform::Platform;
@@ -29,13 +25,15 @@ use crate::refused::Refused;
 use crate::runs::Runs;
 #[cfg(feature = "alloc")]
 use crate::silent::Silent;
-use crate::stream_table::{StreamTable, StreamTableShape};
+use crate::stream_table::StreamTable;
 
 #[cfg(feature = "alloc")]
 mod adopt;
+mod config;
 mod power;
 mod start;
 
+pub use config::InstanceConfig;
 pub(crate) use start::{NotStarted, cr1};
 
 /// log2 of the largest queue of page requests: as many answers may be pending.
@@ -71,99 +69,6 @@ pub enum Coherence {
     Yes,
     /// Not coherent, whatever it says.
     No,
-}
-
-/// How an SMMU is to be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InstanceConfig {
-    /// What to call it, for people. The driver shows it in reports and traces, and does nothing else with it.
-    pub name: Name,
-    /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
-    pub command_queue_log2: u32,
-    /// log2 of the events that the queue is to hold; less when the SMMU supports less.
-    pub event_queue_log2: u32,
-    /// log2 of the page requests that the queue is to hold, where the SMMU has one (IDR0.PRI): 12 at most, and less when
-    /// the SMMU supports less. That many can devices be granted together ([`MasterConfig::page_requests`]), and wait for
-    /// the caller's answers. `None`: without a queue the SMMU tells whoever asks that it has failed.
-    ///
-    /// [`MasterConfig::page_requests`]: crate::MasterConfig::page_requests
-    pub page_request_queue_log2: Option<u32>,
-    /// Streams beyond this many bits always abort, which is reported (C_BAD_STREAMID), and take no memory. All 32 can be
-    /// had. See [`StreamTableShape`] for streams within that no master has.
-    pub sid_bits: u32,
-    /// How the stream table is laid out.
-    pub stream_table: StreamTableShape,
-    /// Use ASIDs of at most this many bits, although the SMMU may support more.
-    pub asid_bits: u32,
-    /// Nanoseconds that the SMMU may do nothing although it has something to do.
-    pub deadline: u64,
-    /// The same while devices have ATC_INVs to answer. An SMMU does nothing more at the next CMD_SYNC until they have, or
-    /// until it gives them up (CERROR_ATC_INV_SYNC), after which they are in quarantine and it goes on. PCIe lets a device take a
-    /// minute, and the root complex half as much again. Who has less finds the SMMU failed instead, and all devices behind it.
-    pub device_deadline: u64,
-    /// Raise the event queue's and the error interrupt: wired, but those that are messages.
-    pub interrupts: bool,
-    /// Which interrupts are messages. Where the SMMU cannot send them, it is refused: nobody would hear of its
-    /// events.
-    pub messages: Messages,
-    /// Use at most this many enhanced command queues beside the command queue, where the SMMU has them and
-    /// [`Mmio::bytes`](crate::Mmio::bytes) covers them; never more than one queue for each CPU
-    /// ([`Platform::max_cpus`]). CPUs then give their commands to different queues ([`Platform::cpu`]), and wait for
-    /// less of what others gave. Each is as large as the command queue.
-    pub enhanced_queues: u32,
-    /// How the SMMU tells of completed commands. With anything but [`Completion::Poll`], [`Platform::relax`] may wait for
-    /// that; see there for what else it takes.
-    pub completion: Completion,
-    /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
-    /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
-    pub broadcast: bool,
-    /// Put streams that stage 1 translates in EL2 with E2H, where the SMMU can (IDR0.HYP): for a kernel that runs there
-    /// itself, and shares address spaces of processes with devices by what its CPUs broadcast. There are no banks then.
-    pub el2_host: bool,
-    /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
-    pub coherent: Coherence,
-    /// Most stalled transactions that wait for the caller's answer at the same time; less when the SMMU stalls less.
-    /// Others are aborted; and those of one guest's devices beyond half of it, or less while others have much of it, so that a guest
-    /// leaves room for the host and for other guests.
-    pub stalls: u32,
-    /// What firmware knows of it that its ID registers do not say.
-    pub firmware: Firmware,
-    /// What transactions do while it is off: stopped, removed or suspended, with its power on.
-    pub while_off: WhileOff,
-}
-
-impl InstanceConfig {
-    /// Queues of 256 commands, 128 events and 128 page requests, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
-    /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, and a hundred for devices, interrupts on, by wires,
-    /// completion polled, a queue for each CPU where there are enhanced ones, broadcasts of CPUs ignored, coherent if it says so,
-    /// up to 64 stalled transactions.
-    ///
-    /// `name` is cut to what a [`Name`] has room for.
-    pub const fn named(name: &str) -> Self {
-        Self {
-            name: Name::new(name),
-            command_queue_log2: 8,
-            event_queue_log2: 7,
-            page_request_queue_log2: Some(7),
-            sid_bits: 25,
-            stream_table: StreamTableShape::Automatic,
-            asid_bits: 16,
-            deadline: 1_000_000_000,
-            device_deadline: 100_000_000_000,
-            interrupts: true,
-            messages: Messages { events: None, errors: None, page_requests: None, sync: None },
-            enhanced_queues: u32::MAX,
-            completion: Completion::Poll,
-            broadcast: false,
-            el2_host: false,
-            coherent: Coherence::Detected,
-            stalls: 64,
-            firmware: Firmware::NONE,
-            while_off: WhileOff::ABORT,
-        }
-    }
 }
 
 /// An SMMU whose features are known and that nothing has been written to yet.
@@ -244,8 +149,11 @@ impl<P: Platform> Probed<P> {
     /// Reads the ID registers of the SMMU behind `mmio`.
     ///
     /// # Errors
-    /// What makes the SMMU unusable for this driver.
+    /// What makes the SMMU unusable for this driver, or as `config` says.
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
+        if !(6..=16).contains(&config.asid_bits) {
+            return Err(Unsupported::AsidBits { asked: config.asid_bits });
+        }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
         config.messages.check(&features)?;
         config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
@@ -270,7 +178,9 @@ impl<P: Platform> Probed<P> {
     /// off, is never freed.
     ///
     /// # Safety
-    /// All methods of the instance, and of its parts, are given the same platform.
+    /// All methods of the instance, and of its parts, are given the same platform; and where they take registers, its own.
+    /// Whoever has the instance answers for the commands that it is given: the message of a CMD_SYNC is written to any
+    /// memory. It is started, stopped, suspended and resumed by one caller at a time.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.

@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicBool;
 use smmuv3_formats::{PhysAddr, StreamId};
 
 use crate::adopt::{self, Found};
-use crate::asid::{AsidPolicy, Asids, Cpu, Partition, Vmids};
+use crate::asid::{Asids, Partition};
 use crate::configuration::Configuration;
 use crate::domain::{CreateError, Domain, DomainConfig};
 use crate::error::InstanceId;
@@ -34,54 +34,9 @@ use crate::statistics::{InstanceStatistics, Numbers};
 use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
-/// Settings of an [`Iommu`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// How ASIDs are chosen.
-    pub asid_policy: AsidPolicy,
-    /// The VMIDs that [`AsidPolicy::Banked`] may use as banks, beside the CPU's: nobody else uses them on any of
-    /// the instances. Those that an instance is too narrow for are left out there.
-    pub banks: Vmids,
-    /// The VMIDs that domains of stage 2 may be given, but for those that are banks, the CPU's, or the hypervisor's.
-    /// Those that an instance is too narrow for are left out there.
-    pub stage_2_vmids: Vmids,
-    /// The VMIDs that a hypervisor gives its guests, which [`DomainConfig::vmid`] may name. One that is a bank, or the
-    /// CPU's, is not among them.
-    pub hypervisor_vmids: Vmids,
-    /// The CPUs whose processes devices may share.
-    pub cpu: Cpu,
-    /// Bits of the PASIDs that are given out, 6 to 20.
-    pub pasid_bits: u32,
-    /// A step to leave out: for tests of the oracle only.
-    #[cfg(feature = "mutation")]
-    pub mutation: Option<crate::Mutation>,
-}
+mod config;
 
-/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks, all that are left for stage 2, none
-/// for the hypervisor; CPUs with 16-bit ASIDs, a kernel in EL1, and VMID 0; PASIDs of 16 bits.
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            asid_policy: AsidPolicy::PerInstance,
-            banks: Vmids { first: 1, last: 255 },
-            stage_2_vmids: Vmids { first: 1, last: u16::MAX },
-            hypervisor_vmids: Vmids::NONE,
-            cpu: Cpu { asid_bits: 16, el2_host: false, vmid: 0 },
-            pasid_bits: 16,
-            #[cfg(feature = "mutation")]
-            mutation: None,
-        }
-    }
-}
-
-impl Config {
-    /// Whether a domain may have `vmid` because it is the hypervisor's.
-    pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
-        let is_bank = self.asid_policy == AsidPolicy::Banked && self.banks.contains(vmid);
-        self.hypervisor_vmids.contains(vmid) && !is_bank && vmid != self.cpu.vmid && vmid != 0
-    }
-}
+pub use config::{Config, IommuError};
 
 /// The SMMUs of a system, driven as one.
 ///
@@ -138,8 +93,11 @@ impl<P: Platform> Iommu<P> {
     /// An `Iommu` without instances.
     ///
     /// # Errors
-    /// [`NoMemory`].
-    pub fn new(platform: P, config: Config) -> Result<Self, NoMemory> {
+    /// See [`IommuError`].
+    pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
+        if !(6..=20).contains(&config.pasid_bits) {
+            return Err(IommuError::PasidBits { asked: config.pasid_bits });
+        }
         let cpus = platform.max_cpus();
         let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
         let vmids = Partition {
@@ -174,6 +132,27 @@ impl<P: Platform> Iommu<P> {
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let probed = Probed::new(mmio, config)?;
         Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
+    }
+
+    /// All SMMUs in use, in the order of their numbers. Each is looked for when it is the next's turn.
+    pub fn smmus(&self) -> impl Iterator<Item = Smmu<P>> {
+        (0..MOST_INSTANCES).filter_map(|index| self.smmu_of(index, |_| true))
+    }
+
+    /// The SMMU that is called `id`; `None` once it was removed.
+    pub fn smmu(&self, id: InstanceId) -> Option<Smmu<P>> {
+        self.smmu_of(id.index(), |found| found == id)
+    }
+
+    fn smmu_of(&self, index: usize, is_it: impl Fn(InstanceId) -> bool) -> Option<Smmu<P>> {
+        let core = &self.core;
+        // Under the mutex nobody removes it, so that there is a handle already or nobody else can do without.
+        core.configuration.with(|configuration| {
+            let id = core.instances.id(index);
+            let removed = configuration.asids.removed();
+            core.instances.at(index).filter(|_| removed & id.bit() == 0 && is_it(id))?;
+            Some(Smmu::new(core.clone(), id))
+        })
     }
 
     /// An empty address space, for any of the instances enabled so far.
@@ -239,7 +218,7 @@ impl<P: Platform> Iommu<P> {
             return false;
         }
         // The SMMU's own `Iommu` is used, whichever one was asked.
-        let instance = smmu.instance();
+        let instance = smmu.hardware();
         let look = || crate::fault::handle(&smmu.core, smmu.id, instance, which, budget, sink);
         // A suspended SMMU has reported everything already.
         instance.commands().awake(&smmu.core.platform, look).unwrap_or(false)
@@ -389,18 +368,33 @@ impl<P: Platform> Smmu<P> {
 
     /// What it can do, as far as it is used.
     pub fn features(&self) -> &Features {
-        self.instance().features()
+        self.hardware().features()
     }
 
     /// How it is used.
     pub fn config(&self) -> &InstanceConfig {
-        self.instance().config()
+        self.hardware().config()
+    }
+
+    /// Whether it does not answer, or does not work, and waits for [`Iommu::reset`]. It takes no lock.
+    pub fn has_failed(&self) -> bool {
+        self.hardware().commands().has_failed()
+    }
+
+    /// Whether it is suspended ([`Iommu::suspend`]). It takes no lock.
+    pub fn is_suspended(&self) -> bool {
+        self.hardware().commands().is_asleep()
+    }
+
+    /// Whether it was removed ([`Iommu::remove`]). It takes no lock.
+    pub fn is_removed(&self) -> bool {
+        self.core.instances.is_removed(self.id)
     }
 
     /// What happened so far, and what is in use. Takes the operating system's lock.
     pub fn statistics(&self) -> InstanceStatistics {
         let core = &self.core;
-        let instance = self.instance();
+        let instance = self.hardware();
         core.configuration.with(|configuration| {
             let (asids, vmids) = configuration.asids.counts(self.id);
             let places = configuration.places.iter();
@@ -430,12 +424,29 @@ impl<P: Platform> Smmu<P> {
         })
     }
 
-    /// Its hardware: registers, queues, stream table. Where methods take a platform, that is [`Iommu::platform`] and no
-    /// other.
+    /// Its registers, queues and stream table, past all that keeps devices apart: for tests, and for whoever looks into what
+    /// goes wrong. [`Smmu::features`], [`Smmu::config`], [`Smmu::has_failed`] and [`Smmu::statistics`] do without.
     ///
     /// It stays when the SMMU is removed, as all of the above does, for as long as there is a handle: off, and not to be told
     /// anything.
-    pub fn instance(&self) -> &Instance<P> {
+    ///
+    /// # Safety
+    /// Where methods take a platform, that is [`Iommu::platform`] and no other; where they take registers, those are
+    /// [`Instance::mmio`]. Registers, queues and entries are read, not written, and the SMMU is not started or stopped. What
+    /// commands are given is for the caller to answer for: the message of a CMD_SYNC is written to any memory, and a device
+    /// that is told that its fault was handled goes on.
+    ///
+    /// ```compile_fail,E0133
+    /// fn queue<P: smmuv3::Platform>(smmu: &smmuv3::Smmu<P>) -> &smmuv3::command_queue::CommandQueue {
+    ///     smmu.instance().commands()
+    /// }
+    /// ```
+    pub unsafe fn instance(&self) -> &Instance<P> {
+        self.hardware()
+    }
+
+    /// What the driver does its work with.
+    pub(crate) fn hardware(&self) -> &Instance<P> {
         match self.core.instances.get(self.id) {
             Some(instance) => instance,
             // The instance is stored before its number is in a handle, and freed only after the last handle.

@@ -35,24 +35,32 @@
 //! SMMU may still reach is kept from use until a reset:
 //!
 //! ```
-//! use smmuv3::{Domain, Iommu, Iova, Platform, Smmu, UnmapError};
+//! use smmuv3::{Domain, Iommu, Iova, Platform, UnmapError};
 //!
 //! /// Whether the memory that was mapped there can be used for something else.
-//! fn take_back<P: Platform>(iommu: &Iommu<P>, smmus: &[Smmu<P>], domain: &Domain<P>) -> bool {
+//! fn take_back<P: Platform>(iommu: &Iommu<P>, domain: &Domain<P>) -> bool {
 //!     // SAFETY: no other call works on this range.
 //!     match unsafe { domain.unmap(Iova(0x1_0000), 0x4000) } {
 //!         Ok(_) => true,
 //!         Err(UnmapError::Unconfirmed(unconfirmed)) => {
 //!             println!("{unconfirmed}");
-//!             let failed = smmus.iter().find(|smmu| smmu.id() == unconfirmed.instance);
-//!             let reset = failed.is_some_and(|smmu| iommu.reset(smmu).is_ok());
-//!             // Another instance may have failed too: then it is still listed.
-//!             let mut reachable = 0;
-//!             iommu.quarantined(&mut |_| reachable += 1);
-//!             reset && reachable == 0
+//!             unconfirmed.waiting.iter().all(|id| {
+//!                 // From here on nothing of this call is held for it any more.
+//!                 iommu.smmu(id).is_some_and(|smmu| iommu.reset(&smmu).is_ok())
+//!             })
 //!         }
 //!         Err(_) => false, // nothing was changed
 //!     }
+//! }
+//!
+//! /// Resets all that failed, in whichever call; what is still held for one that did not come up.
+//! fn recover<P: Platform>(iommu: &Iommu<P>) {
+//!     for smmu in iommu.smmus().filter(|smmu| smmu.has_failed() && !smmu.is_removed()) {
+//!         if let Err(error) = iommu.reset(&smmu) {
+//!             println!("{}: {error}", smmu.name());
+//!         }
+//!     }
+//!     iommu.quarantined(&mut |what| println!("{what}"));
 //! }
 //! ```
 //!
@@ -239,13 +247,13 @@ pub use event::Event;
 pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};
-pub use features::Features;
+pub use features::{Features, Unsupported};
 pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
-pub use iommu::{Config, Iommu, Probe, Smmu};
+pub use iommu::{Config, Iommu, IommuError, Probe, Smmu};
 #[cfg(feature = "alloc")]
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]

@@ -182,7 +182,7 @@ impl Setup {
 
     /// What both write, by name.
     fn shared(&self, one: &BTreeSet<usize>, other: &BTreeSet<usize>) -> BTreeSet<String> {
-        let places = self.smmu.instance().commands().places(self.iommu.platform());
+        let places = self.smmu.hardware().commands().places(self.iommu.platform());
         let name = |line: usize| {
             let of = places.iter().find(|(_, place)| place.contains(&line));
             of.map_or_else(|| String::from("something else"), |(name, _)| String::from(*name))

@@ -177,8 +177,7 @@ impl<P: Platform> Master<P> {
                 let reserved = instance.silent().reserve(&core.platform, streams);
                 reserved.map_err(|NoMemory| AddMasterError::NoMemory)?;
             }
-            let unconfirmed =
-                |what| AddMasterError::Unconfirmed(Unconfirmed { instance: smmu.id, what });
+            let unconfirmed = |what| AddMasterError::Unconfirmed(Unconfirmed::new(smmu.id, what));
             if instance.streams().split().is_some() && instance.commands().has_failed() {
                 return Err(unconfirmed(Failure::Failed));
             }

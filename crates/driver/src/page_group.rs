@@ -80,7 +80,7 @@ impl<P: Platform> PageGroup<P> {
 
     /// The pages, in the order in which they were asked for.
     pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
-        self.smmu.instance().gather().pages(self.group, self.chain)
+        self.smmu.hardware().gather().pages(self.group, self.chain)
     }
 
     /// Answers it: with [`Answer::Success`] when all that is to be there was mapped. Waits for room in the command
@@ -94,7 +94,7 @@ impl<P: Platform> PageGroup<P> {
     pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
         // The nodes are given back first: once answered, the device may ask again.
         self.give_back();
-        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
         let pending = &instance.gather().pending;
         answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
         // The answer is decided, so the drop does nothing more.
@@ -102,14 +102,14 @@ impl<P: Platform> PageGroup<P> {
 
     fn give_back(&mut self) {
         let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
-        self.smmu.instance().gather().release(&self.smmu.core.platform, chain);
+        self.smmu.hardware().gather().release(&self.smmu.core.platform, chain);
     }
 }
 
 impl<P: Platform> Drop for PageGroup<P> {
     fn drop(&mut self) {
         self.give_back();
-        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
         let pending = &instance.gather().pending;
         let answer = (self.handle, Answer::Invalid as u8);
         answer::decide(core, instance, pending, answer, answers(core));

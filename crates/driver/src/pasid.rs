@@ -89,7 +89,7 @@ impl<P: Platform> Iommu<P> {
 
 impl<P: Platform> Core<P> {
     pub(crate) fn pasid_bits(&self) -> u32 {
-        self.config.pasid_bits.clamp(6, 20)
+        self.config.pasid_bits
     }
 
     /// The lowest free PASID.

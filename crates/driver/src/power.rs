@@ -68,7 +68,7 @@ impl<P: Platform> Iommu<P> {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(SuspendError::Removed);
             }
-            let instance = smmu.instance();
+            let instance = smmu.hardware();
             if instance.commands().has_failed() {
                 return Err(SuspendError::Failed);
             }
@@ -114,6 +114,6 @@ impl<P: Platform> Iommu<P> {
 
     /// Whether `smmu` is suspended.
     pub fn is_suspended(&self, smmu: &Smmu<P>) -> bool {
-        smmu.instance().commands().is_asleep()
+        smmu.is_suspended()
     }
 }

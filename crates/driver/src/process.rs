@@ -303,8 +303,11 @@ impl<P: Platform> Process<P> {
         self.registers().pasid
     }
 
-    /// The tags by which instances know it; none if there is no memory for a list of them.
-    pub fn targets(&self) -> Vec<Target> {
+    /// The tags by which instances know it. Takes the operating system's lock.
+    ///
+    /// # Errors
+    /// [`NoMemory`] for a list of them.
+    pub fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.space.targets()
     }
 
@@ -366,16 +369,15 @@ impl<P: Platform> Process<P> {
         // A range of at least half the limit is invalidated by ASID: that is one command, and little else is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
-        self.space.invalidate(scope, Which::Private).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(scope, Which::Private).inspect_err(|unconfirmed| {
             let core = &self.space.core;
             core.quarantine.keep(
                 &core.platform,
-                instances,
+                unconfirmed.waiting.0,
                 self.space.id,
                 first..first + bytes,
                 &[],
             );
-            unconfirmed
         })
     }
 

@@ -2,6 +2,7 @@
 //! What an SMMU that did not answer may still reach (rule R8): kept until the SMMU has been reset.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use smmuv3_formats::{Iova, PhysAddr, StreamId};
 use smmuv3_pagetable::Detached;
@@ -24,11 +25,15 @@ pub enum Quarantined {
         iova: Iova,
         /// Bytes.
         bytes: u64,
+        /// The instances that have to be reset.
+        waiting: InstanceSet,
     },
     /// A table that hardware may still read, with all below it.
     Table {
         /// Its address.
         frame: PhysAddr,
+        /// The instances that have to be reset.
+        waiting: InstanceSet,
     },
     /// An ASID that translations may still carry. It may be listed more than once.
     Asid {
@@ -56,7 +61,43 @@ pub enum Quarantined {
     Unlisted {
         /// How many.
         count: usize,
+        /// The instances that have to be reset before none is counted any more.
+        waiting: InstanceSet,
     },
+}
+
+impl Quarantined {
+    /// The instances that have to be reset, or removed, before it can be used again.
+    pub fn waiting(&self) -> InstanceSet {
+        match *self {
+            Self::Range { waiting, .. }
+            | Self::Table { waiting, .. }
+            | Self::Unlisted { waiting, .. } => waiting,
+            Self::Asid { instance, .. }
+            | Self::Vmid { instance, .. }
+            | Self::Stream { instance, .. } => instance.into(),
+        }
+    }
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range { domain, iova, bytes, .. } => {
+                // Not past the last address.
+                let last = iova.0.saturating_add(bytes.saturating_sub(1));
+                write!(f, "addresses {:#x} to {last:#x} of domain {domain}", iova.0)
+            }
+            Self::Table { frame, .. } => write!(f, "the table at {:#x}", frame.0),
+            Self::Asid { asid, .. } => write!(f, "ASID {asid}"),
+            Self::Vmid { vmid, .. } => write!(f, "VMID {vmid}"),
+            Self::Stream { stream, .. } => write!(f, "stream {stream}"),
+            Self::Unlisted { count, .. } => write!(f, "{count} more ranges and tables"),
+        }?;
+        let mut waiting = self.waiting().iter();
+        waiting.next().map_or(Ok(()), |first| write!(f, ", until a reset of {first}"))?;
+        waiting.try_for_each(|id| write!(f, " and {id}"))
+    }
 }
 
 struct Item {
@@ -232,15 +273,17 @@ impl Quarantine {
     pub(crate) fn list<P: Platform>(&self, platform: &P, visit: &mut dyn FnMut(Quarantined)) {
         self.records.with(platform, |records| {
             for item in &records.items {
+                let waiting = InstanceSet(item.waiting);
                 visit(match &item.what {
                     Kept::Range { domain, iova, bytes } => {
-                        Quarantined::Range { domain: *domain, iova: *iova, bytes: *bytes }
+                        Quarantined::Range { domain: *domain, iova: *iova, bytes: *bytes, waiting }
                     }
-                    Kept::Table(table) => Quarantined::Table { frame: table.frame() },
+                    Kept::Table(table) => Quarantined::Table { frame: table.frame(), waiting },
                 });
             }
             if records.unlisted != 0 {
-                visit(Quarantined::Unlisted { count: records.unlisted });
+                let (count, waiting) = (records.unlisted, InstanceSet(records.waiting));
+                visit(Quarantined::Unlisted { count, waiting });
             }
         });
     }

@@ -14,7 +14,7 @@ use crate::process::{Life, Registers};
 use crate::shared::NoMemory;
 use crate::space::Space;
 use crate::stall::{self, Ending};
-use crate::trace::{Change, Trace};
+use crate::trace::{Change, InstanceSet, Trace};
 
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
@@ -41,7 +41,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
                 let done = done.and_then(|()| forget_kept(core, configuration, target.place));
                 if let Err(what) = done {
                     let instance = target.instance;
-                    first.get_or_insert(Unconfirmed { instance, what });
+                    first.get_or_insert(Unconfirmed::new(instance, what));
                     failed |= instance.bit();
                 }
             }
@@ -53,7 +53,8 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
             };
             // Those instances may still reach the whole address space.
             core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
-            Err(AttachError::Unconfirmed(unconfirmed))
+            let waiting = InstanceSet(failed);
+            Err(AttachError::Unconfirmed(Unconfirmed { waiting, ..unconfirmed }))
         };
     core.configuration.with(|configuration| {
         let change = Change::Release { space: space.id };
@@ -122,7 +123,7 @@ fn quieten<P: Platform>(
         };
         if written.is_err() {
             // Only word 0, which decides: the other words stay as long as hardware may have the old word 0.
-            entry.store(&core.platform, 0, quiet.0[0]);
+            entry.write(&core.platform, 0, quiet.0[0]);
         }
         result = result.and(written);
     }

@@ -108,7 +108,7 @@ impl<P: Platform> Iommu<P> {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Ok(());
             }
-            let (instance, platform) = (smmu.instance(), &core.platform);
+            let (instance, platform) = (smmu.hardware(), &core.platform);
             if !due(instance)? {
                 return Ok(());
             }
@@ -155,7 +155,7 @@ impl<P: Platform> Iommu<P> {
             if masters != 0 {
                 return Err(RemoveError::InUse { masters });
             }
-            smmu.instance().stop(&core.platform).map_err(RemoveError::Hardware)?;
+            smmu.hardware().stop(&core.platform).map_err(RemoveError::Hardware)?;
             // The instance is off for good, and reaches nothing any more.
             core.quarantine.remove(&core.platform, smmu.id);
             configuration.let_go(core, smmu.id).map_err(RemoveError::Hardware)?;

@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::space::{Installed, Targets};
 use crate::targets::Retired;
-use crate::trace::{self, Trace};
+use crate::trace::{self, InstanceSet, Trace};
 
 /// The steps of a change of tags.
 pub(crate) trait Steps {
@@ -68,7 +68,7 @@ pub(crate) fn change_asid<P: Platform>(
         let place = configuration.places.get(*from);
         if let Some(place) = place.filter(|place| !configuration.is_settled(place)) {
             let (instance, what) = (place.instance, Failure::Failed);
-            return Err(AttachError::MakingRoom(Unconfirmed { instance, what }));
+            return Err(AttachError::MakingRoom(Unconfirmed::new(instance, what)));
         }
     }
     let bits = if common {
@@ -114,7 +114,7 @@ pub(crate) fn change_bank<P: Platform>(
     };
     if places().any(waits) {
         let what = Failure::Failed;
-        return Err(AttachError::MakingRoom(Unconfirmed { instance: id, what }));
+        return Err(AttachError::MakingRoom(Unconfirmed::new(id, what)));
     }
     // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
     let mut numbers = Vec::new();
@@ -223,7 +223,7 @@ impl Prepared {
             change.rewrite();
         }
         in_order(&mut change);
-        let first = change.first;
+        let (first, failed) = (change.first, change.failed);
         for step in change.moves {
             if let Some(change) = told(configuration, &step) {
                 core.platform.trace(&Trace::Ended { change, done: first.is_none() });
@@ -235,7 +235,10 @@ impl Prepared {
         }
         match first {
             None => Ok(()),
-            Some(unconfirmed) => Err(AttachError::MakingRoom(unconfirmed)),
+            Some(first) => {
+                let waiting = InstanceSet(failed);
+                Err(AttachError::MakingRoom(Unconfirmed { waiting, ..first }))
+            }
         }
     }
 }
@@ -253,7 +256,7 @@ struct Change<'a, P: Platform> {
 
 impl<P: Platform> Change<'_, P> {
     fn note(&mut self, instance: InstanceId, what: Failure) {
-        self.first.get_or_insert(Unconfirmed { instance, what });
+        self.first.get_or_insert(Unconfirmed::new(instance, what));
         self.failed |= instance.bit();
     }
 
@@ -283,7 +286,7 @@ impl<P: Platform> Change<'_, P> {
             if let Err(what) = written {
                 // The new tag is stored although it is unconfirmed: after a reset hardware reads the context anew, and
                 // has to find the new ASID.
-                entry.store(platform, 0, target.0[0]);
+                entry.write(platform, 0, target.0[0]);
                 self.note(instance, what);
             }
         }

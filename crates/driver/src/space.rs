@@ -18,6 +18,7 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
+use crate::shared::NoMemory;
 use crate::shared::Shared;
 use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
@@ -106,19 +107,18 @@ impl<P: Platform> Space<P> {
     }
 
     /// The targets, with the number of masters at each.
-    pub(crate) fn targets(&self) -> Vec<Target> {
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, NoMemory> {
         self.core.configuration.with(|configuration| {
             let mut copy = Vec::new();
             let targets = self.targets.for_writer();
-            if copy.try_reserve_exact(targets.len()).is_ok() {
-                copy.extend(targets.iter().map(|target| Target {
-                    instance: target.instance,
-                    tag: target.tag,
-                    shared: target.shared,
-                    masters: configuration.users(target.place),
-                }));
-            }
-            copy
+            copy.try_reserve_exact(targets.len()).map_err(|_| NoMemory)?;
+            copy.extend(targets.iter().map(|target| Target {
+                instance: target.instance,
+                tag: target.tag,
+                shared: target.shared,
+                masters: configuration.users(target.place),
+            }));
+            Ok(copy)
         })
     }
 
@@ -129,7 +129,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// As [`Space::invalidate`], of all tags.
-    pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
+    pub(crate) fn forget(&self, scope: Scope) -> Result<(), Unconfirmed> {
         self.invalidate(scope, Which::All)
     }
 
@@ -142,7 +142,7 @@ impl<P: Platform> Space<P> {
         start: u64,
         bytes: u64,
         shift: u32,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let platform = &core.platform;
         let cpu = platform.cpu();
@@ -201,7 +201,7 @@ impl<P: Platform> Space<P> {
         id: InstanceId,
         instance: &Instance<P>,
         begun: Begun<'_>,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         // Whoever looks is counted until then: the instance stays until this is over.
         let _stay = self.stay();
         self.count(Counted::Waits, begun.commands().min(1));
@@ -214,9 +214,9 @@ impl<P: Platform> Space<P> {
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
-    /// first is waited for. On error, also the set of instances that did not confirm.
+    /// first is waited for.
     #[inline(never)]
-    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
+    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), Unconfirmed> {
         // Invalidating a whole tag of stage 2 (S12_VMALL) includes what is cached of both stages together.
         if !self.is_under_guests(scope) {
             return self.round(scope, wanted);
@@ -233,10 +233,8 @@ impl<P: Platform> Space<P> {
         // Invalidating a range of stage 2 does not. What is cached of both stages is invalidated only once the first
         // round is complete: an entry that is filled in between from an old entry of stage 2 would outlive both rounds
         // (§4.2).
-        match (self.round(one, which), self.round(other, then)) {
-            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
-            (told, again) => told.and(again),
-        }
+        let first = self.round(one, which);
+        Unconfirmed::both(first, self.round(other, then))
     }
 
     /// Whether what is cached of guests' stage 1 and this stage 2 together has to be invalidated apart from `scope`.
@@ -248,7 +246,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// One round of [`Space::invalidate`]: tells all instances, and waits for them.
-    fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
+    fn round(&self, scope: Scope, wanted: Which) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let cpu = core.platform.cpu();
         let section = core.readers.section(cpu, &self.targets);
@@ -264,7 +262,7 @@ impl<P: Platform> Space<P> {
         cpu: usize,
         mut single: Single,
         wanted: Which,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         let platform = &core.platform;
         let mut progress = Progress::new();
@@ -316,7 +314,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         wanted: Which,
         progress: &mut Progress,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let mut again = 0;
         let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
         if again == 0 {
@@ -327,10 +325,8 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let section = core.readers.section(core.platform.cpu(), &self.targets);
         *progress = Progress::new();
-        match (told, self.tell_and_wait(section, again, scope, wanted, progress, &mut 0)) {
-            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
-            (told, again) => told.and(again),
-        }
+        let again = self.tell_and_wait(section, again, scope, wanted, progress, &mut 0);
+        Unconfirmed::both(told, again)
     }
 
     /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
@@ -343,7 +339,7 @@ impl<P: Platform> Space<P> {
         wanted: Which,
         progress: &mut Progress,
         again: &mut u64,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         self.tell(&section, untold, scope, wanted, progress);
         let _stay = self.stay();
         drop(section);
@@ -365,7 +361,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         progress: &mut Progress,
         again: &mut u64,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    ) -> Result<(), Unconfirmed> {
         let core = &*self.core;
         for index in bits(late) {
             let (Some(instance), Some(ticket)) =
@@ -440,7 +436,7 @@ impl<P: Platform> Space<P> {
     /// Tells devices that have still to be told, and what did not do as it was told.
     #[cold]
     #[inline(never)]
-    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), (Unconfirmed, u64)> {
+    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
         for index in bits(progress.kept | progress.silent) {
             let id = self.core.instances.id(index);
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
@@ -449,7 +445,7 @@ impl<P: Platform> Space<P> {
         }
         match progress.first {
             None => Ok(()),
-            Some(unconfirmed) => Err((unconfirmed, progress.failed)),
+            Some(first) => Err(Unconfirmed { waiting: InstanceSet(progress.failed), ..first }),
         }
     }
 

@@ -137,7 +137,7 @@ impl<P: Platform> Fault<P> {
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
-        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
         let answer = (self.handle, response as u8);
         answer::respond(core, instance, instance.pending(), answer, answers(core))
     }
@@ -152,13 +152,13 @@ impl<P: Platform> Fault<P> {
 
     /// Hands it on to a guest: [`Pending::show`]. Where it is shown, dropping it answers nothing.
     pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
-        self.smmu.instance().pending().show(self.handle, most, |key| own(key.stream))
+        self.smmu.hardware().pending().show(self.handle, most, |key| own(key.stream))
     }
 }
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
         let answer = (self.handle, Response::Abort as u8);
         answer::decide(core, instance, instance.pending(), answer, answers(core));
     }

@@ -247,9 +247,27 @@ impl InstanceSet {
         self.0 == 0
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Their numbers ([`InstanceId::index`]), in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..64).filter(move |index| self.0 >> index & 1 == 1)
+    }
+}
+
+impl From<InstanceId> for InstanceSet {
+    fn from(instance: InstanceId) -> Self {
+        Self(1 << instance.index())
+    }
+}
+
+impl FromIterator<InstanceId> for InstanceSet {
+    fn from_iter<I: IntoIterator<Item = InstanceId>>(instances: I) -> Self {
+        instances.into_iter().fold(Self::default(), |set, id| set.and(id.into()))
     }
 }
 
@@ -264,5 +282,8 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 2, 63]);
         assert_eq!((set.len(), set.is_empty()), (3, false));
         assert!(!set.contains(InstanceId::first(1)) && InstanceSet::default().is_empty());
+        let ids = [0, 2, 63].map(InstanceId::first);
+        assert_eq!(ids.into_iter().collect::<InstanceSet>(), set);
+        assert_eq!(set.and(InstanceId::first(1).into()), InstanceSet(1 << 63 | 0b111));
     }
 }

@@ -100,7 +100,22 @@ impl<'a> Entry<'a> {
     /// Stores one word, and lets hardware see it.
     ///
     /// The first word of a stream table entry in quarantine stays as it is.
-    pub fn store<P: Platform>(self, platform: &P, index: usize, value: u64) {
+    ///
+    /// # Safety
+    /// Whatever devices can reach by what the entry then says, with any of the words that hardware has kept of it, is theirs
+    /// to reach. Nobody else stores to the entry meanwhile, the driver included.
+    ///
+    /// ```compile_fail,E0133
+    /// fn bypass<P: smmuv3::Platform>(platform: &P, entry: smmuv3::update::Entry<'_>) {
+    ///     entry.store(platform, 0, 0b1001);
+    /// }
+    /// ```
+    pub unsafe fn store<P: Platform>(self, platform: &P, index: usize, value: u64) {
+        self.write(platform, index, value);
+    }
+
+    /// As [`Entry::store`], by the driver.
+    pub(crate) fn write<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);
         match self.first.filter(|_| index == 0) {
@@ -178,7 +193,7 @@ impl<'a> Entry<'a> {
         let mut changed = false;
         for (index, (old, new)) in current.iter_mut().zip(new).enumerate() {
             if *old != *new {
-                self.store(platform, index, *new);
+                self.write(platform, index, *new);
                 *old = *new;
                 changed = true;
             }
@@ -351,7 +366,19 @@ pub struct Updated {
 ///
 /// # Errors
 /// The first error of `sync`; the entry may then be in any of its steps.
-pub fn update<P: Platform, K: Kind, E>(
+///
+/// # Safety
+/// Whatever devices can reach by `target` is theirs to reach, and stays so for as long as hardware may know of it: until the
+/// `sync` of a later change has succeeded. Nobody else changes the entry meanwhile, the driver included.
+///
+/// ```compile_fail,E0133
+/// use smmuv3::update::{Entry, SteKind, update};
+///
+/// fn bypass<P: smmuv3::Platform>(platform: &P, entry: Entry<'_>) {
+///     let _ = update::<P, SteKind, ()>(platform, entry, &[0b1001, 0, 0, 0, 0, 0, 0, 0], || Ok(()));
+/// }
+/// ```
+pub unsafe fn update<P: Platform, K: Kind, E>(
     platform: &P,
     entry: Entry<'_>,
     target: &Words,

@@ -275,7 +275,9 @@ impl Bench {
     pub fn tags(&self) -> Vec<OwnedTag> {
         let mut tags = Vec::new();
         for (space, domain) in self.domains.iter().enumerate() {
-            tags.extend(domain.targets().iter().map(|target| self.tag(space, target)));
+            tags.extend(
+                domain.targets().unwrap_or_default().iter().map(|target| self.tag(space, target)),
+            );
         }
         for (process, slot) in self.processes.iter().enumerate() {
             let space = self.domains.len() + process;
@@ -288,9 +290,12 @@ impl Bench {
     /// The tags of one address space.
     fn tags_of(&self, space: usize) -> Vec<OwnedTag> {
         match (self.domains.get(space), self.slot(space)) {
-            (Some(domain), _) => {
-                domain.targets().iter().map(|target| self.tag(space, target)).collect()
-            }
+            (Some(domain), _) => domain
+                .targets()
+                .unwrap_or_default()
+                .iter()
+                .map(|target| self.tag(space, target))
+                .collect(),
             (None, Some(slot)) => {
                 slot.targets().iter().map(|target| self.tag(space, target)).collect()
             }

@@ -9,6 +9,8 @@ pub mod coverage;
 pub mod cpu;
 pub mod frames;
 pub mod frees;
+pub mod inside;
+pub mod keeping;
 pub mod lab;
 pub mod lock;
 pub mod machine;

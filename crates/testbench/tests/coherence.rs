@@ -4,6 +4,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 
 use smmuv3::{
@@ -66,7 +67,7 @@ fn tables_and_queues_are_accessed_as_firmware_says() {
         let word = |pa| machine.ram().read64(pa).unwrap();
         // CR1: table and queue SH 3, OC and IC 1 (§2.4). STE: S1CIR 1, S1COR 1, S1CSH 3 (§5.2). CD: IR0 1, OR0 1, SH0 3
         // (§6). Or non-cacheable, and outer shareable for walks.
-        let ste = smmu.instance().streams().base_register().addr() + 64;
+        let ste = smmu.inside().streams().base_register().addr() + 64;
         let context = word(ste) & 0x000f_ffff_ffff_ffc0;
         let told = [
             u64::from(machine.read32(0, Cr1::OFFSET)),

@@ -3,6 +3,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ fn stress(latency: Duration) {
     config.command_queue_log2 = 4;
     config.sid_bits = 4;
     let smmu = common::enable(&iommu, &world, 0, config);
-    let instance = smmu.instance();
+    let instance = smmu.inside();
     let (queue, platform) = (instance.commands(), iommu.platform());
     let (seen, done) = (Seen::default(), AtomicBool::new(false));
 

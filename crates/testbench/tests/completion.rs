@@ -4,6 +4,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -223,7 +224,7 @@ fn each_batch_ends_in_a_sync_that_asks_for_what_was_chosen() {
         let syncs = setup.syncs(0);
         assert!(!syncs.is_empty());
         assert!(syncs.iter().all(|sync| *sync == word), "{completion:?}: {syncs:x?}");
-        assert_eq!(setup.smmus[0].instance().config().completion, completion);
+        assert_eq!(setup.smmus[0].config().completion, completion);
     }
 }
 
@@ -231,7 +232,7 @@ fn each_batch_ends_in_a_sync_that_asks_for_what_was_chosen() {
 fn who_waits_for_a_command_that_stops_the_queue_is_woken_by_the_error_and_then_told() {
     for completion in [Completion::Interrupt, Completion::Event] {
         let setup = Setup::new(completion, |profile| profile.sev(true));
-        let instance = setup.smmus[0].instance();
+        let instance = setup.smmus[0].inside();
         // A CMD_SYNC that is refused comes back as one that tells (CERROR_ILL); one that could not be fetched is
         // tried again (CERROR_ABT).
         for code in [1, 2] {

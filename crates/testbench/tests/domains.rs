@@ -348,7 +348,7 @@ fn what_an_instance_cannot_walk_is_refused_and_changes_nothing() {
         let refused = setup.iommu.attach(&setup.master, &domain);
         assert_eq!(refused, Err(AttachError::Mismatch { instance, what }), "{config:?}");
         assert_eq!(setup.write(at.0), Outcome::Reached(setup.memory));
-        assert_eq!(domain.targets(), []);
+        assert_eq!(domain.targets().unwrap(), []);
     }
 }
 
@@ -367,7 +367,7 @@ fn a_hypervisors_vmid_is_had_by_one_domain_an_instance_and_by_none_that_is_given
     ] {
         assert_eq!(create(config).err(), Some(CreateError::Vmid { vmid }));
     }
-    let tag = |domain: &Domain<TestPlatform>| domain.targets()[0].tag;
+    let tag = |domain: &Domain<TestPlatform>| domain.targets().unwrap()[0].tag;
     let attach = |domain| setup.iommu.attach(&setup.master, domain);
     let pinned = create(guest.with_vmid(3)).unwrap();
     attach(&pinned).unwrap();

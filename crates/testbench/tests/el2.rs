@@ -81,7 +81,7 @@ fn each_world_has_its_entries_and_its_commands() {
         (config.sid_bits, config.el2_host) = (4, host);
         let smmu = common::enable(&iommu, &world, 0, config);
         let in_el2 = regime == Regime::El2E2h;
-        assert_eq!(smmu.instance().features().el2_host, host && hyp, "{context}");
+        assert_eq!(smmu.features().el2_host, host && hyp, "{context}");
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         assert_eq!(Cr2(mmio.read32(Cr2::OFFSET)).e2h(), host && hyp, "{context}");
         // What was there at power-up goes, in both worlds.
@@ -97,7 +97,7 @@ fn each_world_has_its_entries_and_its_commands() {
         let stream = [StreamId(STREAM)];
         let master = iommu.add_master(&smmu, &stream, MasterConfig::default()).unwrap();
         iommu.attach(&master, &domain).unwrap();
-        let target = domain.targets().first().copied().unwrap();
+        let target = domain.targets().unwrap().first().copied().unwrap();
         let tag = target.tag;
         match (in_el2, stage_2) {
             (true, _) => assert_eq!(tag, Tag::el2(tag.asid), "{context}"),

@@ -5,14 +5,15 @@
 #[path = "common/allocator.rs"]
 mod allocator;
 
+use smmuv3::IommuError;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
     EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, KeepError, Master, MasterConfig,
-    Mmio, NoMemory, PhysAddr, Platform, Prot, Refused, Region, Smmu, Split, StreamId,
-    StreamTableShape, UnmapError,
+    Mmio, PhysAddr, Platform, Prot, Refused, Region, Smmu, Split, StreamId, StreamTableShape,
+    UnmapError,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -126,7 +127,7 @@ impl Setup {
         Self { machine, world }
     }
 
-    fn iommu(&self) -> Result<Iommu<Apart>, NoMemory> {
+    fn iommu(&self) -> Result<Iommu<Apart>, IommuError> {
         let apart = Apart(TestPlatform(self.world.clone()));
         driver(|| Iommu::new(apart, Config::default()))
     }
@@ -186,7 +187,7 @@ fn an_iommu_without_heap_is_not_made() {
         let apart = Apart(TestPlatform(setup.world.clone()));
         let (result, failed) = failing(nth, || driver(|| Iommu::new(apart, Config::default())));
         if failed {
-            assert_eq!(result.err(), Some(NoMemory));
+            assert_eq!(result.err(), Some(IommuError::NoMemory));
             assert_eq!(setup.live(), (0, 0), "allocation {nth}");
             driver(|| drop(setup.iommu().unwrap()));
         } else {
@@ -353,7 +354,7 @@ fn a_master_that_cannot_be_attached_or_detached_for_lack_of_heap_stays_as_it_is(
                 Some(domain) => iommu.attach(&master, &domains[domain]),
                 None => iommu.detach(&master),
             };
-            let targets = || [0, 1].map(|domain: usize| domains[domain].targets());
+            let targets = || [0, 1].map(|domain: usize| domains[domain].targets().unwrap());
             driver(|| change(from).unwrap());
             assert_eq!(reaches(&setup), place(from));
             let before = (targets(), setup.live().1);
@@ -374,6 +375,26 @@ fn a_master_that_cannot_be_attached_or_detached_for_lack_of_heap_stays_as_it_is(
         });
         assert_eq!(failures, expected, "{from:?} to {to:?}");
     }
+}
+
+#[test]
+fn a_list_of_targets_without_heap_is_an_error_and_not_an_empty_one() {
+    let failures = each(|setup, nth| {
+        let (iommu, smmu, master, domains, memory) = prepare(&setup);
+        driver(|| iommu.attach(&master, &domains[0]).unwrap());
+        let (targets, failed) = failing(nth, || driver(|| domains[0].targets()));
+        match targets {
+            Ok(targets) => {
+                assert_eq!(targets.len(), 1);
+                driver(|| drop(targets));
+            }
+            Err(error) => assert_eq!(error, smmuv3::NoMemory),
+        }
+        setup.world.frames().free(memory, 2 * PAGE);
+        setup.tear_down(iommu, smmu, vec![master], domains);
+        failed
+    });
+    assert_eq!(failures, 1);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,7 +46,7 @@ impl Setup {
         (config.sid_bits, config.stalls) = (4, 8);
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
-        assert_eq!(smmu.instance().commands().lanes(), 4);
+        assert_eq!(smmu.inside().commands().lanes(), 4);
         Self { world, iommu, smmu }
     }
 
@@ -144,13 +146,13 @@ fn what_stalled_ends_with_its_domain() {
 /// STE.S2S excludes EATS (§7.1).
 #[test]
 fn what_keeps_translations_does_not_stall() {
-    let both = MasterConfig::default().with_ats(true).with_stalls();
+    let both = trusted().with_stalls();
     let setup = Setup::new(|profile| profile.ats(true).stalls(0, 16));
     assert_eq!(setup.master(both).err(), Some(AddMasterError::AtsStalls));
-    setup.master(MasterConfig::default().with_ats(true)).unwrap().close().unwrap();
+    setup.master(trusted()).unwrap().close().unwrap();
     setup.master(MasterConfig::default().with_stalls()).unwrap();
     let setup = Setup::new(|profile| profile.ats(true).stalls(FORCED, 16));
-    let refused = setup.master(MasterConfig::default().with_ats(true)).err();
+    let refused = setup.master(trusted()).err();
     assert_eq!(refused, Some(AddMasterError::AtsStalls));
     // Where there is no ATS, asking for it changes nothing.
     let setup = Setup::new(|profile| profile.ats(false).stalls(0, 16));
@@ -161,7 +163,7 @@ fn what_keeps_translations_does_not_stall() {
 #[test]
 fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
     let setup = Setup::new(|profile| profile.ats(true));
-    let master = setup.master(MasterConfig::default().with_ats(true)).unwrap();
+    let master = setup.master(trusted()).unwrap();
     let domains = [
         setup.domain(DomainConfig::default()),
         setup.domain(DomainConfig::default().with_stage_2().with_input_bits(40)),
@@ -172,7 +174,7 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
         // SAFETY: the test is alone, and its memory stays.
         unsafe { domain.map(IOVA, PhysAddr(memory), PAGE, attributes) }.unwrap();
     }
-    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
     for round in 0..60 {
         setup.iommu.attach(&master, &domains[round % 2]).unwrap();
         let found = setup.world.machine().model(0).unwrap().access(Access::read(STREAM.0, IOVA.0));
@@ -180,7 +182,7 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
         for _ in 0..4 {
             let command = AtcInv::new().with_sid(STREAM.0.into()).with_size(52).into();
             let commands = &mut [command].into_iter();
-            let _ = setup.smmu.instance().commands().submit(platform, mmio, commands).unwrap();
+            let _ = setup.smmu.inside().commands().submit(platform, mmio, commands).unwrap();
         }
         // The next attach is a detach as well.
         if round % 4 != 0 {
@@ -202,7 +204,7 @@ fn no_command_of_a_guest_is_on_its_way_when_its_master_has_left() {
     let plain = setup.domain(DomainConfig::default());
     let config = NestConfig::new().with_snooped();
     let nest = setup.iommu.nest(&setup.smmu, &domain, config).unwrap();
-    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
     let ste = Ste([0x4000_000b, 0xd4, 0, 0, 0, 0, 0, 0]);
     for round in 0..80 {
         nest.attach(&master, &[StreamId(0x20)], &ste).unwrap();
@@ -210,7 +212,7 @@ fn no_command_of_a_guest_is_on_its_way_when_its_master_has_left() {
         while setup.world.machine().model(0).unwrap().waiting_in(queue) == 0 {
             let command = CfgiCd::new().with_sid(STREAM.0.into()).with_leaf(true).into();
             let commands = &mut [command].into_iter();
-            let _ = setup.smmu.instance().commands().submit(platform, mmio, commands).unwrap();
+            let _ = setup.smmu.inside().commands().submit(platform, mmio, commands).unwrap();
         }
         setup.world.machine().model(0).unwrap().fail_next_command_of(queue, 1);
         match round % 4 {

@@ -61,7 +61,7 @@ fn tags_that_were_moved_are_those_that_targets_no_longer_name() {
         Setup { instances: vec![16, 16, 8], domains: 1, masters: Some(1), ..Setup::default() };
     let rig = Rig::new(&setup, AsidPolicy::SharedMinMove).unwrap();
     let domain = rig.domain().unwrap();
-    let tags = || -> Vec<_> { domain.targets().iter().map(|target| target.tag).collect() };
+    let tags = || -> Vec<_> { domain.targets().unwrap().iter().map(|target| target.tag).collect() };
     for instance in [0, 1] {
         rig.iommu.attach(&rig.masters[instance][0], &domain).unwrap();
     }
@@ -193,11 +193,11 @@ fn an_unmap_names_every_bank() {
     let other = rig.domain().unwrap();
     let master = &rig.masters[0][255];
     rig.iommu.attach(master, &other).unwrap();
-    assert_eq!(other.targets()[0].tag.vmid, 1);
-    assert_eq!(shared.targets()[0].tag.vmid, 0);
+    assert_eq!(other.targets().unwrap()[0].tag.vmid, 1);
+    assert_eq!(shared.targets().unwrap()[0].tag.vmid, 0);
     rig.iommu.attach(master, &shared).unwrap();
     rig.iommu.attach(&rig.masters[1][0], &shared).unwrap();
-    let banks = shared.targets().len() as u64;
+    let banks = shared.targets().unwrap().len() as u64;
     let attributes = Attributes::normal(Prot::READ);
     // SAFETY: nothing does DMA.
     unsafe { shared.map(Iova(0x5000), PhysAddr(0x8000_0000), 0x1000, attributes) }.unwrap();

@@ -3,6 +3,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 
 use smmuv3::{
@@ -105,7 +106,7 @@ fn page(report: &Report<TestPlatform>) -> Option<u64> {
 #[test]
 fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
     let Some(setup) = set_up() else { return };
-    let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+    let (instance, platform) = (setup.smmu.inside(), setup.iommu.platform());
     let queue = instance.commands();
     let legal: [Command; 2] =
         [TlbiNhAsid::new().with_asid(7).into(), CfgiSte::new().with_sid(0x900).into()];
@@ -144,7 +145,7 @@ fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
 fn commands_that_qemu_ignores_are_taken_although_they_are_illegal() {
     let Some(setup) = set_up() else { return };
     assert!(deviation::IGNORED_COMMANDS.holds(setup.version));
-    let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+    let (instance, platform) = (setup.smmu.inside(), setup.iommu.platform());
     let features = instance.features();
     // TLBI_EL2_ALL, ATC_INV, PRI_RESP, RESUME (§4.1).
     assert!(!features.el2 && !features.ats && !features.pri && features.most_stalls == 0);
@@ -193,7 +194,7 @@ fn events_and_errors_on_qemu_raise_their_wires_and_only_with_interrupts_on() {
         let seen: Vec<_> = setup.reports_of(Interrupt::Events).iter().map(page).collect();
         assert_eq!(seen, [Some(turn)]);
     }
-    let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+    let (instance, platform) = (setup.smmu.inside(), setup.iommu.platform());
     let illegal = Command([0x7f, 0]);
     let queue = instance.commands();
     let _ = queue.submit_unjudged(platform, instance.mmio(), &mut [illegal].into_iter()).unwrap();
@@ -215,7 +216,7 @@ fn events_and_errors_on_qemu_raise_their_wires_and_only_with_interrupts_on() {
 fn completed_commands_on_qemu_raise_their_wire_where_they_are_to() {
     for (completion, raises) in [(Completion::Interrupt, 1), (Completion::Poll, 0)] {
         let Some(setup) = set_up_with(|config| config.completion = completion) else { return };
-        let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+        let (instance, platform) = (setup.smmu.inside(), setup.iommu.platform());
         let before = setup.interrupts().sync;
         assert_eq!(before > 0, raises > 0, "an attach waits for the SMMU");
         for turn in 1..4 {

@@ -4,6 +4,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 
 use smmuv3::features::Unsupported;
@@ -76,11 +77,11 @@ impl Setup {
     }
 
     fn commands(&self) -> &smmuv3::command_queue::CommandQueue {
-        self.smmu.instance().commands()
+        self.smmu.inside().commands()
     }
 
     fn carry_out(&self, commands: Vec<Command>) -> Result<(), Failure> {
-        self.smmu.instance().carry_out(self.iommu.platform(), commands)
+        self.smmu.inside().carry_out(self.iommu.platform(), commands)
     }
 
     fn reports(&self, which: Interrupt) -> Vec<Report<TestPlatform>> {
@@ -215,7 +216,7 @@ fn a_queue_that_is_empty_has_room_however_its_commands_were_waited_for() {
             profile.msi(true)
         };
         let setup = Setup::new(exact, |_, config| config.completion = completion);
-        let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+        let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
         let most = setup.commands().largest_batch();
         let begun = setup.commands().statistics(platform);
         for round in 0..100 {
@@ -293,7 +294,7 @@ fn an_smmu_that_stands_still_has_failed_with_all_its_queues_until_it_is_reset() 
 #[test]
 fn settling_waits_for_every_queue() {
     let setup = Setup::with_lanes(1, Completion::Poll);
-    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.inside().mmio());
     for _ in 0..50 {
         for _ in 0..3 {
             // Nobody waits for these.
@@ -366,9 +367,9 @@ fn with_messages(change: impl Fn(Profile) -> Profile) -> Setup {
 #[test]
 fn messages_are_configured_while_interrupts_are_off() {
     let setup = with_messages(|profile| profile);
-    let Messages { events, errors, .. } = setup.smmu.instance().config().messages;
+    let Messages { events, errors, .. } = setup.smmu.config().messages;
     let (mmio, [events, errors]) =
-        (setup.smmu.instance().mmio(), [events, errors].map(Option::unwrap));
+        (setup.smmu.inside().mmio(), [events, errors].map(Option::unwrap));
     let low = |address: u64| address as u32;
     for (offset, value) in [
         (EventqIrqCfg0::OFFSET, low(events.address.0)),
@@ -399,7 +400,7 @@ fn fault(setup: &Setup, address: u64) {
 #[test]
 fn an_event_and_an_error_each_send_their_message() {
     let setup = with_messages(|profile| profile);
-    let Messages { events, errors, .. } = setup.smmu.instance().config().messages;
+    let Messages { events, errors, .. } = setup.smmu.config().messages;
     let [events, errors] = [events, errors].map(|message| message.unwrap().address.0);
     let word = |at| setup.world.machine().ram().read64(at).unwrap();
     assert_eq!((word(events), word(errors)), (0, 0));

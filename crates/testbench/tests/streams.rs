@@ -4,6 +4,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -383,7 +384,7 @@ fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let probe = iommu.probe(mmio(world), config).unwrap();
     let smmu = probe.enable().unwrap();
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let (bits, two_levels) = (streams.log2(), streams.split().is_some());
     let frees = Frees::watch(world, 1);
     let events = || {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::features::Unsupported;
@@ -136,7 +137,7 @@ fn what_cannot_be_overridden_is_refused_before_anything_is_done() {
     // SAFETY: the device is the test's.
     unsafe { setup.iommu.attach_identity(&master).unwrap() };
     assert!(setup.reaches());
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let (base, shape) = (streams.base_register(), streams.config_register());
     let ram = setup.machine.ram();
     let entry = StreamTable { base, shape }.entry(ram, 1).unwrap();

@@ -284,7 +284,7 @@ pub(crate) fn before_split<'a, P: Platform>(
         let now = entry.load(platform);
         if says_so(&now) && looks(&now) {
             let [_, word, ..] = Ste(now).with_eats(0).0;
-            entry.store(platform, 1, word);
+            entry.write(platform, 1, word);
             changed = true;
         }
     }
@@ -296,7 +296,7 @@ pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     let current = entry.load(platform);
     for (index, (old, new)) in current.iter().zip(words).enumerate() {
         if old != new {
-            entry.store(platform, index, *new);
+            entry.write(platform, index, *new);
         }
     }
 }

@@ -73,6 +73,11 @@ pub enum Unsupported {
     },
     /// What [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) asks for cannot be had.
     WhileOff(OverrideError),
+    /// [`InstanceConfig::asid_bits`](crate::InstanceConfig::asid_bits) is not 6 to 16.
+    AsidBits {
+        /// What it is.
+        asked: u32,
+    },
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -103,6 +108,7 @@ impl fmt::Display for Unsupported {
             }
             Self::Message { address } => write!(f, "an interrupt's message cannot go to {address}"),
             Self::WhileOff(error) => write!(f, "while it is off: {error}"),
+            Self::AsidBits { asked } => write!(f, "ASIDs of {asked} bits: 6 to 16 can be had"),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }

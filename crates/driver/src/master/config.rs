@@ -17,15 +17,8 @@ pub struct MasterConfig {
     pub substream_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
-    /// Whether, and how, its streams may keep translations (PCIe ATS) while the master is attached: the driver switches them
-    /// on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
-    ///
-    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
-    ///
-    /// A device with [`AtsMode::Full`], which counts for nothing where the instance has no ATS, is trusted: with an address
-    /// that it says was translated, it reaches any memory. One with [`AtsMode::Split`] is not, and reaches no more than its
-    /// guest has.
-    pub ats: AtsMode,
+    /// See [`MasterConfig::ats`]. That it is [`AtsMode::Full`] is a promise.
+    pub(crate) ats: AtsMode,
     /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
     /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
     /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`]. It is off while a guest's
@@ -42,15 +35,41 @@ pub struct MasterConfig {
 }
 
 impl MasterConfig {
-    /// With translations that its streams keep, of all stages ([`AtsMode::Full`]), or without.
+    /// Whether, and how, its streams may keep translations (PCIe ATS) while the master is attached: the driver switches them
+    /// on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
+    ///
+    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
     #[must_use]
-    pub const fn with_ats(mut self, ats: bool) -> Self {
-        self.ats = if ats { AtsMode::Full } else { AtsMode::Off };
+    pub const fn ats(&self) -> AtsMode {
+        self.ats
+    }
+
+    /// With translations that its streams keep, of all stages ([`AtsMode::Full`]); where the instance has no ATS, that counts
+    /// for nothing.
+    ///
+    /// # Safety
+    /// The devices are trusted: they say that an address was translated only of one that they were given, and have not been
+    /// told to forget since. With any other they reach any memory, past what they are attached to (§12.2).
+    ///
+    /// ```compile_fail,E0133
+    /// let config = smmuv3::MasterConfig::default().with_ats();
+    /// ```
+    ///
+    /// ```compile_fail,E0616
+    /// let mut config = smmuv3::MasterConfig::default();
+    /// config.ats = smmuv3::AtsMode::Full;
+    /// ```
+    #[must_use]
+    pub const unsafe fn with_ats(mut self) -> Self {
+        self.ats = AtsMode::Full;
         self
     }
 
-    /// With translations that its streams keep of a guest's stage 1 alone ([`AtsMode::Split`]). Not for devices that take
-    /// what they are given for physical addresses on a link of their own, as those of CXL.cache do (§12.2).
+    /// With translations that its streams keep of a guest's stage 1 alone ([`AtsMode::Split`]). No trust is needed for that:
+    /// whatever devices say was translated goes through the host's stage 2, so they reach no more than their guest has.
+    ///
+    /// Not for devices that take what they are given for physical addresses on a link of their own, as those of CXL.cache do
+    /// (§12.2). What they reach by that link no SMMU sees, whatever it is told.
     #[must_use]
     pub const fn with_split_ats(mut self) -> Self {
         self.ats = AtsMode::Split;

@@ -336,7 +336,7 @@ impl MasterState {
         let [decides, ..] = Stream::Blocked.encode(instance.features()).0;
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
-                entry.store(platform, 0, decides);
+                entry.write(platform, 0, decides);
             }
         }
     }

@@ -293,8 +293,8 @@ impl<P: Platform> Nest<P> {
     ) -> Result<Forwarded, Unconfirmed> {
         let (core, state) = (&self.core, &self.state);
         let (platform, id) = (&core.platform, state.instance);
-        let unconfirmed = |what| Unconfirmed { instance: id, what };
-        let instance = self.smmu.instance();
+        let unconfirmed = |what| Unconfirmed::new(id, what);
+        let instance = self.smmu.hardware();
         let queue = instance.commands();
         let most = queue.largest_batch().min(LARGEST_FORWARD);
         let mut out = [Command([0; 2]); LARGEST_FORWARD];

@@ -116,7 +116,7 @@ impl<P: Platform> Nest<P> {
 
     /// Aborts what the guest is shown, of all its streams: nobody is left who would carry its answers on. Waits for nothing.
     pub(super) fn abandon(&self) {
-        let (core, instance) = (&self.core, self.smmu.instance());
+        let (core, instance) = (&self.core, self.smmu.hardware());
         let pending = instance.pending();
         let any = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
             let own = |at| {

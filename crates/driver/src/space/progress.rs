@@ -85,7 +85,7 @@ impl Progress {
     /// An instance did not do what it was told.
     #[cold]
     pub(super) fn note(&mut self, id: InstanceId, what: Failure) {
-        self.first.get_or_insert(Unconfirmed { instance: id, what });
+        self.first.get_or_insert(Unconfirmed::new(id, what));
         self.failed |= id.bit();
     }
 

@@ -97,12 +97,12 @@ fn a_store_looks_for_a_quarantine_with_the_lock_taken_and_takes_no_other_atomic_
     let first = FirstWords::new(());
     let memory = memory(ABORTS);
     memory.beside(silent);
-    entry(&first).store(&memory, 0, TRANSLATES);
+    entry(&first).write(&memory, 0, TRANSLATES);
     assert!(memory.others().is_none(), "the lock was taken");
     assert_eq!(entry(&first).load(&memory)[0], 0b0011);
     // The other words are nobody else's.
     memory.beside(silent);
-    entry(&first).store(&memory, 1, 5);
+    entry(&first).write(&memory, 1, 5);
     assert!(memory.others().is_some(), "no lock was taken");
     assert_eq!(entry(&first).load(&memory)[1], 5);
 }
@@ -113,7 +113,7 @@ fn what_nobody_puts_in_quarantine_is_stored_without_a_lock() {
     memory.beside(|_| panic!("a lock was taken"));
     // SAFETY: as above.
     let context = unsafe { Entry::new(PhysAddr(0)) };
-    context.store(&memory, 0, 7);
+    context.write(&memory, 0, 7);
     assert_eq!(context.load(&memory)[0], 7);
 }
 
@@ -144,11 +144,13 @@ fn what_was_cut_off_stays_as_it_is_until_hardware_has_noticed() {
         assert_eq!(updated, Ok(()));
         assert!(noticed > 0, "hardware was not told");
         assert!(entry(&first).is_quarantined(&memory));
-        let updated = update::<_, SteKind, ()>(&memory, entry(&first), &target, || {
+        let sync = || {
             assert_eq!(entry(&first).load(&memory)[1..], before[1..]);
             noticed = 0;
             Ok(())
-        });
+        };
+        // SAFETY: no hardware reads it.
+        let updated = unsafe { update::<_, SteKind, ()>(&memory, entry(&first), &target, sync) };
         assert_eq!((updated.is_ok(), noticed), (true, 0), "hardware was not told");
     }
 }
@@ -174,7 +176,7 @@ fn no_store_of_another_thread_ends_a_quarantine() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for value in 0..200_000u64 {
-                entry(&first).store(&memory, 0, value << 8 | TRANSLATES);
+                entry(&first).write(&memory, 0, value << 8 | TRANSLATES);
             }
         });
         for _ in 0..2_000 {

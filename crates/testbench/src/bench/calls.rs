@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver's calls for substreams and processes.
 
+use crate::keeping::keeping;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AtsMode, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig,
-    InstanceId, Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu,
-    Stage, StreamId, SubstreamId, Target, Vmids, WhileOff,
+    AddMasterError, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig, InstanceId,
+    Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu, Stage,
+    StreamId, SubstreamId, Target, Vmids, WhileOff,
 };
 use smmuv3_formats::register::address_size_code_for;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -107,11 +108,7 @@ pub(super) fn add_master(
     master: &scenario::Master,
     scenario: &Scenario,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
-    let config = self::master(master);
-    let config = match master.ats {
-        AtsMode::Split => config.with_split_ats(),
-        ats => config.with_ats(ats.is_some()),
-    };
+    let config = keeping(self::master(master), master.ats);
     let config = match master.pri {
         true => {
             config.with_page_requests(credits(scenario, master.instance), master.response_pasid)

@@ -2,6 +2,7 @@
 //! Command queues that stop: at a command that does not exist, or that memory refuses once (§3.2). Whoever gave it is
 //! told, if it is not tried again; nobody else is, and the queue goes on.
 
+use crate::inside::Inside as _;
 use smmuv3::{Failure, Interrupt};
 use smmuv3_formats::Command;
 
@@ -25,7 +26,7 @@ impl Bench {
             model.fail_next_command(error.code());
         }
         self.look(|watch| watch.expect_error(instance, error));
-        let (platform, of) = (self.iommu.platform(), smmu.instance());
+        let (platform, of) = (self.iommu.platform(), smmu.inside());
         let operands = || self.named(instance);
         let result = match error {
             CommandError::Illegal => self.traced("call", "submit_unjudged", operands, || {

@@ -158,7 +158,7 @@ impl Bench {
             };
             let master = self.masters.iter().position(of_it);
             let Some(master) = master else { continue };
-            let last = (1u32 << smmu.instance().features().asid_bits) - 1;
+            let last = (1u32 << smmu.features().asid_bits) - 1;
             // Those that serve all instances may be as wide as another instance's.
             let shared = self.scenario.asid_policy != AsidPolicy::PerInstance;
             let ends = [1, last, if shared { 0xff } else { last }];

@@ -6,6 +6,7 @@
 //! old one had is never dropped, since nobody is left to do that: its memory stays as it is, and at the end of the run all of
 //! it must still be there.
 
+use crate::inside::Inside as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -381,7 +382,7 @@ impl Bench {
                 Outcome::Refused(why) => format!("{name} does not ({why})"),
             });
             adopted.push(matches!(outcome, Outcome::Adopted(_)));
-            let streams = smmu.instance().streams();
+            let streams = smmu.inside().streams();
             let table =
                 StreamTable { base: streams.base_register(), shape: streams.config_register() };
             if adopted[index] {

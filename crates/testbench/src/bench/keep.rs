@@ -187,8 +187,12 @@ impl Bench {
             self.look(|watch| watch.refuse(format_args!("{name} was not kept")));
             return nothing;
         };
-        let tags: Vec<OwnedTag> =
-            domain.targets().iter().map(|target| self.tag(self.kept()[at].space, target)).collect();
+        let tags: Vec<OwnedTag> = domain
+            .targets()
+            .unwrap_or_default()
+            .iter()
+            .map(|target| self.tag(self.kept()[at].space, target))
+            .collect();
         self.kept()[at].domain = Some(domain);
         let owned = self.tags();
         self.look(|watch| {
@@ -237,7 +241,13 @@ impl Bench {
                 left.push((kept.master, kept.space));
                 continue;
             };
-            tags.extend(domain.targets().iter().map(|target| self.tag(kept.space, target)));
+            tags.extend(
+                domain
+                    .targets()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|target| self.tag(kept.space, target)),
+            );
         }
         tags.extend(left.into_iter().filter_map(|(master, space)| {
             let (tag, ..) = self.as_left(master, space)?;

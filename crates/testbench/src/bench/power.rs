@@ -8,6 +8,7 @@ use smmuv3_model::Model;
 
 use super::{Bench, Done, Handle};
 use crate::caches::SmmuMemory;
+use crate::inside::Inside as _;
 use crate::oracle::{Power, Use, User};
 use crate::platform::TestPlatform;
 use crate::scenario::{Answer, Change, Instance, Substream};
@@ -222,7 +223,7 @@ impl Bench {
 
     fn plug(&self, instance: usize, masters: &[usize]) -> Result<(), String> {
         let smmu = self.bring_up(instance).map_err(|error| error.to_string())?;
-        let streams = smmu.instance().streams();
+        let streams = smmu.inside().streams();
         let (base, shape) = (streams.base_register(), streams.config_register());
         self.look(|watch| watch.replace_instance(instance, StreamTable { base, shape }));
         for index in masters {

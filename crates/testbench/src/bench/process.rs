@@ -50,7 +50,9 @@ impl Slot {
     }
 
     pub(super) fn targets(&self) -> Vec<Target> {
-        self.running().map(|running| running.process.targets()).unwrap_or_default()
+        self.running()
+            .map(|running| running.process.targets().unwrap_or_default())
+            .unwrap_or_default()
     }
 
     pub(super) fn bind(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bringing the driver up: instances, masters, domains, processes and memories of a scenario.
 
+use crate::inside::Inside as _;
 use std::sync::PoisonError;
 
 use smmuv3::{
@@ -33,7 +34,7 @@ impl Bench {
         for (index, instance) in scenario.instances.iter().enumerate() {
             self.messages.push(interrupts::place(&self.world, instance));
             let smmu = self.bring_up_keeping(index)?;
-            let streams = smmu.instance().streams();
+            let streams = smmu.inside().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             let quirks = instance.quirks;
             let mut watch = self.watch();

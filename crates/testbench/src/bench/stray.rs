@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! DMA of devices that the driver does not know of yet.
 
+use crate::inside::Inside as _;
 use smmuv3_formats::EventId;
 use smmuv3_model::Access;
 
@@ -54,7 +55,7 @@ impl Bench {
         let instance = master.instance;
         let smmu = self.smmus.get(instance).and_then(Handle::get);
         if let (Some(smmu), Some(stream)) = (smmu, stream)
-            && let Some(split) = smmu.instance().streams().split()
+            && let Some(split) = smmu.inside().streams().split()
             && !self.has_leaf_of_kept(instance, stream, split.bits())
         {
             // The event says nothing but the stream.

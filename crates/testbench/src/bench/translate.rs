@@ -56,7 +56,7 @@ impl Bench {
             watch.asks = others;
         });
         let either = [before, expected()];
-        let output_bits = smmu.instance().features().output_bits;
+        let output_bits = smmu.features().output_bits;
         let how = "an answer for a";
         let refused = |either: &[Expected]| either.iter().any(|it| it.refused.is_some());
         self.look(|watch| match &result {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
-use smmuv3::{AsidPolicy, Bond, Domain, Iova, Process};
+use smmuv3::{AsidPolicy, Bond, Domain, Iova};
 
 use crate::lab::cost::{Work, mean};
 use crate::lab::machine::LabPlatform;
@@ -194,7 +194,7 @@ fn unmaps(
     let (mut count, mut instances, mut tags, mut told, mut work) = (0, 0, 0, 0, Work::default());
     for index in attached.iter().step_by(step) {
         let domain = &domains[*index];
-        let targets = domain.targets();
+        let targets = domain.targets().unwrap_or_default();
         let of: BTreeSet<_> = targets.iter().map(|target| target.instance).collect();
         let (cost, invalidations) = rig.unmap(domain)?;
         work += cost;
@@ -241,7 +241,7 @@ pub(crate) fn bind(
         bound += u64::from(bonds.len() - before == rig.masters.len());
         processes.push(process);
     }
-    let targets = processes.iter().flat_map(Process::targets);
+    let targets = processes.iter().flat_map(|process| process.targets().unwrap_or_default());
     let shared = targets.filter(|target| target.shared).count() as u64;
     let step = processes.len().div_ceil(SAMPLE);
     let (before, mut count) = (rig.counters.work(), 0);

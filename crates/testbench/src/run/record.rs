@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writing down what happened, for the report.
 
+use crate::inside::Inside as _;
 use std::collections::BTreeMap;
 
 use super::Run;
@@ -124,7 +125,7 @@ pub(super) fn instance(
         masters,
     };
     if let Some(smmu) = bench.smmus.get(index).and_then(Handle::get) {
-        let instance = smmu.instance();
+        let instance = smmu.inside();
         let features = instance.features();
         let registers = &features.registers;
         described.asid_bits = features.asid_bits;

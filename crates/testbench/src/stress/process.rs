@@ -92,7 +92,7 @@ impl Worker<'_> {
     /// Somebody is done with a process. The last one ends it: nothing of it may be left.
     fn retire_process(&self, shared: Arc<Shared>) -> Result<(), String> {
         let Some(Shared { process, cookie, .. }) = Arc::into_inner(shared) else { return Ok(()) };
-        let targets = process.targets();
+        let targets = process.targets().unwrap_or_default();
         if !targets.is_empty() {
             return Err(format!("nobody uses a process any more, but it has the tags {targets:?}"));
         }

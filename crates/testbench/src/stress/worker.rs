@@ -315,7 +315,7 @@ impl<'a> Worker<'a> {
 
     /// The tags by which `instance` knows a domain that masters use there. Checks what the policy says of them.
     fn tags(&self, board: &Board, instance: usize) -> Result<Vec<smmuv3::invalidate::Tag>, String> {
-        let targets = board.domain.targets();
+        let targets = board.domain.targets().unwrap_or_default();
         let used = || targets.iter().filter(|target| target.masters != 0);
         let common = !matches!(self.policy, AsidPolicy::PerInstance | AsidPolicy::Banked);
         let first = used().next().map(|target| target.tag.asid);

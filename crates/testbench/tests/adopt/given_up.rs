@@ -5,6 +5,8 @@
 use smmuv3::{Interrupt, Report};
 use smmuv3_formats::Ste;
 use smmuv3_model::{Endpoint, Tag};
+use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 
 use super::*;
 
@@ -93,7 +95,7 @@ fn crash_again(crashed: Crashed, config: MasterConfig) -> Crashed {
     let all = iommu.add_master(&smmu, &[StreamId(ALL)], MasterConfig::default()).unwrap();
     // SAFETY: the device is the test's.
     unsafe { iommu.attach_identity(&all).unwrap() };
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let table = (streams.base_register(), streams.config_register());
     std::mem::forget((iommu, smmu, net, domain, all));
     Crashed { table, ..crashed }
@@ -104,7 +106,7 @@ fn crash_again(crashed: Crashed, config: MasterConfig) -> Crashed {
 fn what_a_device_keeps_that_is_given_up_leads_nowhere() {
     let crashed = crash(42, |it| it.ats(true));
     crashed.machine.model(0).unwrap().plug(NET, Endpoint::default());
-    let crashed = crash_again(crashed, MasterConfig::default().with_ats(true));
+    let crashed = crash_again(crashed, trusted());
     let translated = || {
         let sent = Access::read(NET, crashed.memory);
         crashed.machine.model(0).unwrap().translated(sent).ok().map(|it| it.pa)
@@ -134,7 +136,7 @@ fn tags_of_what_is_given_up_are_in_no_cache_and_given_out() {
     let idle = iommu.add_master(&smmu, &[StreamId(IDLE)], MasterConfig::default()).unwrap();
     iommu.attach(&idle, &domain).unwrap();
     // The one that NET had.
-    assert_eq!(domain.targets()[0].tag.asid, 0xffff);
+    assert_eq!(domain.targets().unwrap()[0].tag.asid, 0xffff);
     assert_eq!(crashed.reach(IDLE), Some(crashed.memory + 2 * PAGE));
     assert_eq!([NET, DISK, ALL].map(|it| crashed.reach(it)), [None, None, Some(IOVA)]);
     crashed.no_misuse();

@@ -10,6 +10,7 @@ mod numbers;
 mod requests;
 mod shared;
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::features::Features;
@@ -110,7 +111,7 @@ fn crash(seed: u64, change: impl Fn(Profile) -> Profile) -> Crashed {
     iommu.attach(&masters[2], &domains[1]).unwrap();
     let pasid = iommu.allocate_pasid().unwrap();
     iommu.attach_pasid(&masters[2], pasid, &domains[0]).unwrap();
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let table = (streams.base_register(), streams.config_register());
     std::mem::forget((iommu, smmu, masters, domains));
     let crashed = Crashed { machine, world, memory, table };
@@ -546,7 +547,7 @@ fn what_devices_say_is_translated_is_checked_whenever_the_entry_was_read() {
         let (_, smmu) = adopted(&crashed, &iommu, |_| true);
         crashed.world.set_observer(None);
         assert!(!translated(), "seed {seed}");
-        assert!(smmu.instance().features().checks_translated());
+        assert!(smmu.features().checks_translated());
         crashed.no_misuse();
     }
 }

@@ -2,6 +2,7 @@
 //! VMIDs of what is taken over: they are not given out, and those of a hypervisor are nobody's to take.
 
 use smmuv3::{Stage, Vmids};
+use smmuv3_testbench::inside::Inside as _;
 
 use super::*;
 
@@ -32,7 +33,7 @@ fn crash_in_stage_2(vmid: Option<u16>) -> Crashed {
     let master = iommu.add_master(&smmu, &[StreamId(NET)], MasterConfig::default()).unwrap();
     let domain = guest(&iommu, vmid, crashed.memory);
     iommu.attach(&master, &domain).unwrap();
-    let streams = smmu.instance().streams();
+    let streams = smmu.inside().streams();
     let table = (streams.base_register(), streams.config_register());
     std::mem::forget((iommu, smmu, master, domain));
     assert_eq!(crashed.reach(NET), Some(crashed.memory));
@@ -40,7 +41,7 @@ fn crash_in_stage_2(vmid: Option<u16>) -> Crashed {
 }
 
 fn vmid(domain: &Domain<TestPlatform>) -> u16 {
-    domain.targets()[0].tag.vmid
+    domain.targets().unwrap()[0].tag.vmid
 }
 
 #[test]

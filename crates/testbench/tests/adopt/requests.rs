@@ -6,6 +6,7 @@ use smmuv3::{Denied, Interrupt, Report};
 use smmuv3_formats::PageRequest;
 use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
 use smmuv3_model::{Answered, Endpoint, Page};
+use smmuv3_testbench::keeping::trusted;
 
 use super::*;
 
@@ -74,7 +75,7 @@ fn requests_of_before_fail_and_new_ones_are_denied_until_a_master_asks() {
 
         // A device that is reset for its new master has forgotten what it had asked for.
         crashed.machine.model(0).unwrap().plug(IDLE, Endpoint::default());
-        let config = MasterConfig::default().with_ats(true).with_page_requests(1, false);
+        let config = trusted().with_page_requests(1, false);
         let master = iommu.add_master(&smmu, &[StreamId(IDLE)], config).unwrap();
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();
         map(&domain, crashed.memory + 2 * PAGE);

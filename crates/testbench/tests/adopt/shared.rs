@@ -41,7 +41,7 @@ fn attached(
 ) -> (Domain<TestPlatform>, (u16, u16)) {
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(master, &domain).unwrap();
-    let tag = domain.targets()[0].tag;
+    let tag = domain.targets().unwrap()[0].tag;
     (domain, (tag.vmid, tag.asid))
 }
 
@@ -60,7 +60,7 @@ fn a_number_is_common_to_what_goes_on_on_several_instances_until_the_last_ends()
         for master in &masters {
             iommu.attach(master, &domain).unwrap();
         }
-        let former = domain.targets()[0].tag.asid;
+        let former = domain.targets().unwrap()[0].tag.asid;
         std::mem::forget((iommu, smmus, masters, domain));
 
         let iommu = kernel(&world, policy);

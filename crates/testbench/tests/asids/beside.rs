@@ -4,6 +4,7 @@
 
 use smmuv3::{AsidPolicy, AttachError, Failure};
 use smmuv3_formats::{Cd, Opcode, Ste, StreamId};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
 use crate::allocator::driver;
@@ -45,7 +46,7 @@ fn map_gigabyte(setup: &Setup, process: usize) -> u64 {
 /// ASID and ASET of a device's context, read from memory as hardware does.
 fn context(setup: &Setup, device: usize, pasid: u32) -> (u16, bool) {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance();
+    let instance = setup.smmus[device.instance].inside();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, StreamId(device.streams[0])).unwrap();
     let ste = Ste(entry.load(platform));
@@ -93,7 +94,7 @@ fn a_number_of_a_master_whose_bank_was_not_confirmed_is_not_changed_for_a_proces
     let binder = setup.device_with(0, &[2], 4);
     let bond = driver(|| setup.processes[process].0.bind(&setup.devices[binder].master)).unwrap();
     assert_eq!(setup.pins.count(0), 0);
-    assert!(setup.processes[process].0.targets().iter().all(|target| !target.shared));
+    assert!(setup.processes[process].0.targets().unwrap().iter().all(|target| !target.shared));
     assert_eq!(setup.tags(domain, 0), before);
     let pasid = setup.processes[process].0.pasid().0;
     for _ in 0..200 {
@@ -117,7 +118,7 @@ fn a_number_of_a_master_whose_bank_was_not_confirmed_is_not_changed_for_a_proces
     assert_eq!(setup.dma(adrift, added, 0), Some(setup.memory(extra, 0)));
     assert!(driver(|| bond.unbind().is_ok()));
     let bond = driver(|| setup.processes[process].0.bind(&setup.devices[binder].master)).unwrap();
-    assert!(setup.processes[process].0.targets()[0].shared);
+    assert!(setup.processes[process].0.targets().unwrap()[0].shared);
     assert_eq!(setup.pins.count(0), 1);
     for page in [0, 2] {
         assert_eq!(setup.dma(adrift, 0, page), Some(setup.memory(domain, page)));
@@ -203,7 +204,7 @@ fn a_process_has_no_tag_of_both_kinds() {
         };
         bind(&setup, devices[0]);
         bind(&setup, devices[2]);
-        let own = setup.processes[process].0.targets();
+        let own = setup.processes[process].0.targets().unwrap();
         assert!(own.iter().all(|target| !target.shared), "{why}: {own:?}");
         let pinned = own[0].tag.asid;
         setup.pins.add(0, pinned);
@@ -224,7 +225,7 @@ fn a_process_has_no_tag_of_both_kinds() {
                 assert_eq!(setup.dma(*device, pasid, page), there, "{why}: device {device}");
             }
         }
-        let targets = setup.processes[process].0.targets();
+        let targets = setup.processes[process].0.targets().unwrap();
         assert_eq!(targets.len(), 4, "{why}: {targets:?}");
         for (device, instance, shared) in [(0, 0, false), (1, 0, true), (2, 1, false), (3, 1, true)]
         {
@@ -247,7 +248,7 @@ fn a_process_has_no_tag_of_both_kinds() {
             assert!(driver(|| bond.unbind().is_ok()), "{why}");
         }
         assert_eq!(setup.pins.count(0), 0, "{why}");
-        assert_eq!(setup.processes[process].0.targets(), [], "{why}");
+        assert_eq!(setup.processes[process].0.targets().unwrap(), [], "{why}");
         setup.world.frames().free(table, PAGE);
         setup.tear_down(why);
     }

@@ -50,7 +50,7 @@ fn fail_at(cause: Cause, fault: Fault, instance: usize, nth: u64) -> bool {
     // Unmaps reach every tag.
     let mut gone = Vec::new();
     for domain in scene.domains() {
-        let there = setup.domains[domain].targets();
+        let there = setup.domains[domain].targets().unwrap();
         let there = there.iter().any(|target| target.instance.index() == instance);
         let stopped = there && fault == Fault::Stops;
         match setup.unmap(domain, 2) {

@@ -19,7 +19,7 @@ fn a_master_that_fills_a_bank_alone_cannot_have_one_domain_more() {
     let last = setup.pasid();
     let none = AttachError::NoAsid { instance: setup.smmus[0].id(), bits: 6 };
     let state = |setup: &Setup| -> Vec<Vec<smmuv3::Target>> {
-        domains.iter().map(|domain| setup.domains[*domain].targets()).collect()
+        domains.iter().map(|domain| setup.domains[*domain].targets().unwrap()).collect()
     };
     let before = (state(&setup), setup.free(0), setup.world.frames().live_bytes());
     setup.world.take_commands();
@@ -50,7 +50,7 @@ fn a_domain_of_a_full_bank_can_be_attached_there() {
         setup.attach(second, pasid, *domain).unwrap();
     }
     for (pasid, domain) in (1..).zip(&domains) {
-        let targets = setup.domains[*domain].targets();
+        let targets = setup.domains[*domain].targets().unwrap();
         assert_eq!((targets.len(), targets[0].masters), (1, 2));
         assert_eq!(setup.dma(second, pasid, 0), Some(setup.memory(*domain, 0)));
     }

@@ -137,7 +137,7 @@ impl Scene {
 
     /// All targets of all domains in use.
     pub fn targets(&self) -> Vec<Vec<smmuv3::Target>> {
-        self.domains().iter().map(|domain| self.setup.domains[*domain].targets()).collect()
+        self.domains().iter().map(|domain| self.setup.domains[*domain].targets().unwrap()).collect()
     }
 
     /// Everybody reaches all pages but `gone` of his domain, and nobody reaches those.
@@ -202,12 +202,12 @@ impl Scene {
                 // The one that stays, and the one that was taken along.
                 let vmids: Vec<u16> = tags(0).iter().map(|tag| tag.vmid).collect();
                 assert!(vmids.len() == 2 && vmids[0] == 0 && vmids[1] != 0, "{why}: {vmids:?}");
-                let own = setup.domains[self.gain.2].targets();
+                let own = setup.domains[self.gain.2].targets().unwrap();
                 assert_eq!((own.len(), own[0].tag.vmid), (1, vmids[1]), "{why}");
                 assert_eq!(setup.tags(self.seats[2].2, 0)[0].vmid, vmids[1], "{why}");
             }
             Cause::Process | Cause::Common => {
-                let targets = setup.processes[0].0.targets();
+                let targets = setup.processes[0].0.targets().unwrap();
                 assert!(targets.len() == 1 && targets[0].shared, "{why}: {targets:?}");
                 assert_eq!(setup.pins.count(0), 1, "{why}");
                 let private = setup.asid(moved, 0);

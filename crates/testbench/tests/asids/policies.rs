@@ -3,6 +3,7 @@
 
 use smmuv3::{AsidPolicy, AttachError, Quarantined};
 use smmuv3_formats::{Cd, Opcode};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
 use crate::setup::{NARROW, PAGE, Setup, TINY, WIDE, failure};
@@ -35,7 +36,7 @@ const fn w(index: usize) -> usize {
 /// All ASIDs of the contexts of a device, read from memory as hardware does.
 fn context_of(setup: &Setup, device: usize) -> u16 {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance();
+    let instance = setup.smmus[device.instance].inside();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, smmuv3::StreamId(device.streams[0])).unwrap();
     let contexts = smmuv3_formats::Ste(entry.load(platform)).s1_context_ptr();
@@ -97,7 +98,7 @@ fn a_narrow_instance_is_refused_or_served_as_the_policy_says() {
         setup.attach(w(0), 0, domain).unwrap();
         setup.attach(w(1), 0, domain).unwrap();
         assert!(setup.dma(w(0), 0, 0).is_some());
-        let before = (setup.domains[domain].targets(), setup.world.frames().live_bytes());
+        let before = (setup.domains[domain].targets().unwrap(), setup.world.frames().live_bytes());
         setup.world.take_commands();
         let result = setup.attach(n(0), 0, domain);
         match policy {
@@ -107,7 +108,8 @@ fn a_narrow_instance_is_refused_or_served_as_the_policy_says() {
                 assert_eq!(result, Err(refused), "{policy}");
                 let text = "instance 0: ASID 65535 of the domain has more than 8 bits";
                 assert_eq!(refused.to_string(), text);
-                let after = (setup.domains[domain].targets(), setup.world.frames().live_bytes());
+                let after =
+                    (setup.domains[domain].targets().unwrap(), setup.world.frames().live_bytes());
                 assert_eq!(after, before, "{policy}");
                 assert_eq!(setup.world.take_commands(), [], "{policy}");
                 assert_eq!(setup.dma(n(0), 0, 0), None);
@@ -136,7 +138,7 @@ fn a_narrow_instance_is_refused_or_served_as_the_policy_says() {
             }
         }
         for device in [n(0), w(0), w(1)] {
-            let used = setup.domains[domain].targets().len() > 1;
+            let used = setup.domains[domain].targets().unwrap().len() > 1;
             let reached = setup.dma(device, 0, 1);
             assert!(!used || reached == Some(setup.memory(domain, 1)), "{policy}");
         }
@@ -206,7 +208,7 @@ fn shared_8_has_255_domains_and_no_more_wherever_they_are() {
         assert!(none.to_string().ends_with("all ASIDs of 8 bits are in use"), "{none}");
         assert_eq!(setup.world.take_commands(), []);
         assert_eq!(setup.world.frames().live_bytes(), before);
-        assert_eq!(setup.domains[domains[255]].targets(), []);
+        assert_eq!(setup.domains[domains[255]].targets().unwrap(), []);
         // Domains that have a number go on.
         setup.attach(devices[255], 0, domains[17]).unwrap();
         setup.detach(devices[255], 0).unwrap();
@@ -235,7 +237,7 @@ fn own_numbers_are_limited_by_their_instance_alone() {
         let none = AttachError::NoAsid { instance: setup.smmus[0].id(), bits: 6 };
         for index in [63, 64] {
             assert_eq!(setup.attach(tiny[index], 0, domains[index]), Err(none), "{policy}");
-            assert_eq!(setup.domains[domains[index]].targets().len(), 1);
+            assert_eq!(setup.domains[domains[index]].targets().unwrap().len(), 1);
         }
         let third = setup.device(2, &[1]);
         setup.attach(third, 0, domains[64]).unwrap();

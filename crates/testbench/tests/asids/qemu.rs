@@ -67,7 +67,7 @@ fn two_domains_with_one_asid_in_two_banks_have_nothing_to_do_with_each_other() {
     let mut config = InstanceConfig::named("smmu");
     config.asid_bits = 6;
     let smmu = enable(&iommu, &world, 0, config);
-    assert!(smmu.instance().features().stage_2);
+    assert!(smmu.features().stage_2);
 
     let add = |stream: u32| {
         iommu.add_master(&smmu, &[StreamId(stream)], MasterConfig::default()).unwrap()
@@ -88,7 +88,7 @@ fn two_domains_with_one_asid_in_two_banks_have_nothing_to_do_with_each_other() {
         iommu.attach(master, domain).unwrap();
     }
     iommu.attach(&second, &domains[1]).unwrap();
-    let tag = |domain: usize| -> Tag { domains[domain].targets()[0].tag };
+    let tag = |domain: usize| -> Tag { domains[domain].targets().unwrap()[0].tag };
     assert_eq!(tag(0), Tag::el1(0, 1));
     assert_eq!(tag(1), Tag::el1(1, 1));
 

@@ -62,7 +62,7 @@ fn join_at(policy: AsidPolicy, kinds: &[Kind; 3], nth: usize) -> bool {
     setup.unhook();
 
     let widths = kinds.map(|kind| kind.bits);
-    let targets = setup.domains[domain].targets();
+    let targets = setup.domains[domain].targets().unwrap();
     for target in &targets {
         let instance = target.instance.index();
         assert_eq!(u32::from(target.tag.asid) >> widths[instance], 0, "{why}: {targets:?}");
@@ -112,7 +112,7 @@ fn join_at(policy: AsidPolicy, kinds: &[Kind; 3], nth: usize) -> bool {
             assert!(setup.iommu.remove(smmu).is_ok());
         }
     });
-    assert_eq!(setup.domains[domain].targets(), [], "{why}");
+    assert_eq!(setup.domains[domain].targets().unwrap(), [], "{why}");
     there
 }
 

@@ -254,7 +254,7 @@ impl Setup {
     }
 
     pub fn tags(&self, domain: usize, instance: usize) -> Vec<Tag> {
-        let targets = self.domains[domain].targets();
+        let targets = self.domains[domain].targets().unwrap();
         let here = targets.iter().filter(|target| target.instance.index() == instance);
         here.map(|target| target.tag).collect()
     }
@@ -366,10 +366,10 @@ impl Setup {
     pub fn check(&self, why: &dyn Display) {
         let mut owners: Vec<(u64, Vec<smmuv3::Target>)> = Vec::new();
         for (domain, (root, ..)) in self.domains.iter().zip(&self.places) {
-            owners.push((*root, domain.targets()));
+            owners.push((*root, domain.targets().unwrap()));
         }
         for (process, root) in &self.processes {
-            owners.push((*root, process.targets()));
+            owners.push((*root, process.targets().unwrap()));
         }
         let mut tags: Vec<(usize, Tag)> = Vec::new();
         for (_, targets) in &owners {
@@ -422,7 +422,7 @@ impl Setup {
         self.check(why);
         assert_eq!(self.quarantined(), [], "{why}");
         for domain in &self.domains {
-            assert_eq!(domain.targets(), [], "{why}");
+            assert_eq!(domain.targets().unwrap(), [], "{why}");
         }
         for (instance, free) in self.free.iter().enumerate() {
             assert_eq!(self.free(instance), *free, "{why}: instance {instance} lost ASIDs");
@@ -455,8 +455,8 @@ impl Setup {
 pub fn failure(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
         Err(
-            AttachError::Unconfirmed(Unconfirmed { instance, what })
-            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+            AttachError::Unconfirmed(Unconfirmed { instance, what, .. })
+            | AttachError::MakingRoom(Unconfirmed { instance, what, .. }),
         ) => (instance.index(), what),
         other => panic!("{other:?}"),
     }
@@ -466,7 +466,9 @@ pub fn failure(result: Result<(), AttachError>) -> (usize, Failure) {
 #[track_caller]
 pub fn no_room(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::MakingRoom(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(AttachError::MakingRoom(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -86,7 +86,7 @@ fn devices_go_on_until_the_invalidation_and_no_longer() {
 
         flush(&setup, &RANGES).unwrap();
         let told = setup.world.take_commands();
-        for (id, target) in [NARROW, WIDE].into_iter().zip(setup.domains[0].targets()) {
+        for (id, target) in [NARROW, WIDE].into_iter().zip(setup.domains[0].targets().unwrap()) {
             // CMD_TLBI_NH_ASID with its tag, and a CMD_SYNC.
             let tag = target.tag;
             let asid = u64::from(tag.asid) << 48 | u64::from(tag.vmid) << 32 | 0x11;
@@ -180,18 +180,21 @@ fn an_instance_that_does_not_confirm_keeps_everything_until_its_reset() {
         let failed = flush(&setup, &RANGES[..1]);
         let instance = setup.smmus[NARROW].id();
         assert!(
-            matches!(failed, Err(Unconfirmed { instance: id, what: Failure::Timeout { .. } }) if id == instance),
+            matches!(failed, Err(Unconfirmed { instance: id, what: Failure::Timeout { .. }, .. }) if id == instance),
             "{failed:?}"
         );
         let domain = setup.domains[0].id();
-        let all = Quarantined::Range { domain, iova: Iova(0), bytes: u64::MAX };
+        let all =
+            Quarantined::Range { domain, iova: Iova(0), bytes: u64::MAX, waiting: instance.into() };
         assert_eq!(setup.quarantined(), [all]);
         // The other one was told, and confirmed.
         assert_eq!(setup.dma(GPU, IOVA), None);
         assert_eq!(setup.dma(GPU, LATER), Some(setup.memory + BLOCK + PAGE));
         // Another attempt fails at once, and lists nothing twice.
         let again = flush(&setup, &RANGES[..1]);
-        assert_eq!(again, Err(Unconfirmed { instance, what: Failure::Failed }));
+        let again = again.unwrap_err();
+        assert_eq!((again.instance, again.what), (instance, Failure::Failed));
+        assert_eq!(again.waiting, instance.into());
         assert_eq!(setup.quarantined(), [all]);
 
         setup.machine.model(NARROW).unwrap().wedge_after(None);

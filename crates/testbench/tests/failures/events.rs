@@ -4,6 +4,7 @@
 use smmuv3::{Failure, Lost, Report};
 use smmuv3_formats::register::{EventqCons, EventqProd, Gerror};
 use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::TestPlatform;
@@ -42,7 +43,7 @@ fn pages(reports: &[Report<TestPlatform>]) -> Vec<u64> {
 #[test]
 fn events_of_unknown_and_reserved_types_are_handed_on_as_they_are() {
     let setup = prepared();
-    let base = setup.smmus[NARROW].instance().events().base_register().addr();
+    let base = setup.smmus[NARROW].inside().events().base_register().addr();
     let ram = setup.machine.ram();
     for (number, id) in [0x00, 0x0f, 0x22, 0x7f, 0xe0, 0xff].into_iter().enumerate() {
         fault(&setup, number as u64, 1);

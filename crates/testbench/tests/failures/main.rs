@@ -15,6 +15,7 @@ mod queue;
 mod refused;
 mod resets;
 mod setup;
+mod several;
 mod start;
 mod streams;
 mod wedged;

@@ -184,7 +184,7 @@ fn a_domain_of_impossible_size_is_not_made_and_one_that_does_not_fit_is_not_atta
     let what = Mismatch::Output { domain: 44, instance: 40 };
     let refused = setup.iommu.attach(&setup.masters[NIC], &wide);
     assert_eq!(refused, Err(AttachError::Mismatch { instance, what }));
-    assert_eq!(wide.targets(), []);
+    assert_eq!(wide.targets().unwrap(), []);
     setup.domains.push(wide);
     setup.tear_down("after domains that do not fit");
 }

@@ -136,21 +136,22 @@ fn attaching_a_domain_that_the_narrow_instance_has_no_asid_for_changes_nothing()
         masters.push(master);
         small.push(domain);
     }
-    let mut tags: Vec<u16> = small.iter().map(|domain| domain.targets()[0].tag.asid).collect();
+    let mut tags: Vec<u16> =
+        small.iter().map(|domain| domain.targets().unwrap()[0].tag.asid).collect();
     tags.sort_unstable();
     assert_eq!(tags, (1..=255).collect::<Vec<u16>>());
 
     let instance = setup.smmus[NARROW].id();
     let error = AttachError::NoAsid { instance, bits: 8 };
     let full = Err(error);
-    let before = (setup.live_bytes(), setup.domains[0].targets());
+    let before = (setup.live_bytes(), setup.domains[0].targets().unwrap());
     let _ = setup.world.take_commands();
     assert_eq!(setup.attach(NIC, Use::Domain(0)), full);
     assert_eq!(error.to_string(), "instance 0: all ASIDs of 8 bits are in use");
     // A master that is attached elsewhere stays there.
     assert_eq!(setup.iommu.attach(&masters[7], &setup.domains[0]), full);
-    assert_eq!(small[7].targets()[0].masters, 1);
-    assert_eq!((setup.live_bytes(), setup.domains[0].targets()), before);
+    assert_eq!(small[7].targets().unwrap()[0].masters, 1);
+    assert_eq!((setup.live_bytes(), setup.domains[0].targets().unwrap()), before);
     assert_eq!(setup.world.take_commands(), []);
     assert_eq!(setup.dma(NIC, IOVA), None);
     // The wide instance is not concerned, nor is a domain that has a tag.
@@ -275,7 +276,7 @@ fn any_number_of_instances_come_and_go() {
         assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));
         setup.watch().collect(&setup.world);
         setup.watch().oracle.attach_ends(GPU, true);
-        let targets = setup.domains[0].targets();
+        let targets = setup.domains[0].targets().unwrap();
         assert!(targets.iter().any(|target| target.instance == smmu.id()), "{targets:?}");
         setup.watch().oracle.attach_begins(GPU, Use::Blocked);
         assert_eq!(setup.iommu.detach(&master), Ok(()));

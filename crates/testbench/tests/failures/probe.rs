@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use smmuv3::features::Unsupported;
-use smmuv3::{Config, Iommu};
+use smmuv3::{Config, Iommu, IommuError};
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Iidr};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
@@ -50,6 +50,23 @@ fn idr3(change: impl Fn(Idr3) -> Idr3) -> Result<(), Unsupported> {
 
 fn idr5(change: impl Fn(Idr5) -> Idr5) -> Result<(), Unsupported> {
     with(Idr5::OFFSET, |value| change(Idr5(value)).0)
+}
+
+#[test]
+fn numbers_of_a_width_that_nobody_can_have_are_refused_with_the_width() {
+    let (machine, world) = world(1, |profile| profile);
+    let platform = || TestPlatform(world.clone());
+    for (asked, is_legal) in [(0, false), (5, false), (6, true), (20, true), (21, false)] {
+        let refused = Iommu::new(platform(), Config::default().with_pasid_bits(asked)).err();
+        assert_eq!(refused, (!is_legal).then_some(IommuError::PasidBits { asked }));
+    }
+    let iommu = Iommu::new(platform(), Config::default()).unwrap();
+    for (asked, is_legal) in [(0, false), (5, false), (6, true), (16, true), (17, false)] {
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let refused = iommu.probe(mmio, config().with_asid_bits(asked)).err();
+        assert_eq!(refused, (!is_legal).then_some(Unsupported::AsidBits { asked }));
+    }
+    assert_eq!(machine.writes(), 0);
 }
 
 #[test]

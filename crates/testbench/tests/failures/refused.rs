@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that an SMMU refuses, or cannot fetch (§3.2): whoever waits is told, and the next command works.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +42,8 @@ fn an_unmap_whose_command_is_refused_is_unconfirmed_and_the_next_one_works() {
     assert!(!setup.has_failed(NARROW));
     assert_eq!(setup.unmap(0, IOVA + 4 * PAGE, PAGE), Ok(PAGE));
     assert_eq!(setup.dma(NIC, IOVA + 4 * PAGE), None);
-    let range = Quarantined::Range { domain: 0, iova: smmuv3::Iova(IOVA), bytes: PAGE };
+    let (iova, waiting) = (smmuv3::Iova(IOVA), setup.smmus[NARROW].id().into());
+    let range = Quarantined::Range { domain: 0, iova, bytes: PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.reset(NARROW, &[], &[(0, IOVA, PAGE)]);
     assert_eq!(setup.quarantined(), []);
@@ -99,7 +101,7 @@ fn refuse(master: usize, from: Use, to: Use, nth: u32) -> bool {
     }
     assert_eq!(setup.quarantined(), [], "{context}");
     // Unmaps still reach whoever is attached, and no tag has two owners.
-    let tags = [0, 1].map(|domain| setup.domains[domain].targets());
+    let tags = [0, 1].map(|domain| setup.domains[domain].targets().unwrap());
     assert!(tags[0].iter().all(|tag| tags[1].iter().all(|other| other.tag != tag.tag)), "{tags:?}");
     assert_eq!(setup.unmap(0, IOVA, PAGE), Ok(PAGE), "{context}");
     assert_eq!((setup.dma(NIC, IOVA), setup.dma(DISK, IOVA)), (None, None), "{context}");
@@ -130,7 +132,7 @@ fn a_tag_that_was_not_flushed_is_kept_until_the_reset() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.attach(crate::setup::GPU, Use::Domain(0)).unwrap();
-    let tag = setup.domains[0].targets()[0];
+    let tag = setup.domains[0].targets().unwrap()[0];
     assert_eq!(tag.instance.index(), NARROW);
     // The second batch of a detach is the flush.
     let mut batch = 0;
@@ -151,16 +153,16 @@ fn a_tag_that_was_not_flushed_is_kept_until_the_reset() {
     let asid = Quarantined::Asid { instance: tag.instance, asid: tag.tag.asid };
     assert_eq!(setup.quarantined(), [asid]);
     setup.attach(crate::setup::GPU, Use::Blocked).unwrap();
-    let left = setup.domains[0].targets();
+    let left = setup.domains[0].targets().unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!((left[0].tag, left[0].masters), (tag.tag, 0));
     // An unmap still reaches what the tag led to.
     assert_eq!(setup.unmap(0, IOVA, 16 * PAGE), Ok(16 * PAGE));
     // Nobody else gets the tag.
     setup.attach(DISK, Use::Domain(1)).unwrap();
-    assert_ne!(setup.domains[1].targets()[0].tag, tag.tag);
+    assert_ne!(setup.domains[1].targets().unwrap()[0].tag, tag.tag);
     setup.reset(NARROW, &[], &[]);
-    assert_eq!((setup.quarantined(), setup.domains[0].targets()), (vec![], vec![]));
+    assert_eq!((setup.quarantined(), setup.domains[0].targets().unwrap()), (vec![], vec![]));
     setup.tear_down("after a tag that was not flushed");
 }
 
@@ -221,8 +223,8 @@ fn a_queue_that_cannot_be_fetched_at_all_is_given_up() {
 fn an_error_that_nobody_waits_for_is_reported() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let smmu = setup.smmus[NARROW].instance();
-    let tag = setup.domains[0].targets()[0].tag;
+    let smmu = setup.smmus[NARROW].inside();
+    let tag = setup.domains[0].targets().unwrap()[0].tag;
     setup.machine.model(NARROW).unwrap().fail_next_command(ILL);
     let ticket = smmu.invalidate(setup.iommu.platform(), tag, Scope::All).unwrap();
     while setup.machine.model(NARROW).unwrap().run(1) != 0 {}
@@ -302,9 +304,9 @@ fn events_are_looked_for_when_their_interrupt_message_was_lost() {
 fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (platform, queue) = (setup.iommu.platform(), instance.commands());
-    let tag = setup.domains[0].targets()[0].tag;
+    let tag = setup.domains[0].targets().unwrap()[0].tag;
     let flush: Vec<Command> =
         commands(instance.features(), [tag].into_iter(), Scope::All, 8).collect();
     // The last opcode needs features that this SMMU lacks (§4.1).
@@ -336,7 +338,7 @@ fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
 fn an_illegal_command_is_a_panic_and_the_queue_goes_on() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (platform, queue, mmio) = (setup.iommu.platform(), instance.commands(), instance.mmio());
     let legal = Command::cfgi_all();
     // Reserved; not available; a reserved bit; an operand that this SMMU lacks.
@@ -357,7 +359,7 @@ fn an_illegal_command_is_a_panic_and_the_queue_goes_on() {
 fn a_queue_that_stops_where_there_is_no_command_is_given_up_and_nothing_is_overwritten() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let cons = CmdqCons(setup.machine.read32(NARROW, CmdqCons::OFFSET));
     setup.machine.lie(NARROW, CmdqCons::OFFSET, Some(cons.with_err(ILL.into()).0));
     setup.machine.lie(NARROW, Gerror::OFFSET, Some(1));
@@ -385,14 +387,14 @@ fn a_device_that_does_not_answer_fails_the_batch_and_the_queue_goes_on() {
     let submitted = |seed| {
         let setup = prepared(seed);
         setup.attach(NIC, Use::Domain(0)).unwrap();
-        let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
-        let tag = setup.domains[0].targets()[0].tag;
+        let (instance, platform) = (setup.smmus[NARROW].inside(), setup.iommu.platform());
+        let tag = setup.domains[0].targets().unwrap()[0].tag;
         let tickets = [(); 2].map(|()| instance.invalidate(platform, tag, Scope::All).unwrap());
         let waiting = setup.machine.model(NARROW).unwrap().waiting_commands();
         (waiting == 4).then_some((setup, tickets))
     };
     let (setup, [first, second]) = (1..50).find_map(submitted).unwrap();
-    let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
+    let (instance, platform) = (setup.smmus[NARROW].inside(), setup.iommu.platform());
     {
         let mut model = setup.machine.model(NARROW).unwrap();
         // Up to the CMD_SYNC of the first.

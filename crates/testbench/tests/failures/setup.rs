@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two unlike SMMUs, three masters, and the oracle looking on at every store, free and command.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{
@@ -130,7 +131,7 @@ impl Setup {
             let mmio = TestMmio { world: world.clone(), instance };
             let probe = iommu.probe(mmio, config).unwrap();
             let smmu = probe.enable().unwrap();
-            let streams = smmu.instance().streams();
+            let streams = smmu.inside().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             eyes.watch().add_instance(StreamTable { base, shape });
             let owned: &[&[u32]] = if instance == NARROW { &[&[1], &[2, 3]] } else { &[&[1]] };
@@ -178,14 +179,14 @@ impl Setup {
     }
 
     pub fn has_failed(&self, instance: usize) -> bool {
-        self.smmus[instance].instance().commands().has_failed()
+        self.smmus[instance].has_failed()
     }
 
     /// Attaches `master`, or blocks it. While it is unconfirmed the oracle accepts the old and the new; see
     /// [`Setup::reset`].
     /// [`WIDE`] was removed, and is in use again.
     pub fn comes_back(&self, smmu: &Smmu<TestPlatform>) {
-        let streams = smmu.instance().streams();
+        let streams = smmu.inside().streams();
         let (base, shape) = (streams.base_register(), streams.config_register());
         self.watch().replace_instance(WIDE, StreamTable { base, shape });
     }
@@ -348,7 +349,9 @@ impl Setup {
 #[track_caller]
 pub fn attach_failure(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(AttachError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -357,7 +360,9 @@ pub fn attach_failure(result: Result<(), AttachError>) -> (usize, Failure) {
 #[track_caller]
 pub fn unmap_failure(result: Result<u64, UnmapError>) -> (usize, Failure) {
     match result {
-        Err(UnmapError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(UnmapError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
+            (instance.index(), what)
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -8,6 +8,7 @@ use smmuv3::{
 };
 use smmuv3_formats::{EventId, Opcode};
 use smmuv3_model::Access;
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::TestPlatform;
@@ -42,7 +43,7 @@ fn add(setup: &Setup, streams: &[u32]) -> Result<Master<TestPlatform>, AddMaster
 
 /// The first level of the narrow instance's table.
 fn descriptors(setup: &Setup) -> Vec<u64> {
-    let base = setup.smmus[NARROW].instance().streams().base_register().addr();
+    let base = setup.smmus[NARROW].inside().streams().base_register().addr();
     (0..16).map(|index| setup.machine.ram().read64(base + 8 * index).unwrap()).collect()
 }
 
@@ -56,7 +57,7 @@ fn refused(setup: &Setup, stream: u32) -> Option<EventId> {
 #[track_caller]
 fn failure(added: Result<Master<TestPlatform>, AddMasterError>) -> Failure {
     match added.err() {
-        Some(AddMasterError::Unconfirmed(Unconfirmed { instance, what })) => {
+        Some(AddMasterError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
             assert_eq!(instance.index(), NARROW);
             what
         }

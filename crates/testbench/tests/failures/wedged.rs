@@ -3,6 +3,7 @@
 //! R8): the call ends with `Unconfirmed`, later ones at once, other instances go on; what it may still reach is
 //! listed and neither freed nor used again, until a reset gives everything back.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -69,7 +70,7 @@ fn wedge(call: Call, commands: u64) -> bool {
         }
         setup.dma(GPU, iova);
     }
-    let tags: Vec<_> = setup.domains[0].targets();
+    let tags: Vec<_> = setup.domains[0].targets().unwrap();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(commands));
 
     let begun = setup.now();
@@ -157,7 +158,7 @@ fn check_master(setup: &Setup, master: usize, context: &str) -> bool {
         let instance = setup.smmus[NARROW].id();
         listed.contains(&Quarantined::Stream { instance, stream: StreamId(*stream) })
     });
-    let table = setup.smmus[NARROW].instance().streams();
+    let table = setup.smmus[NARROW].inside().streams();
     for stream in &streams {
         let entry = table.entry(setup.iommu.platform(), StreamId(*stream)).unwrap();
         let word = entry.load(setup.iommu.platform())[0];
@@ -188,7 +189,7 @@ fn check_unmapped(setup: &Setup, iova: u64, len: u64, context: &str) {
     let ranges: Vec<(u64, u64)> = listed
         .iter()
         .filter_map(|item| match item {
-            Quarantined::Range { domain: of, iova, bytes } if *of == domain => {
+            Quarantined::Range { domain: of, iova, bytes, .. } if *of == domain => {
                 Some((iova.0, *bytes))
             }
             _ => None,
@@ -198,7 +199,7 @@ fn check_unmapped(setup: &Setup, iova: u64, len: u64, context: &str) {
     let tables: Vec<PhysAddr> = listed
         .iter()
         .filter_map(|item| match item {
-            Quarantined::Table { frame } => Some(*frame),
+            Quarantined::Table { frame, .. } => Some(*frame),
             _ => None,
         })
         .collect();
@@ -214,7 +215,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     let begun = setup.now();
     let live = setup.live_bytes();
     let concerned =
-        setup.domains[0].targets().iter().any(|target| target.instance.index() == NARROW);
+        setup.domains[0].targets().unwrap().iter().any(|target| target.instance.index() == NARROW);
     let result = setup.unmap(0, LATER, 4 * PAGE);
     if concerned {
         assert_eq!(unmap_failure(result), (NARROW, Failure::Failed), "{context}");
@@ -240,7 +241,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     assert_eq!(setup.dma(GPU, LATER), None, "{context}");
     // The failed instance's tags are still taken, by the same domains.
     for tag in tags.iter().filter(|tag| tag.instance.index() == NARROW) {
-        let now = setup.domains[0].targets();
+        let now = setup.domains[0].targets().unwrap();
         let kept = now.iter().any(|now| (now.instance, now.tag) == (tag.instance, tag.tag));
         assert!(kept, "{context}: {now:?}");
     }
@@ -248,7 +249,7 @@ fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &s
     let other = if used == NIC { DISK } else { NIC };
     let refused = setup.iommu.attach(&setup.masters[other], &setup.domains[2]);
     assert_eq!(attach_failure(refused), (NARROW, Failure::Failed), "{context}");
-    assert_eq!(setup.domains[2].targets(), [], "{context}");
+    assert_eq!(setup.domains[2].targets().unwrap(), [], "{context}");
     assert_eq!(setup.dma(other, SMALL), None, "{context}");
 }
 
@@ -302,7 +303,9 @@ fn a_map_that_must_be_undone_on_a_wedged_smmu_says_so() {
     assert_eq!(unconfirmed.instance.index(), NARROW);
     assert!(matches!(unconfirmed.what, Failure::Timeout { .. }), "{unconfirmed}");
     let domain = setup.domains[0].id();
-    let range = Quarantined::Range { domain, iova: Iova(SMALL - PAGE), bytes: PAGE };
+    let (iova, waiting) = (Iova(SMALL - PAGE), unconfirmed.waiting);
+    assert_eq!(waiting, setup.smmus[NARROW].id().into());
+    let range = Quarantined::Range { domain, iova, bytes: PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.machine.model(NARROW).unwrap().wedge_after(None);
     setup.reset(NARROW, &[], &[(0, SMALL - PAGE, PAGE)]);
@@ -319,8 +322,8 @@ fn a_full_queue_is_waited_for_and_then_given_up() {
     setup.attach(GPU, Use::Domain(0)).unwrap();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     // Tickets that nobody waits for fill it.
-    let smmu = setup.smmus[NARROW].instance();
-    let target = setup.domains[0].targets()[0];
+    let smmu = setup.smmus[NARROW].inside();
+    let target = setup.domains[0].targets().unwrap()[0];
     let platform = setup.iommu.platform();
     let mut placed = 0;
     let failure = loop {
@@ -415,7 +418,7 @@ fn an_smmu_that_has_nothing_to_do_has_all_the_time_once_it_has() {
 
     let setup = prepared(1);
     setup.world.set_observer(None);
-    let instance = setup.smmus[NARROW].instance();
+    let instance = setup.smmus[NARROW].inside();
     let (queue, mmio, platform) = (instance.commands(), instance.mmio(), setup.iommu.platform());
     let command: Command = TlbiNhAsid::new().with_asid(9).into();
     let (drawn, has_drawn) = channel();
@@ -465,8 +468,8 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.attach(GPU, Use::Domain(0)).unwrap();
     assert!(setup.dma(NIC, SMALL).is_some() && setup.dma(GPU, SMALL).is_some());
-    let instance = setup.smmus[NARROW].instance();
-    let tag = setup.domains[0].targets()[0].tag;
+    let instance = setup.smmus[NARROW].inside();
+    let tag = setup.domains[0].targets().unwrap()[0].tag;
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     let platform = setup.iommu.platform();
     let fill = || instance.try_invalidate(platform, tag, smmuv3::invalidate::Scope::All).unwrap();
@@ -510,8 +513,8 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
 fn tickets_from_before_a_reset_are_not_taken_for_done() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let smmu = setup.smmus[NARROW].instance();
-    let targets = setup.domains[0].targets();
+    let smmu = setup.smmus[NARROW].inside();
+    let targets = setup.domains[0].targets().unwrap();
     let tag = targets.iter().find(|target| target.instance.index() == NARROW).unwrap().tag;
     let platform = setup.iommu.platform();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
@@ -554,7 +557,7 @@ fn more_than_can_be_listed_is_counted_and_never_used_again() {
     }
     let listed = setup.quarantined();
     let unlisted = listed.iter().find_map(|item| match item {
-        Quarantined::Unlisted { count } => Some(*count as u64),
+        Quarantined::Unlisted { count, .. } => Some(*count as u64),
         _ => None,
     });
     assert_eq!(listed.len() as u64 - 1 + unlisted.unwrap(), RANGES);

@@ -4,6 +4,7 @@
 use smmuv3::{AttachError, InstanceConfig, Interrupt, Report, StreamId};
 use smmuv3_formats::{Command, Opcode, Ste};
 use smmuv3_model::Answers;
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::Scenario;
 
@@ -98,7 +99,7 @@ fn kept(host: &Host) -> usize {
 }
 
 fn eats(host: &Host) -> u64 {
-    let streams = host.smmu.instance().streams();
+    let streams = host.smmu.inside().streams();
     let entry = streams.entry(host.iommu.platform(), StreamId(STREAM)).unwrap();
     Ste(entry.load(host.iommu.platform())).eats()
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A host with one SMMU, a guest on it, and devices that are given to the guest.
 
+use smmuv3_testbench::keeping::keeping;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -188,8 +189,7 @@ impl Host {
         let config = NestConfig::new().with_snooped().with_stalls(devices.stalls.unwrap_or(0));
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
         let add = |((stream, _), ats)| {
-            let mut config = MasterConfig::default();
-            config.ats = ats;
+            let mut config = keeping(MasterConfig::default(), ats);
             config.stalls = devices.stalls.is_some();
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };

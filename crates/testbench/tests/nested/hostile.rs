@@ -109,7 +109,7 @@ impl Hostile {
     /// What of `commands`, which it is the only one to give, is not its own.
     fn foreign(&self, commands: &[(usize, Command)]) -> Option<Command> {
         let vmids: Vec<u64> =
-            self.domain.targets().iter().map(|target| target.tag.vmid.into()).collect();
+            self.domain.targets().unwrap().iter().map(|target| target.tag.vmid.into()).collect();
         let own = |command: &Command| match command.opcode() {
             Some(Opcode::Sync) => true,
             Some(Opcode::CfgiSte | Opcode::CfgiCd | Opcode::CfgiCdAll | Opcode::AtcInv) => {

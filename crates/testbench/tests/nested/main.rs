@@ -17,6 +17,8 @@ mod split;
 mod stall;
 mod substreams;
 
+use smmuv3_testbench::inside::Inside as _;
+use smmuv3_testbench::keeping::trusted;
 use std::sync::Arc;
 
 use smmuv3::features::IdRegisters;
@@ -164,7 +166,7 @@ fn what_a_master_overrides_it_overrides_under_a_guest_too() {
     host.masters.insert(0, master);
     host.guest.map(0, 0, DATA);
     let word = |host: &Host| {
-        let streams = host.smmu.instance().streams();
+        let streams = host.smmu.inside().streams();
         let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
         entry.load(host.iommu.platform())[1]
     };
@@ -234,7 +236,7 @@ fn a_flood_of_faults_costs_few_records_which_are_read_in_bounded_pieces() {
     const BUDGET: usize = 16;
     let mut host = host();
     let merges = |host: &Host| {
-        let streams = host.smmu.instance().streams();
+        let streams = host.smmu.inside().streams();
         let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
         Ste(entry.load(host.iommu.platform())).mev()
     };
@@ -369,7 +371,7 @@ fn an_smmu_that_cannot_nest_is_told_nothing_of_guests() {
     let domain = iommu.create_domain(shape).unwrap();
     let result = iommu.nest(&smmu, &domain, NestConfig::new().with_snooped());
     assert!(matches!(result.err(), Some(NestError::Illegal(_))));
-    let master = MasterConfig::default().with_ats(true);
+    let master = trusted();
     let master = iommu.add_master(&smmu, &[StreamId(0x900)], master).unwrap();
     iommu.attach(&master, &domain).unwrap();
     let memory = PhysAddr(world.frames().allocate(PAGE, PAGE).unwrap());

@@ -2,10 +2,11 @@
 //! Devices that ask for pages (PRI), and are given to a guest: it is shown no page requests, and its host could not tell by its
 //! addresses which memory is asked for. They do not ask meanwhile.
 
+use smmuv3_testbench::keeping::trusted;
 use std::sync::Arc;
 
 use smmuv3::page_request::Answer;
-use smmuv3::{Config, Denied, Interrupt, MasterConfig, Report, StreamId};
+use smmuv3::{Config, Denied, Interrupt, Report, StreamId};
 use smmuv3_formats::PageRequest;
 use smmuv3_model::{Observation, Page};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -26,7 +27,7 @@ fn host() -> Host {
     let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
     let mut host = Host::on(machine, Config::default());
     host.masters.remove(ASKS).close().unwrap();
-    let config = MasterConfig::default().with_ats(true).with_page_requests(4, false);
+    let config = trusted().with_page_requests(4, false);
     let master = host.iommu.add_master(&host.smmu, &[StreamId(STREAM)], config).unwrap();
     host.masters.insert(ASKS, master);
     host.guest.map(0, 0, DATA);

@@ -2,6 +2,7 @@
 //! Guests whose devices are given intermediate addresses (split-stage ATS, §12): the guest turns ATS on as ever, and the
 //! host's stage 2 is looked at whenever a device sends what it keeps.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -57,7 +58,7 @@ fn is_on(host: &Host) -> bool {
 }
 
 fn eats(host: &Host) -> u64 {
-    let streams = host.smmu.instance().streams();
+    let streams = host.smmu.inside().streams();
     let entry = streams.entry(host.iommu.platform(), StreamId(STREAM)).unwrap();
     Ste(entry.load(host.iommu.platform())).eats()
 }
@@ -367,7 +368,7 @@ fn it_sleeps_and_is_reset_with_its_instance() {
 #[test]
 fn an_instance_without_it_refuses() {
     let split = MasterConfig::default().with_split_ats();
-    assert_eq!(split.ats, AtsMode::Split);
+    assert_eq!(split.ats(), AtsMode::Split);
     let refused = |change: fn(Profile) -> Profile| {
         let scenario = common::parse(MACHINE);
         let with = |it: &_| change(profile(it).ats(true));

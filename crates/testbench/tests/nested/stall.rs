@@ -9,6 +9,7 @@ use smmuv3_formats::command::{Resume, StallTerm};
 use smmuv3_formats::event::class;
 use smmuv3_formats::{Command, EventId, EventRecord, Ste};
 use smmuv3_model::{Answer, Misuse, Observation, StallEnd};
+use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::{Dma, Outcome};
 use smmuv3_testbench::platform::TestPlatform;
 
@@ -273,7 +274,7 @@ fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
 fn a_burst_of_a_guests_stalls_leaves_room_for_the_host() {
     let mut host = host(8);
     host.plain(1);
-    let mut burst = |host: &Host| {
+    let burst = |host: &Host| {
         let (mut kept, mut aborted) = (Vec::new(), 0);
         for at in 0..20 {
             assert_eq!(write(host, 0, VA + at * PAGE), Outcome::Stalled, "{at}");
@@ -468,7 +469,7 @@ fn contexts_stall_where_guest_and_host_let_them() {
         // Without stalls to be shown the field is no legal one.
         let forbids = forbids && shown > 0;
         host.nest(0, Guest::entry(0).with_s1_stalld(forbids), Use::Space(0));
-        let entry = host.smmu.instance().streams().entry(host.iommu.platform(), StreamId(HOSTS[0]));
+        let entry = host.smmu.inside().streams().entry(host.iommu.platform(), StreamId(HOSTS[0]));
         let entry = Ste(entry.unwrap().load(host.iommu.platform()));
         assert_eq!(entry.s1_stalld(), !allowed, "{shown} {forbids} {waits}");
         // The guest's context says that it stalls.
@@ -519,7 +520,7 @@ fn an_answer_that_is_given_twice_is_noticed() {
     let told = shown(&host, 0, VA);
     host.commands(&[abort(resume(&told))]);
     let again: Command = Resume::new().with_sid(HOSTS[0].into()).with_ab(true).into();
-    host.smmu.instance().carry_out(host.iommu.platform(), [again]).unwrap();
+    host.smmu.inside().carry_out(host.iommu.platform(), [again]).unwrap();
     let seen = host.world.observations(0).unwrap();
     let noticed = |it: &Observation| matches!(it, Observation::Misuse(Misuse::UnknownStall { stream, .. }) if *stream == HOSTS[0]);
     assert!(seen.iter().any(noticed), "{seen:?}");

@@ -2,10 +2,11 @@
 //! Guests whose devices use PASIDs: their tables of contexts, of every layout, are read by the SMMU, and what they say of one
 //! PASID is carried over by its number.
 
+use smmuv3_testbench::keeping::trusted;
 use std::sync::Arc;
 
 use smmuv3::nest::Owner;
-use smmuv3::{Config, DomainConfig, Interrupt, MasterConfig, Report, StreamId};
+use smmuv3::{Config, DomainConfig, Interrupt, Report, StreamId};
 use smmuv3_formats::command::{AtcInv, CfgiCd, CfgiCdAll, Sync};
 use smmuv3_formats::{Cd, Command, EventId, EventRecord, Ste};
 use smmuv3_testbench::machine::{Dma, Outcome};
@@ -53,7 +54,7 @@ fn host(ats: bool) -> Host {
     let mut host = Host::on(machine, Config::default());
     if ats {
         host.masters.remove(NIC).close().unwrap();
-        let config = MasterConfig::default().with_ats(true);
+        let config = trusted();
         let streams = [StreamId(STREAMS[NIC].0)];
         let master = host.iommu.add_master(&host.smmu, &streams, config).unwrap();
         host.masters.insert(NIC, master);

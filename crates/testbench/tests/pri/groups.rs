@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Groups that are asked for, handed out, and answered.
 
+use smmuv3_testbench::keeping::trusted;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::page_request::{Answer, Page};
@@ -208,7 +209,8 @@ fn masters_that_cannot_ask_or_ask_for_too_much_are_refused() {
     let setup = Setup::blocked(config(3, 6));
     let add = |setup: &Setup, streams: &[u32], ats, credits| {
         let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-        let config = MasterConfig::default().with_ats(ats).with_page_requests(credits, false);
+        let config = if ats { trusted() } else { MasterConfig::default() };
+        let config = config.with_page_requests(credits, false);
         setup.iommu.add_master(&setup.smmu, &streams, config).map(drop)
     };
     assert_eq!(add(&setup, &[20], false, 1), Err(AddMasterError::NoPageRequests));

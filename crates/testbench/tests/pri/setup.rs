@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An SMMU with two devices that ask for pages.
 
+use smmuv3_testbench::keeping::trusted;
 use std::sync::Arc;
 
 use smmuv3::page_request::Group;
 use smmuv3::{
-    Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Master, MasterConfig,
-    PageGroup, Report, Smmu, StreamId, SubstreamId,
+    Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Master, PageGroup, Report,
+    Smmu, StreamId, SubstreamId,
 };
 use smmuv3_formats::PageRequest;
 use smmuv3_model::{Answered, Observation, Page, Profile};
@@ -72,7 +73,7 @@ impl Setup {
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let add = |stream, response_pasid| {
-            let config = MasterConfig::default().with_substream_bits(4).with_ats(true);
+            let config = trusted().with_substream_bits(4);
             let config = config.with_page_requests(1, response_pasid);
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };

@@ -65,7 +65,7 @@ fn live_with(bits: u32) -> Live {
 
 impl Live {
     fn asid(&self, domain: usize) -> u16 {
-        Setup::asid(&self.domains[domain].targets(), 0)
+        Setup::asid(&self.domains[domain].targets().unwrap(), 0)
     }
 
     fn finish(self, processes: Vec<(smmuv3::Process<crate::os::Os>, Tables)>) {
@@ -159,7 +159,7 @@ fn a_context_is_made_quiet_by_one_store_and_stays_valid() {
     let pasid = process.pasid();
     let bond = process.bind(&setup.masters[0]).unwrap();
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(32)));
-    let asid = Setup::asid(&process.targets(), 0);
+    let asid = Setup::asid(&process.targets().unwrap(), 0);
     let live_words = setup.cd(0, pasid.0);
     let word = u64::from(asid) << 48 | PROCESS;
     assert_eq!(live_words, [word, tables.root(), 0, Tables::MAIR, 0, 0, 0, 0]);

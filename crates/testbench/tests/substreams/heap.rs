@@ -42,7 +42,7 @@ impl Case {
             setup.iommu.attach(&setup.masters[0], &domains[0]).unwrap();
             setup.iommu.attach_pasid(&setup.masters[0], pasids[0], &domains[1]).unwrap();
         }
-        let stolen = domains[0].targets().first().map_or(9, |target| target.tag.asid);
+        let stolen = domains[0].targets().unwrap().first().map_or(9, |target| target.tag.asid);
         let (process, tables) = setup.process(7, Some(stolen), 48);
         let mut case =
             Self { setup, domains, pasids, process, tables, bonds: Vec::with_capacity(4) };
@@ -90,7 +90,7 @@ impl Case {
             .collect();
         let held = setup.iommu.platform().pins().held.get(&7).copied().unwrap_or(0);
         let stes = [setup.ste(0), setup.ste(1)];
-        (targets, self.process.targets(), accesses, held, stes, setup.quarantined().len())
+        (targets, self.process.targets().unwrap(), accesses, held, stes, setup.quarantined().len())
     }
 
     fn finish(self) {

@@ -59,7 +59,7 @@ fn mismatch(profile: Profile, change: Change) -> Mismatch {
     // Not even memory was taken, and nobody asked for the ASID.
     assert_eq!((steps, setup.ste(0), setup.live_bytes()), (vec![], before.0, before.1));
     assert_eq!(setup.iommu.platform().pins().calls, [0, 0]);
-    assert_eq!(process.targets(), []);
+    assert_eq!(process.targets().unwrap(), []);
     setup.tear_down(vec![], vec![(process, tables)]);
     what
 }
@@ -159,7 +159,7 @@ fn registers_of_the_upper_half_and_of_tags_do_not_matter() {
     config.tcr |= 1 << 40 | 1 << 42 | 3 << 55 | 3 << 57;
     let process = setup.add_process(config, 1);
     let bond = process.bind(&setup.masters[0]).unwrap();
-    let asid = Setup::asid(&process.targets(), 0);
+    let asid = Setup::asid(&process.targets().unwrap(), 0);
     let word = u64::from(asid) << 48 | 0xe204_c000_3519;
     let expected = [word, tables.root(), 0, Tables::MAIR, 0, 0, 0, 0];
     assert_eq!(setup.cd(0, process.pasid().0), expected);

@@ -38,7 +38,7 @@ fn a_process_is_shared_and_private_at_once() {
     }
     let pasid = process.pasid();
     let bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
-    let targets = process.targets();
+    let targets = process.targets().unwrap();
     let kinds: Vec<_> =
         targets.iter().map(|target| (target.instance.index(), target.shared)).collect();
     assert_eq!(kinds, [(0, false), (1, true), (2, false)]);
@@ -81,7 +81,7 @@ fn a_broadcast_for_a_private_number_hits_nothing() {
     let bond = process.bind(&setup.masters[1]).unwrap();
     assert_eq!(setup.dma(0, None), Some(setup.page(0)));
     assert_eq!(setup.dma(1, Some(process.pasid())), Some(setup.page(16)));
-    for targets in [domain.targets(), process.targets()] {
+    for targets in [domain.targets().unwrap(), process.targets().unwrap()] {
         let tlbi = Tlbi::Asid { asid: targets[0].tag.asid };
         let broadcast = Broadcast { world: World::El1, vmid: 0, tlbi };
         assert_eq!(setup.model(0).broadcast(broadcast), Some(0));
@@ -138,7 +138,7 @@ fn an_invalidation_may_reach_the_end_of_all_addresses() {
 fn an_invalidation_names_private_tags_only_and_tables_too() {
     let (setup, process, tables) = three();
     let bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
-    let targets = process.targets();
+    let targets = process.targets().unwrap();
     let asid = |instance: usize| u64::from(targets[instance].tag.asid);
     let given = |start: u64, len: u64| {
         let (result, steps) = setup.steps(|| process.invalidate(Iova(start), len));
@@ -248,7 +248,7 @@ fn a_master_may_be_bound_twice_and_has_to_be_unbound_twice() {
     let (second, steps) = setup.steps(|| bind(0));
     assert_eq!(steps, [], "it is bound already");
     let third = bind(1);
-    assert_eq!(process.targets().iter().map(|target| target.masters).sum::<usize>(), 2);
+    assert_eq!(process.targets().unwrap().iter().map(|target| target.masters).sum::<usize>(), 2);
     let (_, steps) = setup.steps(|| unbind(first));
     assert_eq!(steps, []);
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(0)));
@@ -321,7 +321,7 @@ fn processes_and_domains_share_many_masters() {
     };
     check(true, true);
     let count = |process: &Process<Os>| {
-        let targets = process.targets();
+        let targets = process.targets().unwrap();
         targets.iter().map(|target| (target.masters, target.shared)).collect::<Vec<_>>()
     };
     assert_eq!(count(&processes[0].0), [(4, true), (4, false), (4, false), (4, true)]);
@@ -329,10 +329,10 @@ fn processes_and_domains_share_many_masters() {
     // No two of them have one tag on one instance.
     for instance in 0..4 {
         let all = [
-            domains[0].targets(),
-            domains[1].targets(),
-            processes[0].0.targets(),
-            processes[1].0.targets(),
+            domains[0].targets().unwrap(),
+            domains[1].targets().unwrap(),
+            processes[0].0.targets().unwrap(),
+            processes[1].0.targets().unwrap(),
         ];
         let mut tags: Vec<u16> = all.iter().map(|targets| Setup::asid(targets, instance)).collect();
         tags.sort_unstable();
@@ -430,8 +430,8 @@ fn an_instance_that_stands_still_does_not_confirm_an_invalidation() {
     }
     // The other one was told.
     assert_eq!(setup.dma(2, pasid), None);
-    let range =
-        smmuv3::Quarantined::Range { domain: process.id(), iova: Iova(IOVA), bytes: 2 * PAGE };
+    let (domain, iova, waiting) = (process.id(), Iova(IOVA), setup.smmus[0].id().into());
+    let range = smmuv3::Quarantined::Range { domain, iova, bytes: 2 * PAGE, waiting };
     assert_eq!(setup.quarantined(), [range]);
     setup.wedge(0, None);
     setup.iommu.reset(&setup.smmus[0]).unwrap();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Any number of SMMUs and masters; processes with page tables of their own.
 
+use smmuv3_testbench::inside::Inside as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -174,7 +175,7 @@ impl Setup {
 
     /// Where the entry of a stream is.
     pub fn ste_at(&self, instance: usize, stream: u32) -> u64 {
-        let table = self.smmus[instance].instance().streams();
+        let table = self.smmus[instance].inside().streams();
         table.entry(self.iommu.platform(), StreamId(stream)).unwrap().address().0
     }
 
@@ -314,7 +315,7 @@ impl Setup {
     }
 
     pub fn has_failed(&self, instance: usize) -> bool {
-        self.smmus[instance].instance().commands().has_failed()
+        self.smmus[instance].has_failed()
     }
 
     pub fn live_bytes(&self) -> u64 {
@@ -348,7 +349,7 @@ impl Setup {
         }
         for smmu in &self.smmus {
             // All of them, of each bank; or as many as the policy uses.
-            let (bits, free) = (smmu.instance().features().asid_bits, self.iommu.free_asids(smmu));
+            let (bits, free) = (smmu.features().asid_bits, self.iommu.free_asids(smmu));
             assert!(free % ((1 << bits) - 1) == 0 || free == 255, "{free}");
         }
         for smmu in self.smmus {
@@ -471,8 +472,8 @@ pub fn noticeable(steps: Vec<Step>) -> Vec<Step> {
 pub fn failure<T>(result: Result<T, AttachError>) -> (usize, Failure) {
     match result {
         Err(
-            AttachError::Unconfirmed(Unconfirmed { instance, what })
-            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+            AttachError::Unconfirmed(Unconfirmed { instance, what, .. })
+            | AttachError::MakingRoom(Unconfirmed { instance, what, .. }),
         ) => (instance.index(), what),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was confirmed"),

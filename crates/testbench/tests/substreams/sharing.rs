@@ -45,7 +45,7 @@ fn nobody_has_the_number() {
     let bond = process.bind(&setup.masters[0]).unwrap();
     let pasid = process.pasid();
     assert_eq!(cd(&setup, 0, pasid.0), (0x1234, true));
-    let targets = process.targets();
+    let targets = process.targets().unwrap();
     assert_eq!((targets.len(), targets[0].tag.asid, targets[0].shared), (1, 0x1234, true));
     assert_eq!(setup.iommu.free_asids(&setup.smmus[0]), free - 1);
     assert_eq!(pins(&setup, 7), (1, [1, 0]));
@@ -72,7 +72,7 @@ fn the_process_has_it_already() {
     }
     // Whatever was pinned besides is unpinned.
     assert_eq!(pins(&setup, 7).0, 1);
-    let targets = process.targets();
+    let targets = process.targets().unwrap();
     let masters: Vec<_> = targets.iter().map(|target| (target.tag.asid, target.masters)).collect();
     assert_eq!(masters, [(9, 2), (9, 1)]);
     // The number is the process's until the last of all instances leaves.
@@ -94,7 +94,7 @@ fn another_process_has_it() {
     for master in 0..2 {
         let (result, steps) = setup.steps(|| second.bind(&setup.masters[master]).err());
         assert_eq!(result, Some(AttachError::PinnedTwice { instance, asid: 9 }));
-        assert_eq!((noticeable(steps), second.targets()), (vec![], vec![]));
+        assert_eq!((noticeable(steps), second.targets().unwrap()), (vec![], vec![]));
         assert_eq!(pins(&setup, 8).0, 0);
     }
     assert_eq!(setup.dma(0, Some(first.pasid())), Some(setup.page(0)));
@@ -125,7 +125,7 @@ fn a_domain_has_it() {
                 assert_eq!(there, Ok(setup.page(page)));
             }
         }
-        let old = Setup::asid(&domain.targets(), 0);
+        let old = Setup::asid(&domain.targets().unwrap(), 0);
         let (process, tables) = setup.process(7, Some(old), 32);
         let count = Arc::new(AtomicU64::new(0));
         let done = Arc::new(AtomicU64::new(0));
@@ -156,10 +156,10 @@ fn a_domain_has_it() {
         let bond = process.bind(&setup.masters[2]).unwrap();
         setup.eyes.hook(None);
         assert_eq!(cd(&setup, 2, process.pasid().0), (old, true));
-        let new = Setup::asid(&domain.targets(), 0);
+        let new = Setup::asid(&domain.targets().unwrap(), 0);
         assert_ne!(new, old);
         assert_eq!((cd(&setup, 0, 0), cd(&setup, 1, pasid.0)), ((new, false), (new, false)));
-        assert_eq!(domain.targets()[0].masters, 2);
+        assert_eq!(domain.targets().unwrap()[0].masters, 2);
         for (master, _, pasid) in users {
             assert_eq!(setup.dma(master, pasid), Some(setup.page(0)));
         }
@@ -203,7 +203,7 @@ fn a_domain_has_it_on_all_instances() {
             setup.iommu.attach(&setup.masters[master], &domain).unwrap();
             assert_eq!(setup.dma(master, None), Some(setup.page(0)));
         }
-        let old = domain.targets()[0].tag.asid;
+        let old = domain.targets().unwrap()[0].tag.asid;
         let (process, tables) = setup.process(7, Some(old), 32);
         let pasid = process.pasid();
         let memory = setup.memory;
@@ -217,7 +217,8 @@ fn a_domain_has_it_on_all_instances() {
             },
         );
         assert_eq!(cd(&setup, 2, pasid.0), (old, true), "{policy}");
-        let here: Vec<u16> = domain.targets().iter().map(|target| target.tag.asid).collect();
+        let here: Vec<u16> =
+            domain.targets().unwrap().iter().map(|target| target.tag.asid).collect();
         assert_ne!(here[0], old, "{policy}");
         let common = !matches!(policy, AsidPolicy::PerInstance | AsidPolicy::Banked);
         assert_eq!(here[0] == here[1], common, "{policy}: {here:x?}");
@@ -261,7 +262,7 @@ fn a_domain_has_it_and_there_is_no_other() {
     let instance = setup.smmus[0].id();
     let (error, steps) = setup.steps(|| process.bind(&setup.masters[1]).err());
     assert_eq!(error, Some(AttachError::NoAsid { instance, bits: 8 }));
-    assert_eq!((noticeable(steps), process.targets()), (vec![], vec![]));
+    assert_eq!((noticeable(steps), process.targets().unwrap()), (vec![], vec![]));
     assert_eq!(pins(&setup, 7), (0, [1, 1]));
     for (at, pasid) in pasids.iter().enumerate() {
         assert_eq!(setup.dma(0, Some(*pasid)), Some(setup.page(at as u64)));
@@ -296,7 +297,9 @@ fn a_domain_has_it_and_there_is_room_in_another_bank() {
     let pasids: Vec<_> = domains.iter().map(attach).collect();
     let (process, tables) = setup.process(7, Some(100), 300);
     let bond = process.bind(&setup.masters[1]).unwrap();
-    let [target] = process.targets()[..] else { panic!("{:?}", process.targets()) };
+    let [target] = process.targets().unwrap()[..] else {
+        panic!("{:?}", process.targets().unwrap())
+    };
     assert!(!target.shared && target.tag.vmid == 1, "{target:?}");
     assert_eq!(pins(&setup, 7), (0, [1, 1]));
     assert_eq!(setup.dma(1, Some(process.pasid())), Some(setup.page(300)));
@@ -330,7 +333,7 @@ fn it_cannot_be_pinned() {
         let bond = process.bind(&setup.masters[0]).unwrap();
         let (asid, shared) = cd(&setup, 0, process.pasid().0);
         assert!(!shared && asid != 0 && Some(asid) != answer, "{answer:?}: {asid}");
-        assert!(!process.targets()[0].shared);
+        assert!(!process.targets().unwrap()[0].shared);
         assert_eq!(setup.dma(0, Some(process.pasid())), Some(setup.page(0)));
         assert_eq!(pins(&setup, 7), (0, calls), "{answer:?}");
         // The operating system has to say what it changed.
@@ -401,7 +404,7 @@ fn a_number_that_was_not_flushed_is_not_shared_before_the_reset() {
         setup.iommu.attach(&setup.masters[0], &domain).unwrap();
         setup.iommu.attach(&setup.masters[2], &domain).unwrap();
         assert_eq!(setup.dma(0, None), Some(setup.page(0)));
-        let old = Setup::asid(&domain.targets(), 0);
+        let old = Setup::asid(&domain.targets().unwrap(), 0);
         let (process, tables) = setup.process(7, Some(old), 32);
         // Two batches for the entry, then the flush.
         setup.refuse(0, 2);
@@ -449,19 +452,19 @@ fn a_number_is_not_shared_in_a_bank() {
         setup.iommu.attach_pasid(&setup.masters[0], *pasid, domain).unwrap();
     }
     setup.iommu.attach(&setup.masters[1], &domains[255]).unwrap();
-    let vmid = domains[255].targets()[0].tag.vmid;
+    let vmid = domains[255].targets().unwrap()[0].tag.vmid;
     assert_ne!(vmid, 0);
     let (process, tables) = setup.process(7, Some(100), 300);
     let private = process.bind(&setup.masters[1]).unwrap();
     assert!(!cd(&setup, 1, process.pasid().0).1);
-    assert_eq!((process.targets()[0].tag.vmid, pins(&setup, 7)), (vmid, (0, [0, 0])));
+    assert_eq!((process.targets().unwrap()[0].tag.vmid, pins(&setup, 7)), (vmid, (0, [0, 0])));
     // Once there is room for who has its number, it is shared where nothing else is used.
     setup.iommu.detach_pasid(&setup.masters[0], pasids[0]).unwrap();
     let shared = process.bind(&setup.masters[2]).unwrap();
     assert_eq!(cd(&setup, 2, process.pasid().0), (100, true));
     assert_eq!(setup.ste(2).s2_vmid(), 0);
     let kinds: Vec<_> =
-        process.targets().iter().map(|target| (target.tag.vmid, target.shared)).collect();
+        process.targets().unwrap().iter().map(|target| (target.tag.vmid, target.shared)).collect();
     assert_eq!(kinds, [(0, true), (vmid, false)]);
     for (master, pasid, page) in
         [(1, None, 255), (1, Some(process.pasid()), 300), (2, Some(process.pasid()), 300)]

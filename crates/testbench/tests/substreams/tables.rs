@@ -176,7 +176,7 @@ fn pasids_beyond_a_master_are_refused_with_its_limits() {
             setup.steps(|| setup.iommu.attach_pasid(&setup.masters[0], over, &domain));
         let error = AttachError::SubstreamRange { instance, pasid: over, bits };
         assert_eq!((result, steps), (Err(error), vec![]));
-        assert_eq!((domain.targets(), setup.live_bytes()), (vec![], frames));
+        assert_eq!((domain.targets().unwrap(), setup.live_bytes()), (vec![], frames));
         let (process, tables) = setup.process(1, None, 0);
         let pasid = process.pasid();
         assert_eq!(pasid.0, over.0 + 1);
@@ -227,7 +227,14 @@ fn without_frames_for_a_table_or_a_leaf_nothing_changes() {
     let high = pasid(&setup, 64);
     // SAFETY: devices of a test only touch what the test tells them to.
     unsafe { setup.iommu.attach_identity(&setup.masters[0]).unwrap() };
-    let state = || (setup.ste(0), setup.live_bytes(), domains[0].targets(), domains[1].targets());
+    let state = || {
+        (
+            setup.ste(0),
+            setup.live_bytes(),
+            domains[0].targets().unwrap(),
+            domains[1].targets().unwrap(),
+        )
+    };
     let attach = |number, domain: usize| {
         setup.iommu.attach_pasid(&setup.masters[0], number, &domains[domain])
     };

@@ -83,7 +83,7 @@ impl Case {
         setup.iommu.attach(&setup.masters[1], &domains[OTHERS]).unwrap();
         setup.iommu.attach_pasid(&setup.masters[1], pasids[0], &domains[OTHERS]).unwrap();
         setup.iommu.attach(&setup.masters[2], &domains[OTHERS]).unwrap();
-        let asid = domains[OTHERS].targets()[0].tag.asid;
+        let asid = domains[OTHERS].targets().unwrap()[0].tag.asid;
         let asid = if call == Call::BindPrivate { None } else { Some(asid) };
         let (process, tables) = setup.process(7, asid, 64);
         let case = Self { setup, domains, pasids, process, tables, bonds: Vec::new(), call };
@@ -255,7 +255,8 @@ fn fail(call: Call, fault: Fault) -> bool {
         let Err(UnmapError::Unconfirmed(unconfirmed)) = unmapped else { panic!("{context}") };
         assert_eq!((unconfirmed.instance.index(), unconfirmed.what), (0, Failure::Failed));
         let domain = case.domains[OTHERS].id();
-        let range = Quarantined::Range { domain, iova: Iova(IOVA + PAGE), bytes: PAGE };
+        let (iova, waiting) = (Iova(IOVA + PAGE), unconfirmed.waiting);
+        let range = Quarantined::Range { domain, iova, bytes: PAGE, waiting };
         assert!(case.setup.quarantined().contains(&range), "{context}");
     } else {
         assert_eq!(unmapped, Ok(PAGE), "{context}");
@@ -397,7 +398,7 @@ fn beside_a_master_that_is_stuck(bits: u32, exhausted: bool, steps: u64) {
         let domains = [setup.domain(0), setup.domain(16)];
         setup.iommu.attach(&setup.masters[0], &domains[0]).unwrap();
         setup.iommu.attach(&setup.masters[1], &domains[0]).unwrap();
-        let old = Setup::asid(&domains[0].targets(), 0);
+        let old = Setup::asid(&domains[0].targets().unwrap(), 0);
         let (process, tables) = setup.process(7, Some(old), 32);
         assert_eq!(setup.dma(0, None), Some(setup.page(0)));
         setup.eyes.be_lenient();
@@ -447,7 +448,7 @@ fn what_a_stuck_master_uses_beside_is_in_either_copy() {
         setup.iommu.attach(&setup.masters[0], own).unwrap();
         setup.iommu.attach_pasid(&setup.masters[0], pasid, beside).unwrap();
         setup.iommu.attach(&setup.masters[1], beside).unwrap();
-        let number = Setup::asid(&beside.targets(), 0);
+        let number = Setup::asid(&beside.targets().unwrap(), 0);
         let (ending, its) = setup.process(9, None, 64);
         let (wanting, tables) = setup.process(7, Some(number), 32);
         let ends = ending.bind(&setup.masters[0]).unwrap();
@@ -503,7 +504,7 @@ fn an_entry_that_is_blocked_unconfirmed_keeps_its_bank() {
         setup.iommu.attach_pasid(&setup.masters[0], *pasid, domain).unwrap();
     }
     setup.iommu.attach(&setup.masters[1], &domains[255]).unwrap();
-    let vmid = domains[255].targets()[0].tag.vmid;
+    let vmid = domains[255].targets().unwrap()[0].tag.vmid;
     let before = setup.ste(1);
     assert_eq!((before.s2_vmid(), vmid == 0), (u64::from(vmid), false));
     assert_eq!(setup.dma(1, None), Some(setup.page(255)));

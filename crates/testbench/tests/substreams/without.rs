@@ -198,7 +198,7 @@ fn a_domain_may_be_used_by_several_pasids_and_without() {
     case.own(Own::Domain(0)).unwrap();
     case.pasid(0, Some(0)).unwrap();
     case.pasid(1, Some(0)).unwrap();
-    let targets = case.domains[0].targets();
+    let targets = case.domains[0].targets().unwrap();
     assert_eq!((targets.len(), targets[0].masters), (1, 3));
     case.check(Own::Domain(0), [Some(0), Some(0)], "all three");
     // The same again is nothing.
@@ -206,13 +206,13 @@ fn a_domain_may_be_used_by_several_pasids_and_without() {
     assert_eq!((result, steps), (Ok(()), vec![]));
     case.own(Blocked).unwrap();
     case.pasid(0, None).unwrap();
-    assert_eq!(case.domains[0].targets()[0].masters, 1);
+    assert_eq!(case.domains[0].targets().unwrap()[0].masters, 1);
     case.check(Blocked, [None, Some(0)], "one");
     // SAFETY: the test is alone.
     unsafe { case.domains[0].unmap(smmuv3::Iova(IOVA), 0x1000).unwrap() };
     assert_eq!(case.setup.dma(0, case.pasids.get(1).copied()), None);
     case.pasid(1, None).unwrap();
-    assert_eq!(case.domains[0].targets(), []);
+    assert_eq!(case.domains[0].targets().unwrap(), []);
     // Detaching what is not attached is nothing.
     let (result, steps) = case.setup.steps(|| case.pasid(1, None));
     assert_eq!((result, steps), (Ok(()), vec![]));

@@ -67,7 +67,8 @@ impl Live {
         // SAFETY: 64 bytes just allocated, used by this call alone.
         let entry = unsafe { Entry::new(PhysAddr(pa)) };
         for (index, word) in from.into_iter().enumerate() {
-            entry.store(&platform, index, word);
+            // SAFETY: no hardware reads it.
+            unsafe { entry.store(&platform, index, word) };
         }
         let history = Mutex::new(History::new(kind, pa, from));
         let hit = AtomicBool::new(false);
@@ -96,7 +97,8 @@ impl Live {
 
     /// The driver's way.
     fn update<K: Kind>(&self) -> Result<Updated, Words> {
-        update::<_, K, _>(&self.platform, self.entry, &self.to, || self.sync())
+        // SAFETY: no hardware reads it, and one thread changes it.
+        unsafe { update::<_, K, _>(&self.platform, self.entry, &self.to, || self.sync()) }
     }
 }
 

@@ -14,7 +14,8 @@ fn a_writer_that_takes_no_steps_is_caught() {
     for (kind, (name, ends, (syncs, _))) in cases() {
         let result = Live::change(kind, ends, |live| {
             for (index, word) in live.to.into_iter().enumerate() {
-                live.entry.store(&live.platform, index, word);
+                // SAFETY: no hardware reads it.
+                unsafe { live.entry.store(&live.platform, index, word) };
             }
             live.sync()
         });
@@ -31,9 +32,12 @@ fn a_writer_that_leaves_out_any_sync_is_caught() {
                 let mut number = 0..;
                 let sync = || if number.next() == Some(missing) { Ok(()) } else { live.sync() };
                 let (platform, entry, to) = (&live.platform, live.entry, &live.to);
-                match kind {
-                    mixture::Kind::Ste => update::<_, SteKind, _>(platform, entry, to, sync),
-                    mixture::Kind::Cd => update::<_, CdKind, _>(platform, entry, to, sync),
+                // SAFETY: as above.
+                unsafe {
+                    match kind {
+                        mixture::Kind::Ste => update::<_, SteKind, _>(platform, entry, to, sync),
+                        mixture::Kind::Cd => update::<_, CdKind, _>(platform, entry, to, sync),
+                    }
                 }
             });
             // Where nothing but EATS and MEV is prepared, R4 would do without that SYNC.
@@ -47,7 +51,9 @@ fn a_writer_that_leaves_out_any_sync_is_caught() {
 fn a_writer_that_goes_through_a_third_configuration_is_caught() {
     let result = Live::change(mixture::Kind::Ste, [stage_1().0, stage_2().0], |live| {
         for target in [abort().0, live.to] {
-            update::<_, SteKind, _>(&live.platform, live.entry, &target, || live.sync())?;
+            let sync = || live.sync();
+            // SAFETY: as above.
+            unsafe { update::<_, SteKind, _>(&live.platform, live.entry, &target, sync) }?;
         }
         Ok(())
     });

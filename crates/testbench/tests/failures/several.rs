@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Several instances fail in one call: all are named, and what is kept says for which it waits.
+
+use smmuv3::{InstanceId, InstanceSet, Quarantined, UnmapError};
+use smmuv3_testbench::machine::Machine as _;
+use smmuv3_testbench::oracle::Use;
+
+use crate::setup::{GPU, NARROW, NIC, PAGE, Setup, WIDE};
+
+const IOVA: u64 = 0x10_0000;
+
+#[test]
+fn all_that_failed_are_named_and_found_by_their_numbers() {
+    let setup = Setup::new(1);
+    setup.map(0, IOVA, 0, 4 * PAGE).unwrap();
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.attach(GPU, Use::Domain(0)).unwrap();
+    let ids: Vec<InstanceId> = setup.iommu.smmus().map(|smmu| smmu.id()).collect();
+    assert_eq!(ids, [setup.smmus[NARROW].id(), setup.smmus[WIDE].id()]);
+    assert!(setup.iommu.smmus().all(|smmu| !smmu.has_failed() && !smmu.is_suspended()));
+    for instance in [NARROW, WIDE] {
+        setup.machine.model(instance).unwrap().wedge_after(Some(0));
+    }
+
+    let unmapped = setup.unmap(0, IOVA, PAGE);
+    let Err(UnmapError::Unconfirmed(unconfirmed)) = unmapped else { panic!("{unmapped:?}") };
+    let both: InstanceSet = ids.iter().copied().collect();
+    assert_eq!((unconfirmed.instance, unconfirmed.waiting), (ids[0], both));
+    let told = unconfirmed.to_string();
+    assert!(told.starts_with("instance 0") && told.ends_with("; nor did instance 1"), "{told}");
+    let [range @ Quarantined::Range { .. }] = setup.quarantined()[..] else { panic!() };
+    assert_eq!(range.waiting(), both);
+    let told = range.to_string();
+    assert_eq!(
+        told,
+        "addresses 0x100000 to 0x100fff of domain 0, until a reset of instance 0 and instance 1"
+    );
+
+    // What one of them has been reset for waits for the other alone.
+    for id in ids.iter().copied().filter(|id| unconfirmed.waiting.contains(*id)) {
+        let smmu = setup.iommu.smmu(id).unwrap();
+        assert!(smmu.has_failed());
+        setup.machine.model(id.index()).unwrap().wedge_after(None);
+        let unmapped: &[_] = if id == ids[1] { &[(0, IOVA, PAGE)] } else { &[] };
+        setup.reset(id.index(), &[], unmapped);
+        assert!(!smmu.has_failed());
+        let left: Vec<InstanceSet> = setup.quarantined().iter().map(Quarantined::waiting).collect();
+        let rest = (id == ids[0]).then(|| ids[1].into());
+        assert_eq!(left, Vec::from_iter(rest));
+    }
+    setup.tear_down("after two failures");
+}
