@@ -33,6 +33,12 @@ pub struct EventQueue {
     uncounted: bool,
 }
 
+impl fmt::Debug for EventQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventQueue").field("base", &self.base_register()).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Head {
     /// Of the next record to read.

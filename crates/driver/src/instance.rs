@@ -80,6 +80,13 @@ pub struct Probed<P: Platform> {
     config: InstanceConfig,
 }
 
+impl<P: Platform> fmt::Debug for Probed<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.config.name.as_str();
+        f.debug_struct("Probed").field("name", &name).finish_non_exhaustive()
+    }
+}
+
 /// Why an SMMU could not be taken into use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -347,6 +354,13 @@ pub struct Instance<P: Platform> {
     silent: Silent,
     #[cfg(feature = "mutation")]
     mutation: Option<crate::Mutation>,
+}
+
+impl<P: Platform> fmt::Debug for Instance<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.config.name.as_str();
+        f.debug_struct("Instance").field("name", &name).finish_non_exhaustive()
+    }
 }
 
 impl<P: Platform> Instance<P> {

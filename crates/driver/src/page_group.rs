@@ -180,7 +180,7 @@ pub(crate) fn drain<P: Platform>(
     let mut handler = Handler { core, id, instance, sink, reports: [None, None] };
     let drained = queue.drain_to(&core.platform, instance.mmio(), budget, &mut handler);
     drained.unwrap_or_else(|inconsistent| {
-        sink(Report::Failed(failure(inconsistent)));
+        sink(Report::BadIndex { register: inconsistent.register });
         false
     })
 }
