@@ -181,7 +181,7 @@ impl<P: Platform> fmt::Display for Report<P> {
             Self::Stalled(fault) => write!(f, "stalled: {fault}"),
             Self::Aborted(event) => write!(f, "stalled, and aborted, since many wait: {event}"),
             Self::EventsLost(lost) => lost.fmt(f),
-            Self::Pages(pages) => write!(f, "{} pages asked for by {}", pages.len(), pages.group()),
+            Self::Pages(pages) => write!(f, "pages are asked for: {pages}"),
             Self::PageDenied { page, why } => {
                 write!(f, "page {:#x} denied to {}: {why}", page.iova.0, page.group)
             }

@@ -133,6 +133,12 @@ impl<P: Platform> fmt::Debug for PageGroup<P> {
     }
 }
 
+impl<P: Platform> fmt::Display for PageGroup<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} pages", self.group, self.len())
+    }
+}
+
 /// Whether both are the same group of the same moment.
 impl<P: Platform> PartialEq for PageGroup<P> {
     fn eq(&self, other: &Self) -> bool {

@@ -21,6 +21,8 @@ fn a_group_comes_whole_and_is_answered_from_another_thread() {
     let group = setup.group();
     assert_eq!(group.group(), named(NIC, None, index));
     assert_eq!((group.instance(), group.len()), (setup.smmu.id(), 3));
+    let told = group.to_string();
+    assert!(told.starts_with("group ") && told.ends_with(" of 3 pages"), "{told}");
     let page = |at: u64| Page {
         group: group.group(),
         iova: Iova(IOVA + at * PAGE),
