@@ -23,7 +23,7 @@ pub fn everything() -> Option<()> {
     // SAFETY: nothing is run.
     unsafe { domain.map(iova, pa, bytes, attributes) }.ok()?;
     iommu.attach(&master, &domain).ok()?;
-    iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |report| {
+    let _ = iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |report| {
         black_box(&report);
     });
     // SAFETY: as above.

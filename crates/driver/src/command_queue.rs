@@ -32,6 +32,7 @@ mod memory;
 mod port;
 mod reset;
 
+use core::fmt;
 use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -87,6 +88,12 @@ pub struct CommandQueue {
     words: Option<PhysAddr>,
     /// No message is on its way to them.
     silent: AtomicBool,
+}
+
+impl fmt::Debug for CommandQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandQueue").field("base", &self.base_register()).finish_non_exhaustive()
+    }
 }
 
 /// What all lanes have in common.

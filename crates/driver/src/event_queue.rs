@@ -32,6 +32,12 @@ pub struct EventQueue {
     left_out: LeftOut,
 }
 
+impl fmt::Debug for EventQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventQueue").field("base", &self.base_register()).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Head {
     /// Position of the next record to read.

@@ -107,16 +107,22 @@ pub enum Report<P: Platform> {
         /// `CMDQ_CONS.ERR`.
         code: u8,
     },
-    /// The queue stopped at so many more commands, before those just reported, which are not remembered.
-    CommandErrors(u64),
+    /// The queue stopped at so many more commands, before those just reported ([`Report::CommandError`]), which are not
+    /// remembered.
+    ForgottenCommandErrors(u64),
     /// Global errors other than a refused command, acknowledged. What follows from them is reported as well: events
     /// that could not be written ([`Lost::Aborted`]), or page requests ([`PagesLost::Aborted`]), an SMMU that is out of
     /// service ([`Failure::Service`]). After an interrupt message that was lost its queue is looked at all the same;
     /// the others concern what this driver does not use.
     GlobalError(Gerror),
-    /// The SMMU does not work any more, until it is reset; or the index of one of its queues makes no sense at present
-    /// ([`Failure::Index`]).
+    /// The SMMU does not work any more, until it is reset ([`Iommu::reset`](crate::Iommu::reset)).
     Failed(Failure),
+    /// An index of the queue of events, or of page requests, makes no sense at present: nothing was read. The SMMU goes on,
+    /// and a later look may find what it wrote.
+    BadIndex {
+        /// The value read.
+        register: u32,
+    },
 }
 
 impl<P: Platform> fmt::Debug for Report<P> {
@@ -143,7 +149,10 @@ impl<P: Platform> fmt::Debug for Report<P> {
                 let mut fields = f.debug_struct("CommandError");
                 return fields.field("command", command).field("code", code).finish();
             }
-            Self::CommandErrors(_) => "CommandErrors",
+            Self::ForgottenCommandErrors(_) => "ForgottenCommandErrors",
+            Self::BadIndex { register } => {
+                return f.debug_struct("BadIndex").field("register", register).finish();
+            }
             Self::GlobalError(_) => "GlobalError",
             Self::Failed(_) => "Failed",
         });
@@ -153,15 +162,50 @@ impl<P: Platform> fmt::Debug for Report<P> {
             Self::EventsLost(lost) => tuple.field(lost),
             Self::Pages(pages) => tuple.field(pages),
             Self::PagesLost(lost) => tuple.field(lost),
-            Self::CommandErrors(count) => tuple.field(count),
+            Self::ForgottenCommandErrors(count) => tuple.field(count),
             Self::GlobalError(error) => tuple.field(error),
             Self::Failed(failure) => tuple.field(failure),
             Self::CommandError { .. }
             | Self::PageDenied { .. }
             | Self::PasidStopped { .. }
-            | Self::Quarantined { .. } => &mut tuple,
+            | Self::Quarantined { .. }
+            | Self::BadIndex { .. } => &mut tuple,
         }
         .finish()
+    }
+}
+
+/// In words, for a log.
+impl<P: Platform> fmt::Display for Report<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => event.fmt(f),
+            Self::Stalled(fault) => write!(f, "stalled: {fault}"),
+            Self::Aborted(event) => write!(f, "stalled, and aborted, since many wait: {event}"),
+            Self::EventsLost(lost) => lost.fmt(f),
+            Self::Pages(pages) => write!(f, "pages are asked for: {pages}"),
+            Self::PageDenied { page, why } => {
+                write!(f, "page {:#x} denied to {}: {why}", page.iova.0, page.group)
+            }
+            Self::PasidStopped { stream, pasid } => {
+                write!(f, "stream {stream} has stopped to use PASID {pasid}")
+            }
+            Self::PagesLost(lost) => lost.fmt(f),
+            Self::Quarantined { stream } => {
+                write!(f, "the device of stream {stream} does not answer, and was cut off")
+            }
+            Self::CommandError { command, code } => {
+                write!(f, "the queue stopped at `{command}` with error {code}")
+            }
+            Self::ForgottenCommandErrors(count) => {
+                write!(f, "the queue had stopped at {count} other commands")
+            }
+            Self::GlobalError(errors) => write!(f, "global errors: {errors:?}"),
+            Self::Failed(failure) => write!(f, "the SMMU has failed: {failure}"),
+            Self::BadIndex { register } => {
+                write!(f, "an index register shows the impossible value {register:#x}")
+            }
+        }
     }
 }
 
@@ -189,7 +233,10 @@ impl<P: Platform> PartialEq for Report<P> {
                 Self::CommandError { command: one, code },
                 Self::CommandError { command: other, code: with },
             ) => (one, code) == (other, with),
-            (Self::CommandErrors(one), Self::CommandErrors(other)) => one == other,
+            (Self::ForgottenCommandErrors(one), Self::ForgottenCommandErrors(other)) => {
+                one == other
+            }
+            (Self::BadIndex { register: one }, Self::BadIndex { register: other }) => one == other,
             (Self::GlobalError(one), Self::GlobalError(other)) => one == other,
             (Self::Failed(one), Self::Failed(other)) => one == other,
             _ => false,
@@ -313,7 +360,7 @@ fn events<P: Platform>(
     match events.drain_while(platform, mmio, budget, &counted, &mut deliver) {
         Ok(more) => more,
         Err(inconsistent) => {
-            sink(Report::Failed(Failure::Index { register: inconsistent.register }));
+            sink(Report::BadIndex { register: inconsistent.register });
             false
         }
     }
@@ -331,7 +378,7 @@ fn errors<P: Platform>(
     let mut error = |command, code| sink(Report::CommandError { command, code });
     let forgotten = instance.commands().report_errors(platform, &mut error);
     if forgotten != 0 {
-        sink(Report::CommandErrors(forgotten));
+        sink(Report::ForgottenCommandErrors(forgotten));
     }
     if let Err(failure) = recovered {
         sink(Report::Failed(failure));

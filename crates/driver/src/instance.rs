@@ -79,6 +79,13 @@ pub struct Probed<P: Platform> {
     config: InstanceConfig,
 }
 
+impl<P: Platform> fmt::Debug for Probed<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.config.name.as_str();
+        f.debug_struct("Probed").field("name", &name).finish_non_exhaustive()
+    }
+}
+
 /// Why an SMMU could not be taken into use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -344,6 +351,13 @@ pub struct Instance<P: Platform> {
     #[cfg(feature = "alloc")]
     silent: Silent,
     left_out: LeftOut,
+}
+
+impl<P: Platform> fmt::Debug for Instance<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.config.name.as_str();
+        f.debug_struct("Instance").field("name", &name).finish_non_exhaustive()
+    }
 }
 
 impl<P: Platform> Instance<P> {

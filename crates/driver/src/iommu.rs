@@ -187,6 +187,14 @@ impl<P: Platform> Iommu<P> {
         Master::add(&self.core, smmu, streams, config)
     }
 
+    /// Whose a stream is, such as that of an [`Event`](crate::Event): the number of the master ([`Master::id`]). It looks at
+    /// few of the streams that there are, and allocates nothing.
+    ///
+    /// Takes the operating system's lock, so a handler of interrupts leaves it to the thread that it wakes.
+    pub fn master_of(&self, instance: InstanceId, stream: StreamId) -> Option<usize> {
+        self.core.configuration.with(|configuration| configuration.owners.of(instance, stream))
+    }
+
     /// Reads what `smmu` has to say: events, page requests, and errors of its own. To be called when it raises an
     /// interrupt, or from time to time. At most `budget` records of each queue are looked at, as many devices told of
     /// that were cut off, and as many answers given that found no room before; returns whether more are waiting.
@@ -207,6 +215,7 @@ impl<P: Platform> Iommu<P> {
     ///     (0..4).all(|_| iommu.handle_interrupt(smmu, which, 64, &mut keep))
     /// }
     /// ```
+    #[must_use = "whether more is waiting: then it is to be called again"]
     pub fn handle_interrupt(
         &self,
         smmu: &Smmu<P>,

@@ -8,7 +8,8 @@
 //! up to 52 bits ([`DomainConfig`]). The README's table says what is missing; above all, it has never run on real hardware.
 //!
 //! # Where to start
-//! Implement [`Platform`] (memory, an interrupt mask, a clock), [`Mmio`] and [`RawMutex`]. Then make one
+//! Implement [`Frames`] (memory for tables, also for those that CPUs alone use until they are linked), [`Platform`] (an
+//! interrupt mask, a clock, memory for queues), [`Mmio`] and [`RawMutex`] ([`SpinMutex`] is one). Then make one
 //! [`Iommu`]; [`Iommu::probe`] and [`Probe::enable`] take each SMMU into use, [`Iommu::add_master`] makes devices
 //! known, [`Iommu::create_domain`] makes address spaces, and [`Iommu::attach`] brings both together.
 //! [`Domain::map`] and [`Domain::unmap`] may be called before and after.
@@ -24,18 +25,32 @@
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
-//! * `map`, `unmap`, `unmap_deferred`, those two `_reporting`, `read_and_clear_dirty`, `read_and_clear_accessed`,
-//!   `invalidate_all`, `lookup`, [`Process::invalidate`], `Nest::forward`, [`Iommu::handle_interrupt`], [`Fault::respond`] and
-//!   [`PageGroup::respond`] may be called in interrupt context. Most others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
+//!
+//! # Who may call what, and what it waits for
+//! *The lock* is the operating system's ([`Platform::Mutex`]), which serialises all changes of who uses what, and may sleep.
+//!
+//! | calls | in interrupt context | the lock | wait for |
+//! |---|---|---|---|
+//! | [`Domain::map`], `unmap`, `unmap_reporting`, `invalidate_all`, `read_and_clear_dirty`, `read_and_clear_accessed`, [`Process::invalidate`], `Nest::forward` | yes | no | the SMMUs: room for commands, and their completion (`map` only where it has to undo a part) |
+//! | [`Domain::unmap_deferred`], `unmap_deferred_reporting`, `lookup` | yes | no | nothing |
+//! | [`Iommu::handle_interrupt`], `Nest::show` | yes | no | nothing |
+//! | [`Fault::respond`], [`PageGroup::respond`] | yes | no | room for a command |
+//! | [`Smmu::has_failed`], `is_suspended`, names and numbers of handles | yes | no | nothing |
+//! | dropping a handle, a fault, a group | yes | no | nothing; the last handle of a space frees its tables |
+//! | [`Domain::reclaim`] | no | no | the SMMUs' completion |
+//! | [`Iommu::attach`] and its like, [`Iommu::detach`], [`Process::bind`], [`Bond::unbind`], [`Process::release`], [`Iommu::add_master`], [`Probe::enable`], [`Iommu::suspend`], [`Iommu::resume`], [`Iommu::reset`], [`Iommu::remove`], `Nest::attach` | no | yes | whoever has the lock, and the SMMUs' completion |
+//! | all else: what is made and closed, statistics, lists, [`Iommu::smmus`], [`Iommu::smmu`], [`Iommu::master_of`] | no | yes, mostly | whoever has the lock |
+//!
+//! What is waited for from an SMMU comes within [`InstanceConfig::deadline`] of the last that it did, or it is given up.
 //!
 //! # When an SMMU does not answer
 //! A call that had begun to change hardware returns [`Unconfirmed`]. What it removed stays removed, and what the
 //! SMMU may still reach is kept from use until a reset:
 //!
 //! ```
-//! use smmuv3::{Domain, Iommu, Iova, Platform, UnmapError};
+//! use smmuv3::{Domain, Iommu, Iova, Platform, Smmu, UnmapError};
 //!
 //! /// Whether the memory that was mapped there can be used for something else.
 //! fn take_back<P: Platform>(iommu: &Iommu<P>, domain: &Domain<P>) -> bool {
@@ -44,10 +59,9 @@
 //!         Ok(_) => true,
 //!         Err(UnmapError::Unconfirmed(unconfirmed)) => {
 //!             println!("{unconfirmed}");
-//!             unconfirmed.waiting.iter().all(|id| {
-//!                 // From here on nothing of this call is held for it any more.
-//!                 iommu.smmu(id).is_some_and(|smmu| iommu.reset(&smmu).is_ok())
-//!             })
+//!             let mut waiting = iommu.smmus().filter(|smmu| unconfirmed.waiting.contains(smmu.id()));
+//!             // Once one is reset, nothing of this call is held for it any more.
+//!             waiting.all(|smmu| iommu.reset(&smmu).is_ok())
 //!         }
 //!         Err(_) => false, // nothing was changed
 //!     }
@@ -55,7 +69,7 @@
 //!
 //! /// Resets all that failed, in whichever call; what is still held for one that did not come up.
 //! fn recover<P: Platform>(iommu: &Iommu<P>) {
-//!     for smmu in iommu.smmus().filter(|smmu| smmu.has_failed() && !smmu.is_removed()) {
+//!     for smmu in iommu.smmus().filter(Smmu::has_failed) {
 //!         if let Err(error) = iommu.reset(&smmu) {
 //!             println!("{}: {error}", smmu.name());
 //!         }
@@ -79,6 +93,8 @@
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
+// Handles show who they are, and take no lock for it.
+#![warn(missing_debug_implementations)]
 // Functions that only a part that is left out calls are allowed to be unused. With all features nothing may be.
 #![cfg_attr(
     any(
@@ -131,6 +147,8 @@ mod fault;
 pub mod features;
 #[cfg(all(feature = "alloc", feature = "ats"))]
 mod gather;
+#[cfg(feature = "alloc")]
+mod handle;
 pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
@@ -267,7 +285,9 @@ pub use nest::{Nest, NestConfig, NestError};
 pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
 pub use page_group::PageGroup;
-pub use page_request::{Denied, PagesLost};
+pub use page_request::{
+    Answer as PageResponse, Denied, Group as PageRequestGroup, Page as RequestedPage, PagesLost,
+};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
@@ -287,7 +307,10 @@ pub use smmuv3_formats as formats;
 pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
-pub use smmuv3_pagetable::{Attributes, Bitmap, Dirty, Memory, Prot};
+pub use smmuv3_pagetable::{
+    Attributes, Bitmap, Dirty, MapErrorKind, Mapping, Memory, Prot, RangeError, SplitError,
+    TableError,
+};
 #[cfg(feature = "alloc")]
 pub use space::Target;
 pub use spin_mutex::SpinMutex;

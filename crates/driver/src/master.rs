@@ -255,6 +255,29 @@ impl<P: Platform> Master<P> {
         Self { core: core.clone(), index, instance, substream_bits }
     }
 
+    /// A number that no other master of the `Iommu` has as long as there is this one: what [`Iommu::master_of`] finds.
+    ///
+    /// [`Iommu::master_of`]: crate::Iommu::master_of
+    pub fn id(&self) -> usize {
+        self.index
+    }
+
+    /// Its streams, as they were named when it was added. Takes the operating system's lock.
+    ///
+    /// # Errors
+    /// [`NoMemory`] for a list of them.
+    pub fn streams(&self) -> Result<Vec<StreamId>, NoMemory> {
+        self.core.configuration.with(|configuration| {
+            let mut copy = Vec::new();
+            // A handle's master is there.
+            if let Some(state) = configuration.masters.get(self.index) {
+                copy.try_reserve_exact(state.streams.len()).map_err(|_| NoMemory)?;
+                copy.extend(state.streams.iter().copied());
+            }
+            Ok(copy)
+        })
+    }
+
     /// The instance that it is behind.
     pub fn instance(&self) -> InstanceId {
         self.instance

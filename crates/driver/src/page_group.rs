@@ -124,6 +124,12 @@ impl<P: Platform> fmt::Debug for PageGroup<P> {
     }
 }
 
+impl<P: Platform> fmt::Display for PageGroup<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} pages", self.group, self.len())
+    }
+}
+
 /// Whether both are the same group of the same moment.
 impl<P: Platform> PartialEq for PageGroup<P> {
     fn eq(&self, other: &Self) -> bool {
@@ -169,7 +175,7 @@ pub(crate) fn drain<P: Platform>(
     let mut handler = Handler { core, id, instance, sink, reports: [None, None] };
     let drained = queue.drain_to(&core.platform, instance.mmio(), budget, &mut handler);
     drained.unwrap_or_else(|inconsistent| {
-        sink(Report::Failed(failure(inconsistent)));
+        sink(Report::BadIndex { register: inconsistent.register });
         false
     })
 }

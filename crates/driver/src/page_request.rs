@@ -45,6 +45,13 @@ pub struct Group {
     pub index: u16,
 }
 
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {} of stream {}", self.index, self.stream)?;
+        self.pasid.map_or(Ok(()), |pasid| write!(f, " with PASID {pasid}"))
+    }
+}
+
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -202,6 +209,16 @@ pub enum Denied {
     /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
     /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.
     Repeated,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "it may not ask",
+            Self::Full => "there is no room",
+            Self::Repeated => "the group waits for its answer already",
+        })
+    }
 }
 
 /// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others

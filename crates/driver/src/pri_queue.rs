@@ -6,6 +6,7 @@
 //! over; what came of groups that are not complete by then, the SMMU has dropped.
 
 #[cfg(feature = "alloc")]
+use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,12 @@ pub struct PriQueue {
     /// Offsets of PRIQ_PROD and PRIQ_CONS.
     offsets: [u32; 2],
     head: SpinLock<Head>,
+}
+
+impl fmt::Debug for PriQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PriQueue").field("base", &self.base_register()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -249,6 +249,13 @@ pub struct Bond<P: Platform> {
     seat: u64,
 }
 
+impl<P: Platform> Bond<P> {
+    /// Number of the process.
+    pub fn process(&self) -> usize {
+        self.space.id
+    }
+}
+
 impl<P: Platform> Iommu<P> {
     /// A process whose address space masters can be bound to; `cookie` is what [`Platform::pin_asid`] is to know it by.
     ///

@@ -86,6 +86,12 @@ pub struct Fault<P: Platform> {
     number: u64,
 }
 
+impl<P: Platform> fmt::Display for Fault<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.record.fmt(f)
+    }
+}
+
 impl<P: Platform> Fault<P> {
     /// The event, which says all there is to know. Its STAG is not for the caller.
     pub fn record(&self) -> EventRecord {

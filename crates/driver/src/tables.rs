@@ -111,10 +111,23 @@ impl PageTable {
             #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
             (Two, K64, true) => Table::with(frames, config).map(Self::Two64KWide),
             #[allow(unreachable_patterns, reason = "not where none is left out")]
-            _ => return Err(CreateError::LeftOut),
+            _ => return Err(left_out(stage, granule)),
         };
         tables.map_err(CreateError::Table)
     }
+}
+
+/// Which feature those tables lack.
+#[allow(dead_code, reason = "not where none is left out")]
+fn left_out(stage: Stage, granule: Granule) -> CreateError {
+    let feature = if stage == Stage::Two && !cfg!(feature = "stage-2") {
+        "stage-2"
+    } else if granule != Granule::K4 && !cfg!(feature = "granules") {
+        "granules"
+    } else {
+        "wide"
+    };
+    CreateError::LeftOut { feature }
 }
 
 /// The memory types of a domain with all attributes: as [`MAIR`], then Device-nGnRnE, Normal write-through, Device-nGRE
@@ -374,8 +387,15 @@ mod tests {
                         && (granule == Granule::K4 || cfg!(feature = "granules"))
                         && (bits == 40 || cfg!(feature = "wide"));
                     match made {
-                        Err(CreateError::LeftOut) => {
-                            assert!(!there, "{stage:?} {granule:?} {bits}")
+                        Err(CreateError::LeftOut { feature }) => {
+                            assert!(!there, "{stage:?} {granule:?} {bits}");
+                            let left_out = match feature {
+                                "stage-2" => !cfg!(feature = "stage-2") && stage == Stage::Two,
+                                "granules" => !cfg!(feature = "granules") && granule != Granule::K4,
+                                "wide" => !cfg!(feature = "wide") && bits == 52,
+                                other => panic!("{other}"),
+                            };
+                            assert!(left_out, "{feature}: {stage:?} {granule:?} {bits}");
                         }
                         Err(CreateError::Table(TableError::NoFrames { .. })) => assert!(there),
                         other => panic!("{other:?}"),

@@ -26,7 +26,8 @@ pub unsafe trait Frames {
     /// A zeroed allocation of `size` bytes, at a multiple of `align` (a power of two), that the SMMU can
     /// read at the address returned. `None` when there is no memory.
     ///
-    /// The zeros need not be visible to the SMMU yet: the caller publishes them.
+    /// The zeros need not be visible to the SMMU yet: the caller publishes them. Not all of it is for the SMMU: what only
+    /// CPUs use comes from here as well where there need not be a heap, so ordinary cacheable memory is right.
     fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr>;
 
     /// Takes an allocation back.

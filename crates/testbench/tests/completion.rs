@@ -248,7 +248,7 @@ fn who_waits_for_a_command_that_stops_the_queue_is_woken_by_the_error_and_then_t
         }
         let mut reports = Vec::new();
         let sink = &mut |report| reports.push(report);
-        setup.iommu.handle_interrupt(&setup.smmus[0], Interrupt::Error, 8, sink);
+        let _ = setup.iommu.handle_interrupt(&setup.smmus[0], Interrupt::Error, 8, sink);
         assert!(matches!(reports[..], [Report::CommandError { .. }, ..]), "{reports:?}");
         let (timer, sleeps) = setup.slept();
         assert_eq!(timer, 0, "{completion:?}, {sleeps} sleeps");

@@ -237,7 +237,7 @@ master = [
         let told = || {
             let mut told = Vec::new();
             for _ in 0..2 {
-                iommu
+                let _ = iommu
                     .handle_interrupt(&smmu, Interrupt::Events, 8, &mut |report| told.push(report));
             }
             told
@@ -248,13 +248,13 @@ master = [
             Report::CommandError { code, .. } => codes.push(code),
             other => panic!("{other:?}"),
         };
-        iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut sink);
+        let _ = iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut sink);
         assert!(!codes.is_empty() && codes.iter().all(|code| *code == 3), "{codes:?}");
         // Later unmaps do not wait for it.
         // SAFETY: as above.
         unsafe { domain.unmap(Iova(IOVA + PAGE), PAGE).unwrap() };
         let mut more = 0;
-        iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut |_| more += 1);
+        let _ = iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut |_| more += 1);
         assert_eq!(more, 0);
         let other = iommu.create_domain(DomainConfig::default()).unwrap();
         let refused = iommu.attach(&nic, &other).unwrap_err();

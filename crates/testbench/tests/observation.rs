@@ -52,7 +52,7 @@ fn faults_are_those_of_the_domain_that_is_used() {
             let access = Access { substream, ..Access::write(1, IOVA.0) };
             world.machine().model(0).unwrap().translate(access).unwrap_err();
         }
-        iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
+        let _ = iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
     };
     iommu.attach(&master, &domains[0]).unwrap();
     fault(None, 3);
@@ -86,7 +86,7 @@ fn faults_that_no_domain_counts_are_told() {
             let mut model = world.machine().model(0).unwrap();
             model.translate(Access::write(stream, IOVA.0)).unwrap_err();
             drop(model);
-            iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
+            let _ = iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
         }
         // Asked between the rounds, so that there is room anew.
         assert_eq!(domain.statistics().counted.unwrap().faults, 32 * round);

@@ -212,7 +212,7 @@ domain = [{ name = "domain" }]
             (0..WORKERS).map(|worker| threads.spawn(move || work(worker))).collect();
         let events = threads.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                iommu.handle_interrupt(&smmu, Interrupt::Any, 3, &mut |_| {});
+                let _ = iommu.handle_interrupt(&smmu, Interrupt::Any, 3, &mut |_| {});
                 machine.act();
                 std::thread::yield_now();
             }

@@ -389,7 +389,7 @@ fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option
     let frees = Frees::watch(world, 1);
     let events = || {
         let mut events = Vec::new();
-        iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |report| match report {
+        let _ = iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |report| match report {
             Report::Event(record) => events.push((record.event().unwrap(), record.sid() as u32)),
             other => panic!("{other:?}"),
         });

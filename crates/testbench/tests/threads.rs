@@ -159,7 +159,7 @@ fn pages_and_masters_come_and_go_at_the_same_time() {
             threads.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     for smmu in &setup.smmus {
-                        setup.iommu.handle_interrupt(smmu, Interrupt::Any, 16, &mut |_| {});
+                        let _ = setup.iommu.handle_interrupt(smmu, Interrupt::Any, 16, &mut |_| {});
                     }
                     std::thread::yield_now();
                 }

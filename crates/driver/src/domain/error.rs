@@ -19,8 +19,11 @@ pub enum CreateError {
     NoMemory,
     /// No first table, or sizes that no table has.
     Table(TableError),
-    /// Tables of that kind were left out of the driver (features `stage-2`, `granules`, `wide`).
-    LeftOut,
+    /// Tables of that kind were left out of the driver.
+    LeftOut {
+        /// The first of the features that it lacks for them: `stage-2`, `granules`, `wide`.
+        feature: &'static str,
+    },
     /// It is not a VMID that the hypervisor has for itself
     /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)), or the domain is not for stage 2.
     Vmid {
@@ -40,7 +43,9 @@ impl fmt::Display for CreateError {
         match self {
             Self::NoMemory => f.write_str("no memory"),
             Self::Table(error) => error.fmt(f),
-            Self::LeftOut => f.write_str("the driver was built without such tables"),
+            Self::LeftOut { feature } => {
+                write!(f, "the driver was built without such tables (feature `{feature}`)")
+            }
             Self::Vmid { vmid } => write!(f, "VMID {vmid:#x} is not the hypervisor's"),
         }
     }

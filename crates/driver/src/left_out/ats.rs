@@ -11,6 +11,7 @@ pub(crate) mod pri_queue {
     use crate::queue::Size;
 
     /// The queue of page requests: there is none without the feature `ats`.
+    #[derive(Debug)]
     pub enum PriQueue {}
 
     impl PriQueue {
@@ -262,6 +263,12 @@ mod with_heap {
         }
 
         impl<P: Platform> fmt::Debug for PageGroup<P> {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.none {}
+            }
+        }
+
+        impl<P: Platform> fmt::Display for PageGroup<P> {
             fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.none {}
             }

@@ -12,6 +12,8 @@
 //! A guest is not told physical addresses, reasons that are left to the implementation, what the architecture leaves
 //! unknown, and anything that the SMMU that it is shown could not report.
 
+use core::fmt;
+
 use smmuv3_formats::event::{class, record};
 use smmuv3_formats::{EventId, EventRecord, StreamId, legality, structure};
 
@@ -43,6 +45,21 @@ pub enum Cause {
     /// It was recorded before the stream was the guest's: it is of whoever had it then.
     Before,
 }
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stream => "the stream is not the guest's",
+            Self::Stage2 => "stage 2 refused the access",
+            Self::Configuration => "it concerns the host's own tables",
+            Self::Unknown => "the SMMU that the guest is shown reports no such thing",
+            Self::Over => "the stall is over",
+            Self::Before => "it was recorded before the stream was the guest's",
+        })
+    }
+}
+
+impl core::error::Error for Cause {}
 
 /// Whose `host`, an event of the host's SMMU, is.
 pub fn owner<S: Streams + ?Sized>(host: &EventRecord, guest: &Guest, streams: &S) -> Owner {

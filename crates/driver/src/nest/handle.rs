@@ -232,6 +232,11 @@ impl<P: Platform> Nest<P> {
         self.state.instance
     }
 
+    /// Number of the domain that it is over.
+    pub fn domain(&self) -> usize {
+        self.space.id
+    }
+
     /// What the guest is shown, and what its entries are judged by. The VMID in it may be another than that of the
     /// guest's translations.
     pub fn guest(&self) -> &Guest {

@@ -21,6 +21,7 @@ use crate::mutation::Mutation;
 use crate::nest::{Cause, Guest, Nest, Owner, Streams, event};
 use crate::pending::Showing;
 use crate::platform::Platform;
+use crate::refused::Refused;
 use crate::stall::{self, Fault, Response};
 
 impl<P: Platform> Nest<P> {
@@ -35,12 +36,12 @@ impl<P: Platform> Nest<P> {
     /// Events of stalls are never lost (§3.3): to be called once there is room in the guest's queue.
     ///
     /// # Errors
-    /// It is the host's, and still to be answered: of stage 2 or another stream, from before the stream was the guest's
+    /// The fault, with [`Cause`]: it is the host's, and still to be answered: of stage 2 or another stream, from before the stream was the guest's
     /// ([`Cause::Before`], as of [`Nest::owner`]), or over ([`Cause::Over`]).
-    pub fn show(&self, fault: Fault<P>) -> Result<EventRecord, (Fault<P>, Cause)> {
+    pub fn show(&self, fault: Fault<P>) -> Result<EventRecord, Refused<Fault<P>, Cause>> {
         let (core, state) = (&self.core, &self.state);
         if !fault.is_of(core, state.instance) {
-            return Err((fault, Cause::Stream));
+            return Err(Refused { value: fault, error: Cause::Stream });
         }
         let record = fault.record();
         // Inside the reader's section the stream stays the guest's until the stall is shown.
@@ -65,7 +66,7 @@ impl<P: Platform> Nest<P> {
                 drop(fault);
                 Ok(told)
             }
-            Err(cause) => Err((fault, cause)),
+            Err(cause) => Err(Refused { value: fault, error: cause }),
         }
     }
 

@@ -141,7 +141,7 @@ impl Bench {
         let Some(smmu) = self.smmus.get(instance).and_then(Handle::get) else { return };
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        self.iommu.handle_interrupt(&smmu, Interrupt::PageRequests, FEW, &mut sink);
+        let _ = self.iommu.handle_interrupt(&smmu, Interrupt::PageRequests, FEW, &mut sink);
         self.look(|watch| watch.collect(&self.world));
         for report in reports {
             self.take_report(instance, report);

@@ -133,7 +133,7 @@ impl Bench {
         // No interrupt tells of what is gone.
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        self.iommu.handle_interrupt(&smmu, Interrupt::Any, usize::MAX, &mut sink);
+        let _ = self.iommu.handle_interrupt(&smmu, Interrupt::Any, usize::MAX, &mut sink);
         self.look(|watch| watch.collect(&self.world));
         for report in reports {
             if let Some((fault, false)) = self.take_report(instance, report) {

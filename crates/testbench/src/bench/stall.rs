@@ -182,7 +182,7 @@ impl Bench {
                     }
                     return Ok(told.stall().then_some(Shown { nest, record, told }));
                 }
-                Err((back, _)) => fault = back,
+                Err(refused) => fault = refused.value,
             }
         }
         Err(fault)
@@ -284,7 +284,7 @@ impl Bench {
         let Some(smmu) = self.smmus.get(instance).and_then(Handle::get) else { return };
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        self.iommu.handle_interrupt(&smmu, Interrupt::Events, FEW, &mut sink);
+        let _ = self.iommu.handle_interrupt(&smmu, Interrupt::Events, FEW, &mut sink);
         self.look(|watch| watch.collect(&self.world));
         for report in reports {
             if let Some((fault, false)) = self.take_report(instance, report) {

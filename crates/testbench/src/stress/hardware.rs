@@ -31,11 +31,12 @@ pub fn report(setup: &Setup, counters: &Counters, stop: &AtomicBool) -> Result<(
 fn look(setup: &Setup, counters: &Counters) -> Result<(), String> {
     let mut wrong = None;
     for (instance, smmu) in setup.smmus.iter().enumerate() {
-        setup.iommu.handle_interrupt(smmu, Interrupt::Any, 16, &mut |report| match report {
-            Report::Event(_) => counters.add(Did::Reported, 1),
-            Report::EventsLost(_) => {}
-            other => wrong = Some(format!("instance {instance} reports {other:?}")),
-        });
+        let _ =
+            setup.iommu.handle_interrupt(smmu, Interrupt::Any, 16, &mut |report| match report {
+                Report::Event(_) => counters.add(Did::Reported, 1),
+                Report::EventsLost(_) => {}
+                other => wrong = Some(format!("instance {instance} reports {other:?}")),
+            });
         let observations = match setup.machine.model(instance) {
             Some(mut model) => {
                 drop(model.finished());

@@ -6,6 +6,7 @@
 mod deferred;
 mod events;
 mod frames;
+mod handles;
 mod keep;
 mod machine;
 mod mapping;

@@ -37,7 +37,8 @@ fn masters_domains_and_instances_of_another_iommu_are_foreign() {
 
     // Whatever concerns one SMMU concerns that one, whichever `Iommu` is asked: not ours of the same number.
     let writes = setup.machine.writes();
-    setup.iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |report| panic!("{report:?}"));
+    let _ =
+        setup.iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |report| panic!("{report:?}"));
     assert_eq!(setup.iommu.reset(&smmu), Ok(()));
     let Err(Refused { value: smmu, error }) = setup.iommu.remove(smmu) else {
         panic!("it has a master")

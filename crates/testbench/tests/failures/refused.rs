@@ -250,7 +250,7 @@ fn reported(active: Gerror, which: Interrupt) -> Vec<Report<TestPlatform>> {
     });
     let mut reports = Vec::new();
     let smmu = &setup.smmus[NARROW];
-    setup.iommu.handle_interrupt(smmu, which, 8, &mut |report| reports.push(report));
+    let _ = setup.iommu.handle_interrupt(smmu, which, 8, &mut |report| reports.push(report));
     assert!(acknowledged.load(Ordering::Relaxed));
     assert_eq!(setup.has_failed(NARROW), active.sfm_err());
     reports
@@ -291,7 +291,8 @@ fn events_are_looked_for_when_their_interrupt_message_was_lost() {
     setup.machine.lie(NARROW, Gerrorn::OFFSET, Some(0));
     let mut reports = Vec::new();
     let smmu = &setup.smmus[NARROW];
-    setup.iommu.handle_interrupt(smmu, Interrupt::Error, 8, &mut |report| reports.push(report));
+    let _ =
+        setup.iommu.handle_interrupt(smmu, Interrupt::Error, 8, &mut |report| reports.push(report));
     let [Report::GlobalError(error), Report::Event(record)] = reports[..] else {
         panic!("{reports:?}")
     };

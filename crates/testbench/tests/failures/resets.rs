@@ -80,7 +80,7 @@ fn an_smmu_is_reset_while_others_use_it() {
         let events = threads.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 for smmu in &smmus {
-                    iommu.handle_interrupt(smmu, Interrupt::Any, 3, &mut |_| {});
+                    let _ = iommu.handle_interrupt(smmu, Interrupt::Any, 3, &mut |_| {});
                 }
                 machine.act();
                 std::thread::yield_now();

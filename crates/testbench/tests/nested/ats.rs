@@ -198,7 +198,7 @@ fn cut_off(host: &Host) -> Vec<StreamId> {
             streams.push(stream);
         }
     };
-    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 8, &mut sink);
+    let _ = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 8, &mut sink);
     streams
 }
 

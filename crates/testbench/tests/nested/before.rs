@@ -124,7 +124,7 @@ impl Observer for Losing {
                         event,
                         self.nest
                             .show(fault)
-                            .map_or_else(|(_, cause)| Owner::Host(cause), Owner::Guest),
+                            .map_or_else(|refused| Owner::Host(refused.error), Owner::Guest),
                     )
                 }
                 _ => return,

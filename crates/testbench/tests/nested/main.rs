@@ -99,7 +99,7 @@ fn events_are_the_guests_or_the_hosts() {
     host.plain(1);
     assert_eq!(host.reached(1, VA), None);
     let mut cause = None;
-    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
+    let _ = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
         let Report::Event(event) = report else { panic!("{report:?}") };
         cause = Some(host.nest.owner(&event));
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What stalls at a guest's stage 1 is shown to the guest, and answered by it: each once, and nobody else's (§11).
 
+use smmuv3::Refused;
 use smmuv3::nest::{Cause, Owner};
 use smmuv3::{
     DomainConfig, Fault, Interrupt, MasterConfig, NestConfig, NestError, Report, Response, StreamId,
@@ -170,7 +171,7 @@ fn nothing_but_what_it_is_shown_is_its_to_answer() {
     host.commands(&wrong);
     assert_eq!(host.world.take_commands(), [], "nothing of that is the host's business");
     assert_eq!((answers(&host), waiting(&host)), (vec![], 3));
-    let (fault, cause) = host.nest.show(below).unwrap_err();
+    let Refused { value: fault, error: cause } = host.nest.show(below).unwrap_err();
     assert_eq!(cause, Cause::Stage2);
     host.give(DATA);
     assert_eq!(fault.respond(Response::Retry), Ok(true));
@@ -383,12 +384,12 @@ fn what_was_over_before_it_was_shown_is_nobodys() {
     let fault = stall(&host, 0, VA);
     host.nest(0, Guest::entry(1), Use::Space(1));
     assert_eq!(answers(&host), [(HOSTS[0], Answer::Abort)]);
-    let (fault, cause) = host.nest.show(fault).unwrap_err();
+    let Refused { value: fault, error: cause } = host.nest.show(fault).unwrap_err();
     assert_eq!(cause, Cause::Over);
     assert_eq!(fault.respond(Response::Retry), Ok(false));
     let fault = stall(&host, 0, VA);
     host.detach(0);
-    let (_, cause) = host.nest.show(fault).unwrap_err();
+    let cause = host.nest.show(fault).unwrap_err().error;
     assert_eq!(cause, Cause::Stream, "it is not the guest's any more");
 }
 

@@ -105,7 +105,7 @@ fn told(host: &Host, pasid: Option<u32>, address: u64) -> EventRecord {
         Report::Event(event) => events.push(event),
         other => panic!("{other:?}"),
     };
-    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut sink);
+    let _ = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut sink);
     let [event] = events[..] else { panic!("{pasid:x?}: {events:?}") };
     match host.nest.owner(&event) {
         Owner::Guest(record) => record,
@@ -206,7 +206,7 @@ fn contexts_that_the_host_takes_are_out_of_reach() {
     host.take(OTHER_LEAF);
     assert_eq!(reached(&host, Some(FAR), VA), None);
     let mut blamed = None;
-    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
+    let _ = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
         let Report::Event(event) = report else { panic!("{report:?}") };
         assert!(matches!(host.nest.owner(&event), Owner::Host(_)));
         blamed = host.nest.blamed(&event);

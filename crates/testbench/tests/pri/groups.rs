@@ -21,6 +21,8 @@ fn a_group_comes_whole_and_is_answered_from_another_thread() {
     let group = setup.group();
     assert_eq!(group.group(), named(NIC, None, index));
     assert_eq!((group.instance(), group.len()), (setup.smmu.id(), 3));
+    let told = group.to_string();
+    assert!(told.starts_with("group ") && told.ends_with(" of 3 pages"), "{told}");
     let page = |at: u64| Page {
         group: group.group(),
         iova: Iova(IOVA + at * PAGE),
@@ -200,7 +202,7 @@ fn nothing_is_looked_at_but_what_the_interrupt_is_of() {
         assert!(!setup.iommu.handle_interrupt(&setup.smmu, which, 8, &mut sink));
     }
     let mut count = 0;
-    setup.iommu.handle_interrupt(&setup.smmu, Interrupt::Any, 8, &mut |_| count += 1);
+    let _ = setup.iommu.handle_interrupt(&setup.smmu, Interrupt::Any, 8, &mut |_| count += 1);
     assert_eq!(count, 1);
 }
 
