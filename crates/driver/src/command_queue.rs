@@ -82,9 +82,9 @@ pub struct CommandQueue {
     /// The other lanes, so many of them, one behind the other.
     others: PhysAddr,
     count: u32,
-    /// What CMD_SYNCs write to, a cache line for each lane.
+    /// Memory of the words that CMD_SYNCs write to, a cache line for each lane; `None` if they send no messages.
     words: Option<PhysAddr>,
-    /// No message is on its way to them.
+    /// No message is on its way to those words.
     silent: AtomicBool,
 }
 
@@ -154,7 +154,7 @@ impl Ticket {
 }
 
 impl Common {
-    /// Notes a command that a queue stopped at, before the queue does.
+    /// Counts and traces a command that a queue stopped at, before the lane notes it.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
         self.state.refuse();
         self.counters.add(platform, REFUSED, 1);
@@ -172,7 +172,7 @@ impl Common {
     }
 }
 
-/// Somebody who waits; counted when that is over.
+/// A wait; counted, with its turns, when it is dropped.
 struct Waiting<'a, P: Platform> {
     common: &'a Common,
     platform: &'a P,
@@ -300,7 +300,7 @@ impl CommandQueue {
         self.common.state.now().is_off()
     }
 
-    /// Lets the caller access registers for as long as it has what is returned; `None` where the SMMU is suspended.
+    /// Lets the caller access registers for as long as it holds the returned value; `None` if the SMMU is suspended.
     pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
         self.common.state.enter(platform.cpu())
     }
@@ -322,12 +322,12 @@ impl CommandQueue {
         self.common.state.now().has_failed()
     }
 
-    /// Counts the SMMU as one that does not answer.
+    /// Notes that the SMMU has failed.
     pub(crate) fn give_up(&self) {
         self.common.state.fail();
     }
 
-    /// Number of entries; of each, if there are several.
+    /// Number of entries, of each lane.
     #[inline]
     pub fn size(&self) -> Size {
         self.main.size()
@@ -556,7 +556,7 @@ impl CommandQueue {
         Ok(())
     }
 
-    /// Slots of a batch of `commands` commands; at least one, as a run has.
+    /// Slots of a batch of `commands` commands with its CMD_SYNC; at least one.
     #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
         if self.syncs() { commands + 1 } else { commands.max(1) }

@@ -11,7 +11,7 @@ use smmuv3_pagetable::Frames;
 use crate::platform::Platform;
 use crate::queue::at;
 
-/// Bytes of cache lines: some CPUs fetch pairs of 64.
+/// Bytes of the lines of one CPU: some CPUs fetch cache lines of 64 bytes in pairs.
 const LINE: usize = 128;
 const WORDS: usize = LINE / size_of::<u64>();
 /// The most lines: further CPUs share those of others.
