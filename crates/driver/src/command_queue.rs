@@ -84,9 +84,9 @@ pub struct CommandQueue {
     /// The other lanes, so many of them, one behind the other.
     others: PhysAddr,
     count: u32,
-    /// What CMD_SYNCs write to, a cache line for each lane.
+    /// Memory of the words that CMD_SYNCs write to, a cache line for each lane; `None` if they send no messages.
     words: Option<PhysAddr>,
-    /// No message is on its way to them.
+    /// No message is on its way to those words.
     silent: AtomicBool,
 }
 
@@ -159,7 +159,7 @@ impl Common {
             && platform.now() < self.devices_until.load(Ordering::Relaxed)
     }
 
-    /// Notes a command that a queue stopped at, before the queue does.
+    /// Counts and traces a command that a queue stopped at, before the lane notes it.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
         self.state.refuse();
         self.counters.add(platform, REFUSED, 1);
@@ -177,7 +177,7 @@ impl Common {
     }
 }
 
-/// Somebody who waits; counted when that is over.
+/// A wait; counted, with its turns, when it is dropped.
 struct Waiting<'a, P: Platform> {
     common: &'a Common,
     platform: &'a P,
@@ -317,7 +317,7 @@ impl CommandQueue {
         self.common.state.now().is_off()
     }
 
-    /// Lets the caller access registers for as long as it has what is returned; `None` where the SMMU is suspended.
+    /// Lets the caller access registers for as long as it holds the returned value; `None` if the SMMU is suspended.
     pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
         self.common.state.enter(platform.cpu())
     }
@@ -339,12 +339,12 @@ impl CommandQueue {
         self.common.state.now().has_failed()
     }
 
-    /// Counts the SMMU as one that does not answer.
+    /// Notes that the SMMU has failed.
     pub(crate) fn give_up(&self) {
         self.common.state.fail();
     }
 
-    /// Number of entries; of each, if there are several.
+    /// Number of entries, of each lane.
     #[inline]
     pub fn size(&self) -> Size {
         self.main.size()
@@ -572,7 +572,7 @@ impl CommandQueue {
         Ok(())
     }
 
-    /// Slots of a batch of `commands` commands; at least one, as a run has.
+    /// Slots of a batch of `commands` commands with its CMD_SYNC; at least one.
     #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
         if self.syncs() { commands + 1 } else { commands.max(1) }

@@ -20,7 +20,7 @@ use crate::space::{Installed, Space, Targets};
 use crate::targets::Retired;
 
 pub(crate) struct Configuration<P: Platform> {
-    /// By the index that a [`Master`](crate::Master) holds.
+    /// Masters, by the index that a [`Master`](crate::Master) holds.
     pub(crate) masters: Slab<MasterState>,
     pub(crate) owners: Owners,
     /// Where address spaces are attached; [`Installed`] has the index.
@@ -243,12 +243,12 @@ impl<P: Platform> Configuration<P> {
     }
 }
 
-/// Room for the targets of `space` and `more`.
+/// Memory for the targets of `space` and `more` targets.
 pub(crate) fn spare<P: Platform>(space: &Space<P>, more: usize) -> Result<Box<Targets>, NoMemory> {
     spare_for(space, more, 0)
 }
 
-/// Room for the targets of `space` and `more`, and for its devices and so many more.
+/// Memory for the targets of `space` and `more` targets, and for its devices and `devices` more.
 pub(crate) fn spare_for<P: Platform>(
     space: &Space<P>,
     more: usize,

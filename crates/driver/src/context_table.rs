@@ -289,7 +289,7 @@ impl ContextTable {
         }
     }
 
-    /// Which of them leads to `substream`; `None` in a linear table.
+    /// Index of the level-1 descriptor that leads to `substream`; `None` in a linear table.
     fn level_1_index(&self, substream: SubstreamId) -> Option<usize> {
         (self.format != ContextFormat::Linear)
             .then(|| (substream.0 >> self.format.split()) as usize)

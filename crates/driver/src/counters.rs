@@ -12,7 +12,7 @@ use crate::queue::at;
 use crate::sync::Ordering;
 use crate::sync::plain::AtomicU64;
 
-/// Bytes of cache lines: some CPUs fetch pairs of 64.
+/// Bytes of the lines of one CPU: some CPUs fetch cache lines of 64 bytes in pairs.
 const LINE: usize = 128;
 const WORDS: usize = LINE / size_of::<u64>();
 /// The most lines: further CPUs share those of others.

@@ -39,18 +39,18 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Their order among targets.
+    /// Devices are sorted by this among targets.
     pub(crate) const fn key(&self) -> (InstanceId, Kept) {
         (self.instance, self.kept)
     }
 }
 
-/// What a stream keeps for accesses of the kind `substream`.
+/// The translations that a stream's device keeps for accesses with `substream`, or without ([`WITHOUT`]).
 pub(crate) fn kept(stream: StreamId, substream: u32) -> Kept {
     Kept { stream, substream: (substream != WITHOUT).then_some(substream) }
 }
 
-/// What makes hardware notice that the entry of `stream` is in quarantine.
+/// The command that makes hardware notice that the entry of `stream` is in quarantine.
 pub(crate) fn entry_changed(stream: StreamId) -> Command {
     CfgiSte::new().with_sid(u64::from(stream.0)).with_leaf(true).into()
 }
@@ -135,7 +135,7 @@ impl MasterState {
         self.streams.iter().copied().find(|stream| instance.is_quarantined(platform, *stream))
     }
 
-    /// Makes its devices forget what they keep for accesses of the kind `substream`: with [`WITHOUT`] everything.
+    /// Makes the master's devices forget what they keep for accesses with `substream`; with [`WITHOUT`], everything.
     ///
     /// # Errors
     /// As [`Instance::carry_out`]. Devices that do not answer are no error, but in quarantine afterwards.

@@ -83,7 +83,7 @@ impl<P: Platform> Domain<P> {
         DomainStatistics { masters, tags, counted }
     }
 
-    /// Counts one of what `which` says, if that was asked for.
+    /// Adds one to the count `which`, if the domain counts.
     #[inline(always)]
     fn count(&self, which: Counted) {
         self.count_of(self.own(), which);
@@ -97,7 +97,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Counts one of what `which` says, and `bytes` of it, if that was asked for.
+    /// Adds one to the first count of `which` and `bytes` to the second, if the domain counts.
     #[inline(always)]
     pub(crate) fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
         if let Some(counters) = &self.own().counters {
@@ -406,7 +406,7 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// What `iova` is mapped to.
+    /// The mapping of `iova`, if there is one.
     ///
     /// # Safety
     /// No other operation of the domain unmaps a range with `iova` meanwhile.
@@ -437,7 +437,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// What an invalidation of what `gather` holds must cover.
+    /// The scope of the invalidation that is due for `gather`.
     #[inline(always)]
     pub(crate) fn scope<const TABLES: usize>(gather: &Gather<TABLES>, granule_shift: u32) -> Scope {
         let range = gather.range();

@@ -120,13 +120,13 @@ pub struct Features {
     /// Streams of stage 1 are in EL2 with E2H, as [`InstanceConfig::el2_host`](crate::InstanceConfig::el2_host) asks for
     /// and the SMMU can: their translations are told apart by ASIDs alone (§1).
     pub el2_host: bool,
-    /// It can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
+    /// The SMMU can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
     pub events: bool,
-    /// It can be asked what an address translates to ([`atos`](crate::atos)).
+    /// The SMMU can be asked what an address translates to ([`atos`](crate::atos)).
     pub translation_operations: bool,
-    /// It can send interrupts, and the completion of commands, as messages.
+    /// The SMMU can send interrupts, and tell of completed commands, by messages.
     pub messages: bool,
-    /// It has enhanced command queues beside the one that each SMMU has (§2.6).
+    /// The SMMU has enhanced command queues beside the one that each SMMU has (§2.6).
     pub enhanced_queues: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,
@@ -311,12 +311,12 @@ impl Features {
         self.stage_2 && self.in_el1()
     }
 
-    /// Something may stall, whether it was asked for or not.
+    /// Whether faults may stall at all, asked for or not.
     pub const fn can_stall(&self) -> bool {
         !matches!(self.stalls, Stalls::Never)
     }
 
-    /// Faults stall, whatever was asked for.
+    /// Whether faults stall whatever was asked for.
     pub const fn always_stalls(&self) -> bool {
         matches!(self.stalls, Stalls::Forced)
     }
@@ -378,7 +378,7 @@ impl Features {
         if shift == 16 { self.output_bits > 48 } else { self.lpa2 }
     }
 
-    /// It can write messages to memory that the CPUs see.
+    /// Whether the SMMU can write messages to memory that CPUs see.
     pub const fn has_memory_messages(&self) -> bool {
         self.messages && self.coherent
     }
@@ -417,7 +417,7 @@ impl Features {
         matches!(self.stalls, Stalls::Chosen)
     }
 
-    /// IDR0.HTTU as it counts: as read, unless firmware knows better.
+    /// IDR0.HTTU as read, or as firmware says instead.
     pub const fn httu(&self) -> u64 {
         match (self.access_flag, self.dirty_state, self.table_access_flag) {
             (false, _, _) => 0,

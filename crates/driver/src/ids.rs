@@ -25,7 +25,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// For numbers of `bits` bits, 6 to 20.
+    /// All numbers of `bits` bits, 6 to 20, free.
     pub(crate) fn new(bits: u32) -> Result<Self, NoMemory> {
         let bits = bits.clamp(6, 20);
         let words = 1usize << (bits - 6);

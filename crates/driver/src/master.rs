@@ -320,8 +320,8 @@ impl<P: Platform> Master<P> {
     }
 }
 
-/// Makes the entries of `streams`, which abort, and lets the instance notice. `None` is that there is no memory:
-/// nothing was changed then.
+/// Makes entries for `streams`, which abort, and makes the instance notice. The error is `None` if there is no memory:
+/// then nothing was changed.
 fn make_entries<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,

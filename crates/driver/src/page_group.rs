@@ -203,7 +203,7 @@ pub(crate) fn aborted<P: Platform>(
     tell(platform, instance, sink, Report::PagesLost(PagesLost::Aborted { begun }));
 }
 
-/// Hands over what there is to say of page requests; counted and traced.
+/// Hands a report about page requests to `sink`, after it was counted and traced.
 fn tell<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -342,7 +342,7 @@ impl<P: Platform> Handler<'_, P> {
         is_guests(&self.core.platform, self.instance, stream)
     }
 
-    /// Denies the pages of a group by `answer`, if one is due.
+    /// Denies a group by `answer`, if it waits for one.
     fn deny(&self, handle: Option<Handle>, answer: Answer) {
         let (core, instance) = (&**self.core, self.instance);
         if let Some(handle) = handle {

@@ -71,21 +71,21 @@ pub(crate) trait Reader {
     /// The next record.
     fn take(&mut self, record: PageRequest) -> Next;
 
-    /// There is room for others in place of all that was taken: what they asked for may be answered.
+    /// The slots of all that was taken have been given back to the SMMU: those requests may be answered now.
     fn consumed(&mut self);
 
-    /// There is a gap, behind what was taken.
+    /// Requests are missing behind those that were taken.
     fn lost(&mut self, gap: Gap);
 }
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It was not taken: it stays, with those behind it, for the next time.
+    /// The record was not taken: it and those behind it stay for the next time.
     Later,
-    /// It was taken.
+    /// The record was taken.
     Taken,
-    /// It was taken, and an answer may follow: [`Reader::consumed`] comes first.
+    /// The record was taken, and may be answered, after [`Reader::consumed`].
     Answerable,
 }
 

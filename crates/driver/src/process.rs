@@ -38,8 +38,8 @@ pub struct ProcessConfig {
     pub mair: u64,
     /// The tables are big-endian (SCTLR_EL1.EE).
     pub big_endian: bool,
-    /// What the kernel does to them without break-before-make needs this `IDR3.BBML`: 2 where it changes the size of
-    /// mappings in place (FEAT_BBML2), 0 where it does not.
+    /// The `IDR3.BBML` that the kernel's changes of the tables need: 2 if it changes the size of mappings in place
+    /// (FEAT_BBML2), 0 if it does not.
     pub bbml: u32,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct Registers {
 pub(crate) enum Life {
     /// Devices may use it.
     Live,
-    /// It is gone, but not all instances have confirmed that they know.
+    /// It is gone, but not all instances have confirmed that they use it no more.
     Leaving,
     /// It is gone.
     Gone,
@@ -305,7 +305,7 @@ impl<P: Platform> Process<P> {
         self.space.id
     }
 
-    /// By which devices name it, behind every instance.
+    /// The PASID by which devices name it, behind every instance.
     pub fn pasid(&self) -> SubstreamId {
         self.registers().pasid
     }
@@ -416,7 +416,7 @@ impl<P: Platform> Process<P> {
 }
 
 impl<P: Platform> Bond<P> {
-    /// Ends it: with the last bond of a master and a process, the master cannot use the process's PASID any more.
+    /// Ends the bond. With the last bond of a master and a process, the master cannot use the process's PASID any more.
     ///
     /// # Errors
     /// The bond, to try again after a reset, and [`AttachError::Unconfirmed`] or [`AttachError::NoMemory`].

@@ -209,7 +209,7 @@ impl Quarantine {
         }
     }
 
-    /// Forgets the ranges of a process that is gone, and that every instance has confirmed to be.
+    /// Forgets the ranges of a process whose release every instance has confirmed.
     pub(crate) fn forget<P: Platform>(&self, platform: &P, process: usize) {
         self.records.with(platform, |records| {
             records.items.retain(

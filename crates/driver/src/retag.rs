@@ -29,9 +29,9 @@ pub(crate) trait Steps {
     fn publish(&mut self);
     /// Makes hardware use the new tag, and waits until it does not use the old one any more.
     fn rewrite(&mut self);
-    /// Makes hardware forget the old one.
+    /// Makes hardware forget the old tag.
     fn flush(&mut self);
-    /// Takes the old one off the targets, and waits until nobody uses those that name it.
+    /// Takes the old tag off the targets, and waits until nobody uses targets that name it.
     fn withdraw(&mut self);
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn change_bank<P: Platform>(
     Ok(Some(vmid))
 }
 
-/// What hardware reads the tag from.
+/// What holds the part of the tag that changes.
 #[derive(Clone, Copy)]
 enum What {
     /// The contexts of all users of the places.
@@ -142,7 +142,7 @@ enum What {
     Bank { index: usize, vmid: u16 },
 }
 
-/// Everything that a change takes, so that only hardware can fail it.
+/// The memory that a change of tags takes, so that only hardware can fail it.
 struct Prepared {
     moves: Vec<Move>,
     /// Users of each new place, empty.
@@ -260,7 +260,8 @@ impl<P: Platform> Change<'_, P> {
         self.failed |= instance.bit();
     }
 
-    /// Changes the number in all contexts of a place. They differ in nothing else, and that is one word (§8.2).
+    /// Changes the ASID in the contexts of all users of a place. Nothing else in them changes, so each is a change of
+    /// one word (§8.2).
     fn rewrite_contexts(&mut self, from: usize, to: usize) {
         let Some(place) = self.configuration.places.get(to) else { return };
         let (instance, asid) = (place.instance, place.tag.asid);

@@ -156,7 +156,7 @@ impl<P: Platform> Fault<P> {
         self.smmu.core.is(core) && self.smmu.id == instance
     }
 
-    /// Hands it on to a guest: [`Pending::show`]. Where it is shown, dropping it answers nothing.
+    /// Hands the stall on to a guest ([`Pending::show`]). Once it is shown, dropping the `Fault` answers nothing.
     pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
         self.smmu.hardware().pending().show(self.handle, most, |key| own(key.stream))
     }
@@ -221,11 +221,11 @@ fn answer_of<P: Platform>(core: &Core<P>, key: Key, response: Response) -> Comma
 
 /// What becomes of the event of a stalled transaction.
 pub(crate) enum Taken<P: Platform> {
-    /// It is the caller's.
+    /// The stall was handed to the caller.
     Handed(Fault<P>),
-    /// There was no room among those pending, or no more for its guest, and it was aborted.
+    /// There was no room in `pending`, or no more of it for the guest, and the transaction was aborted.
     Ended,
-    /// There is no room in the command queue either: to be tried again.
+    /// There is no room in the command queue for aborting it either: to be tried again.
     Later,
 }
 

@@ -148,7 +148,7 @@ impl StreamTable {
         Some(Self { base, log2, split, first_words })
     }
 
-    /// Gives the memory back, with all leaves; of a table that was there before, the leaves that were not.
+    /// Gives the memory back, with all leaves; of an adopted table only the leaves that were added to it.
     ///
     /// # Safety
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
@@ -378,7 +378,7 @@ fn table_bytes(log2: u32, split: Option<Split>) -> Option<usize> {
     }
 }
 
-/// What 2^`log2` entries take that there is memory for.
+/// Bytes of 2^`log2` entries, for which there is memory.
 const fn leaf_bytes(log2: u32) -> usize {
     STE_BYTES << log2
 }

@@ -289,7 +289,7 @@ impl Own {
         .encode(features)
     }
 
-    /// What entries say of them, if they are for stage 2.
+    /// The tables as stream table entries describe them, if they are for stage 2.
     pub(crate) fn stage_2(&self, vmid: u16) -> Option<Stage2> {
         let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape;
         (stage == Stage::Two).then(|| Stage2 {

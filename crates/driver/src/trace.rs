@@ -47,7 +47,7 @@ pub enum Trace<'a> {
         /// How many commands, the CMD_SYNC among them.
         count: u64,
     },
-    /// Somebody who had to wait for commands, or for room, waits no more. Not told where the first look found it done.
+    /// A wait for commands, or for room, is over. Not traced if the first look found it done.
     Waited {
         /// Whose.
         instance: &'a Name,

@@ -45,7 +45,7 @@ impl Member for AtomicU64 {
     }
 }
 
-/// Takes the hint from a leaf; gives whether a TLB may still keep its group because of it.
+/// Takes the hint from a leaf. Returns whether a TLB may still keep the whole group because of it.
 ///
 /// Its owner may clear it meanwhile, and hardware may set its flags: those stores stay. It becomes dirty, if hardware marks
 /// that, and accessed: a mark of another member may be meant for it, also one that is made before the group is invalidated.

@@ -7,8 +7,8 @@ use smmuv3_formats::PhysAddr;
 
 /// Physical memory for structures that both CPU and SMMU read.
 ///
-/// All methods take `&self` and may be called from any thread that has the reference, and in interrupt
-/// context if tables are changed there.
+/// All methods take `&self`, and may be called from any thread that has the reference; in interrupt context, if tables
+/// are changed there.
 ///
 /// # Safety
 /// Implementation safety. Whoever implements this promises that

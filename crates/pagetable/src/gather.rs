@@ -31,7 +31,7 @@ pub struct Gather<const TABLES: usize = 32> {
     /// Cleared addresses lie in `start..end`, if [`SOME`] were.
     start: u64,
     end: u64,
-    /// Every size that a cleared leaf had, and sizes that none has.
+    /// The union of the sizes that cleared leaves had, and of marks that are no sizes.
     sizes: u64,
     /// The first `used` are initialised.
     tables: [MaybeUninit<Detached>; TABLES],

@@ -12,10 +12,10 @@ use crate::error::MapErrorKind;
 use crate::flags::written;
 use crate::{Attributes, Dirty, MAIR, Memory, Prot, Shareability, TableConfig};
 
-/// AttrIndx or MemAttr, and SH.
+/// The bits of the memory type: AttrIndx or MemAttr, and SH.
 const MEMORY: u64 = 0b1111 << 2 | 0b11 << 8;
 
-/// How a table's leaves say attributes.
+/// How a table's leaves encode attributes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoding<const STAGE: u8> {
     /// The short way, as far as there is one.
@@ -28,7 +28,7 @@ pub(crate) struct Encoding<const STAGE: u8> {
     pub(crate) fwb: bool,
     pub(crate) xnx: bool,
     pub(crate) one_privilege: bool,
-    /// Leaves need not be plain.
+    /// Whether leaves need not be plain.
     all: bool,
 }
 
@@ -99,7 +99,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         Short { permissions, types }
     }
 
-    /// Of a table whose leaves are those of LPA2, or not.
+    /// The encoding of a table as `config` asks for, with leaves of LPA2 or not.
     pub(crate) fn new(config: &TableConfig, lpa2: bool) -> Self {
         const { assert!(STAGE == 1 || STAGE == 2, "there are two stages") };
         let sh = lpa2.then_some(config.shareability);

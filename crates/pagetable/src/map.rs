@@ -220,7 +220,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Some(Request { delta: pa.0.wrapping_sub(iova.0), end: iova.0 + len, leaf })
     }
 
-    /// Everything that can be refused without looking at the tables. Gives the offset of the start, too.
+    /// Checks all that can be refused without looking at the tables. Also returns the offset of the start.
     #[cold]
     #[inline(never)]
     fn request(
@@ -445,7 +445,7 @@ const CHUNK: usize = 8;
 /// Whether `count` descriptors from `cells` on are empty.
 ///
 /// # Safety
-/// They are in one live table.
+/// The descriptors are in one live table.
 #[inline(always)]
 unsafe fn are_empty(cells: NonNull<AtomicU64>, count: usize) -> bool {
     // SAFETY: the caller's promise.

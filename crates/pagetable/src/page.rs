@@ -204,7 +204,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Some(table)
     }
 
-    /// Unmaps the page at `iova`, and gathers it; gives whether it was mapped, and nothing more must be done for it.
+    /// Unmaps the page at `iova`, and gathers it. False, and nothing done, if it was not mapped, or takes more than
+    /// that.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap), and [`page_table`](Self::page_table) gave the table.

@@ -136,7 +136,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         Ok(!gather.is_empty())
     }
 
-    /// Does the next thing for a block; gives whether that is to be invalidated before anything else.
+    /// Takes the next step for a block. Returns whether that has to be invalidated before the next one.
     fn step<const TABLES: usize>(
         &mut self,
         block: &Block,

@@ -206,8 +206,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Some(Mapping { pa, size: 1 << shift, attributes: short::<STAGE>(leaf) })
     }
 
-    /// Looks up any address, in any table. The arguments are in this order so that none has to be moved for it on the way
-    /// that is usual.
+    /// Looks up any address in any table. The order of the arguments spares the caller moving any of them on the usual
+    /// way.
     ///
     /// # Safety
     /// As for [`lookup`](Self::lookup).
@@ -251,7 +251,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         (unsafe { self.load(frames, table, offset, SHIFT) }, SHIFT)
     }
 
-    /// Where a leaf that spans `1 << shift` bytes leads `iova`.
+    /// The output address of `iova` by a leaf that spans `1 << shift` bytes.
     #[inline(always)]
     const fn output(leaf: u64, iova: Iova, shift: u32) -> PhysAddr {
         let below = (1 << shift) - 1;
@@ -361,7 +361,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// The descriptor for `address` in the table at `table`, whose entries span `1 << shift` bytes.
     ///
     /// # Safety
-    /// That is a live table of this tree, on the walk for `address`, which is within the input size.
+    /// `table` is a live table of this tree, on the walk for `address`, which is within the input size.
     #[inline(always)]
     pub(crate) unsafe fn load<F: Frames + ?Sized>(
         &self,

@@ -26,7 +26,7 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, cons
     only: Option<PhysAddr>,
     at: u64,
     end: u64,
-    /// Where the walk for `at` ended, when that is known.
+    /// The place at which the walk for `at` has ended, if that is known.
     found: Option<Place>,
     unmapped: u64,
     /// Whether `take_leaves` has unmapped the leaves already.
@@ -177,7 +177,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 }
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
-    /// Takes the mark from the level-3 table for `at`, which says that it is full.
+    /// Takes the mark [`FULL`] from the descriptor of the level-3 table for `at`.
     ///
     /// # Safety
     /// The contract of [`Table`] for `at`.

@@ -43,13 +43,13 @@ pub(super) struct Lane {
     stamp: u64,
     tickets: Tickets,
     refusals: Refusals,
-    /// Position at which the queue was last made empty: nobody carries out what was given before.
+    /// Position at which a reset last made the queue empty: commands from before it are never carried out.
     began: AtomicU64,
-    /// Position after which no message is on its way, unless something was placed since.
+    /// Position up to which all messages have arrived: unless commands were placed since, none is on its way.
     silenced: AtomicU64,
-    /// Positions that resets have passed over.
+    /// How many positions resets have skipped: no command was ever in them.
     skipped: AtomicU64,
-    /// Taken by the caller that acknowledges errors.
+    /// Held while errors are acknowledged.
     pub(super) recovery: SpinLock<Aborts>,
 }
 
@@ -347,14 +347,14 @@ impl Lane {
         common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// What the SMMU is known to have consumed.
+    /// The position up to which the SMMU is known to have consumed commands.
     #[cfg(feature = "alloc")]
     #[inline]
     pub(super) fn consumed(&self) -> u64 {
         self.tickets.consumed()
     }
 
-    /// Lets others know what is consumed.
+    /// Lets others know up to which position commands are consumed.
     #[cfg(feature = "alloc")]
     pub(super) fn share(&self, consumed: u64) {
         self.tickets.share(consumed);
@@ -438,7 +438,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether what is consumed is enough for `done`, at the first look, or the second.
+    /// Whether `done` holds of the position up to which commands are consumed, as it is known, or by one look at the
+    /// SMMU.
     fn is_soon<P: Platform>(
         &self,
         common: &Common,
@@ -453,7 +454,8 @@ impl Lane {
         }
     }
 
-    /// Waits until what is consumed is enough for `done`, which it was not at once, recovering from command errors on the way.
+    /// Waits until `done` holds of the position up to which commands are consumed, recovering from command errors
+    /// meanwhile.
     fn until<P: Platform>(
         &self,
         common: &Common,

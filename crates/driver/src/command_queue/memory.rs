@@ -178,7 +178,7 @@ impl CommandQueue {
         self
     }
 
-    /// Gives the memory back, but what messages may still be written to.
+    /// Gives the memory back, except words that messages may still be written to.
     ///
     /// # Safety
     /// The SMMU cannot access the queues: CMDQEN, and each EN of an enhanced one, was seen 0, or they were never enabled.

@@ -30,12 +30,12 @@ pub(super) struct Stop {
 }
 
 impl Port {
-    /// Those of the command queue.
+    /// The registers of the command queue.
     pub(super) const fn main() -> Self {
         Self { slot: None, control: AtomicU32::new(0) }
     }
 
-    /// Those of the enhanced queue whose slot begins at byte `at` of the registers.
+    /// The registers of the enhanced queue whose slot begins at byte `at`.
     pub(super) const fn enhanced(at: u32) -> Self {
         Self { slot: Some(at), control: AtomicU32::new(0) }
     }

@@ -14,7 +14,7 @@ use crate::features::Features;
 use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 
-/// What is left of an instance that could not be started.
+/// The outcome of a start that failed.
 pub(crate) struct NotStarted<P: Platform> {
     pub(crate) probed: Probed<P>,
     pub(crate) error: EnableError,
@@ -54,7 +54,8 @@ impl<P: Platform> Instance<P> {
         Err(unsafe { self.give_up_start(platform, error, !keeping || was_on) })
     }
 
-    /// Turns it off after `error`, and takes it apart; it `aborts` from then on, or GBPA is left alone.
+    /// Turns the SMMU off after `error`, and frees the instance's memory. With `aborts` GBPA is set to abort first,
+    /// otherwise left alone.
     ///
     /// # Safety
     /// As for [`Instance::start_first`].
@@ -262,7 +263,7 @@ impl<P: Platform> Instance<P> {
         })
     }
 
-    /// Turns those on that the command queue has beside it, and the pages that they are in.
+    /// Turns on the enhanced queues that are lanes of the command queue, and the control pages that they are in.
     pub(super) fn enable_others(&self, platform: &P) -> Result<(), EnableError> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         let used = slots.offsets(&self.mmio).take(self.commands.lanes() - 1);

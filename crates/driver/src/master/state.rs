@@ -39,7 +39,7 @@ pub(crate) struct MasterState {
     pub(crate) identity_only: bool,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
-    /// What its entries say if its own accesses are translated by stage 2.
+    /// The tables of stage 2, if these translate its accesses without a substream.
     pub(crate) stage_2: Option<Stage2>,
     /// What they say instead if a guest's entry is attached.
     pub(crate) nested: Option<Ste>,
@@ -69,7 +69,7 @@ pub(crate) struct MasterState {
     pub(crate) stalls: bool,
     /// Its entries are still those that were adopted.
     pub(crate) adopted: bool,
-    /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
+    /// It was made by [`Probe::keep`](crate::Probe::keep), and nobody has a handle of it yet.
     pub(crate) kept: bool,
 }
 
@@ -84,7 +84,7 @@ impl MasterState {
         self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
     }
 
-    /// Its accesses without a substream are translated by stage 2, and those with one refused.
+    /// Whether its accesses without a substream are translated by stage 2; those with one are then refused.
     pub(crate) fn uses_stage_2(&self) -> bool {
         matches!(self.own, Slot::At(_)) && self.stage_2.is_some()
     }
@@ -244,8 +244,8 @@ impl MasterState {
         }
     }
 
-    /// Where `context` is to be written for `pasid`, beside the one that hardware may be reading: where the two differ in
-    /// more than a word, and the bank stays.
+    /// A copy to write `context` for `pasid` to, beside the one that hardware may be reading: only if the two differ in
+    /// more than a word, and the bank stays the same.
     pub(crate) fn copy_for<P: Platform>(
         &self,
         platform: &P,
@@ -262,7 +262,7 @@ impl MasterState {
         if words > 1 { table.copy(platform, pasid) } else { None }
     }
 
-    /// The entry that makes a stream of its do so, with the attributes that are overridden.
+    /// The entry for `stream`, with the attributes that the master overrides.
     fn encode(&self, stream: Stream, features: &Features) -> Words {
         let bypass = match stream {
             Stream::Identity => true,
@@ -294,7 +294,8 @@ impl MasterState {
         self.page_requests != 0 && !matches!(stream, Stream::Nested(_))
     }
 
-    /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.
+    /// Changes the entries of all its streams to `stream`, a step of all of them at a time, each of which ends in CFGI
+    /// and CMD_SYNC.
     pub(crate) fn write_streams<P: Platform>(
         &self,
         core: &Core<P>,
@@ -314,7 +315,7 @@ impl MasterState {
         write_all::<P, SteKind>(core, entries, &target, forget)
     }
 
-    /// Stores the entries of its streams, without a word to an instance that does not answer.
+    /// Stores the entries of its streams in memory, and tells the instance, which does not answer, nothing.
     pub(crate) fn store_streams<P: Platform>(
         &self,
         platform: &P,

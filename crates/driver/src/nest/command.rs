@@ -77,14 +77,14 @@ pub enum Stop {
     /// The guest's SMMU does not accept the command at `index` of those given, which is not consumed: the guest is told so
     /// (CERROR_ILL), and nothing behind it is looked at.
     Refused {
-        /// Its index; it equals `consumed`.
+        /// The command's index; it equals `consumed`.
         index: usize,
         /// Why: `Opcode` when the command is not available.
         illegal: Illegal,
     },
 }
 
-/// What a legal command means to the host.
+/// How a legal command of the guest is carried out.
 enum Meaning {
     Nothing,
     One(Command),

@@ -101,7 +101,7 @@ pub enum NestError {
     Foreign,
     /// The instance cannot walk the domain's tables.
     Mismatch(Mismatch),
-    /// Neither are types forced nor do devices snoop ([`NestConfig::snooped`]).
+    /// The domain does not force memory types, and devices are not known to snoop ([`NestConfig::snooped`]).
     Types,
     /// The instance cannot nest, or what the guest is to be shown is more than it can be.
     Illegal(Illegal),
@@ -362,8 +362,8 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Carries out one command for the host's queue, of several among which a device did not answer one: which is not
-    /// known, nor that the others are complete (§3.2).
+    /// Carries out one command of a batch in which a device did not answer an ATC_INV. Which one is not known, nor
+    /// whether the other commands are complete (§3.2), so each is given by itself.
     #[cold]
     fn forward_one(&self, instance: &Instance<P>, command: Command) -> Result<(), Failure> {
         let core = &self.core;

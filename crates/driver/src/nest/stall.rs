@@ -70,7 +70,8 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Does what the guest's `command` says, which names the host's stream: answers what it is shown.
+    /// Carries out the guest's `command`, RESUME or STALL_TERM, which names the host's stream: answers stalls that the
+    /// guest was shown.
     pub(super) fn answer(&self, instance: &Instance<P>, command: Command) -> Result<(), Failure> {
         let Some(stream) = named(&command) else { return Ok(()) };
         let pending = instance.pending();
@@ -93,7 +94,8 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Answers what the guest is shown in slot `at`, if it is of that stream and has that STAG, or any.
+    /// Answers the stall in slot `at`, if the guest is shown it, and it is of `stream` and has the STAG `stag`, if any
+    /// is given.
     fn answer_one(
         &self,
         instance: &Instance<P>,
@@ -115,7 +117,8 @@ impl<P: Platform> Nest<P> {
         decided.map_or(Ok(()), |handle| stall::give(core, instance, handle))
     }
 
-    /// Aborts what the guest is shown, of all its streams: nobody is left who would carry its answers on. Waits for nothing.
+    /// Aborts all stalls that the guest is shown, since nobody is left who would forward its answers. Waits for
+    /// nothing.
     pub(super) fn abandon(&self) {
         let (core, instance) = (&self.core, self.smmu.hardware());
         let pending = instance.pending();

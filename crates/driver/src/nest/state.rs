@@ -24,7 +24,7 @@ use crate::targets::{Retired, Snapshot};
 
 /// The SMMU of one guest, on one instance.
 pub(crate) struct NestState {
-    /// Whose stage 2 it is over.
+    /// Number of the domain whose stage 2 it is over.
     pub(crate) space: usize,
     pub(crate) instance: InstanceId,
     shown: IdRegisters,
@@ -38,7 +38,7 @@ pub(crate) struct NestState {
 pub(crate) struct Given {
     /// The guest with its VMID, while it has streams.
     pub(crate) guest: Option<Guest>,
-    /// In order of the guest's numbers.
+    /// The guest's streams, in order of its numbers.
     rows: Vec<Assignment>,
     /// For each of `rows`, in the same order: the number from which on events of the stream are the guest's.
     since: Vec<AtomicU64>,
@@ -68,7 +68,7 @@ impl Streams for Given {
 }
 
 impl NestState {
-    /// Of a guest that is shown `shown` of an instance with `features`, over `tables`.
+    /// For a guest that is shown `shown`, on an instance with `features`, over `tables`.
     pub(crate) fn new(
         space: usize,
         instance: InstanceId,
@@ -81,7 +81,8 @@ impl NestState {
         Ok(guest.map(|blank| Self { space, instance, shown, blank, given }))
     }
 
-    /// What is given without the streams `host`, and with `more`, whose events go on being the guest's where they `stay`.
+    /// The guest's streams without those of `host` and with `more`. If these `stay` with the guest, their events go on
+    /// being its own.
     fn changed(
         &self,
         host: &[StreamId],
@@ -107,8 +108,8 @@ impl NestState {
         Ok(given)
     }
 
-    /// Hardware goes by the guest's entries for the streams `host`: what it records from `number` on is the guest's. Under the
-    /// configuration mutex.
+    /// Notes that hardware has confirmed the guest's entries for the streams `host`: events from `number` on are the
+    /// guest's. Under the configuration mutex.
     fn begin(&self, host: &[StreamId], number: u64) {
         let given = self.given.for_writer();
         for (row, since) in given.rows.iter().zip(&given.since) {
@@ -118,8 +119,8 @@ impl NestState {
         }
     }
 
-    /// Hardware is about to go by other entries for the streams `host`: what it records from here on is not the guest's, nor is
-    /// what nobody has asked about yet. Under the configuration mutex.
+    /// Notes that the entries of the streams `host` are about to change: from here on no event of theirs is the
+    /// guest's, not even earlier ones that nobody has asked about yet. Under the configuration mutex.
     fn end(&self, host: &[StreamId]) {
         let given = self.given.for_writer();
         for (row, since) in given.rows.iter().zip(&given.since) {

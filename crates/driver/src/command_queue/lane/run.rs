@@ -94,7 +94,7 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     }
 }
 
-/// Ends a batch in all slots of `positions`: for commands that were promised and did not come.
+/// Puts a CMD_SYNC into each slot of `positions`, in place of commands that an iterator promised and did not give.
 #[cold]
 #[inline(never)]
 fn make_up(slots: &[[AtomicU64; 2]], positions: Range<u64>, sync: Command) {
