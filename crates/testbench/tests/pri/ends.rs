@@ -455,7 +455,9 @@ fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
     assert!(iommu.remove(smmu).is_ok());
     let enable = || {
         let mmio = TestMmio { world: world.clone(), instance: 0 };
-        iommu.probe(mmio, config(5, 6)).unwrap().enable().unwrap()
+        let smmu = iommu.probe(mmio, config(5, 6)).unwrap().enable().unwrap();
+        world.enabled(smmu.id(), 0);
+        smmu
     };
     let smmu = enable();
     assert_eq!((smmu.id().index(), late.instance()), (1, former));
