@@ -273,7 +273,7 @@ fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
 fn a_burst_of_a_guests_stalls_leaves_room_for_the_host() {
     let mut host = host(8);
     host.plain(1);
-    let mut burst = |host: &Host| {
+    let burst = |host: &Host| {
         let (mut kept, mut aborted) = (Vec::new(), 0);
         for at in 0..20 {
             assert_eq!(write(host, 0, VA + at * PAGE), Outcome::Stalled, "{at}");
