@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
-use smmuv3::{PageGroup, PagesLost, Platform, Report, StreamId, Trace};
+use smmuv3::{Interrupt, MasterConfig, PageGroup, PagesLost, Platform, Report, StreamId, Trace};
 use smmuv3_formats::Opcode;
 use smmuv3_formats::register::Cr0Ack;
-use smmuv3_model::{Answered, Observation, Profile};
-use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
+use smmuv3_model::{Answered, Observation, Page, Profile};
+use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 
-use crate::setup::{GPU, NIC, Setup, config};
+use crate::setup::{GPU, IOVA, NIC, Setup, config};
 
 /// One group that was handed out, one that nobody has read, and one that was begun; the other device has asked, too.
 fn pending(setup: &Setup) -> (PageGroup<TestPlatform>, [u16; 2], PageGroup<TestPlatform>) {
@@ -440,4 +440,48 @@ fn what_a_device_asks_for_that_the_driver_has_switched_off_ends_too() {
         assert_eq!(late.respond(Answer::Success), Ok(false));
         assert!(setup.responses().is_empty(), "nothing comes of a late answer");
     }
+}
+
+/// A group that somebody still has keeps its instance's number from another instance, whose groups have the same places.
+#[test]
+fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
+    let setup = Setup::new(5);
+    setup.ask(NIC, None, 3);
+    let late = setup.group();
+    let Setup { world, iommu, smmu, nic, gpu, domain, .. } = setup;
+    iommu.detach(&nic).unwrap();
+    iommu.detach(&gpu).unwrap();
+    assert!(nic.close().is_ok() && gpu.close().is_ok());
+    let former = smmu.id();
+    assert!(iommu.remove(smmu).is_ok());
+    let enable = || {
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let smmu = iommu.probe(mmio, config(5, 6)).unwrap().enable().unwrap();
+        world.enabled(smmu.id(), 0);
+        smmu
+    };
+    let smmu = enable();
+    assert_eq!((smmu.id().index(), late.instance()), (1, former));
+    let master = MasterConfig::default().with_substream_bits(4).with_ats(true);
+    let master = master.with_page_requests(1, false);
+    let nic = iommu.add_master(&smmu, &[StreamId(NIC)], master).unwrap();
+    iommu.attach(&nic, &domain).unwrap();
+    let page = Page { address: IOVA, read: true, write: true };
+    let asked = world.machine().model(0).unwrap().ask_for_pages(NIC, None, &[page], true);
+    assert!(asked.is_some());
+    let mut groups = Vec::new();
+    iommu.handle_interrupt(&smmu, Interrupt::PageRequests, 8, &mut |report| match report {
+        Report::Pages(group) => groups.push(group),
+        other => panic!("{other:?}"),
+    });
+    let [group] = &groups[..] else { panic!("{groups:?}") };
+    assert!(*group != late && late.pages().count() == 3);
+    assert_eq!(late.respond(Answer::Success), Ok(false));
+    assert_eq!(smmu.statistics().groups, 1, "that one waits as before");
+    assert_eq!(groups.remove(0).respond(Answer::Success), Ok(true));
+    // Nobody has anything of the first any more.
+    iommu.detach(&nic).unwrap();
+    assert!(nic.close().is_ok() && iommu.remove(smmu).is_ok());
+    let again = enable();
+    assert_eq!((again.id().index(), again.id().generation()), (0, 1));
 }
