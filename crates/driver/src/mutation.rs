@@ -85,6 +85,12 @@ pub enum Mutation {
     GuestsStalls,
     /// A guest is told of what a device was refused before it was the guest's.
     EventsBefore,
+    /// Commands that a guest's SMMU does not accept are forwarded as they are.
+    GuestsCommands,
+    /// What a guest's commands come to is forgotten where one behind them is not accepted.
+    GuestsBatch,
+    /// An entry of a guest's that its SMMU does not accept is taken for one that bypasses.
+    GuestsEntry,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -182,6 +188,10 @@ impl Mutation {
         Self::NoMerging,
         Self::EventsBefore,
     ];
+
+    /// Every one that takes a guest that misbehaves.
+    pub const OF_HOSTILE_GUESTS: [Self; 3] =
+        [Self::GuestsCommands, Self::GuestsBatch, Self::GuestsEntry];
 
     /// Every one that takes a guest that is shown stalls.
     pub const OF_GUESTS_STALLS: [Self; 2] = [Self::GuestsAnswer, Self::GuestsStalls];

@@ -16,6 +16,7 @@ mod handle;
 mod interrupts;
 mod keep;
 mod mapping;
+mod misbehave;
 mod mute;
 mod pages;
 mod power;
@@ -26,6 +27,7 @@ mod statistics;
 mod stray;
 mod told;
 mod translate;
+mod wrong;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -323,6 +325,7 @@ impl Bench {
             Operation::Change { instance, change } => self.change(*instance, *change),
             Operation::Claim { master } => self.claim(*master),
             Operation::CommandError { instance, error } => self.command_error(*instance, *error),
+            Operation::Misbehave { domain, seed } => self.misbehave(*domain, *seed),
             Operation::Mute { master, late } => self.mute(*master, *late),
             Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,

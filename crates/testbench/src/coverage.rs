@@ -241,6 +241,7 @@ pub const VERBS: &[&str] = &[
     "hand-over",
     "claim",
     "command error",
+    "misbehave",
 ];
 
 /// What an access is that was refused, or stalled, in whole or in part.
@@ -266,6 +267,7 @@ fn verb(operation: &Operation) -> &'static str {
         }
         Operation::Claim { .. } => "claim",
         Operation::CommandError { .. } => "command error",
+        Operation::Misbehave { .. } => "misbehave",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -366,9 +368,9 @@ impl<'a> Counter<'a> {
             | Operation::Accessed { domain, iova, bytes } => {
                 self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
             }
-            Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {
-                self.space(*domain, oracle)
-            }
+            Operation::Flush { domain }
+            | Operation::Reclaim { domain, .. }
+            | Operation::Misbehave { domain, .. } => self.space(*domain, oracle),
             Operation::Answer { master, .. }
             | Operation::Mute { master, .. }
             | Operation::Readmit { master }

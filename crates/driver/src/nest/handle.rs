@@ -257,7 +257,13 @@ impl<P: Platform> Nest<P> {
         if !master.core.is(&self.core) {
             return Err(AttachError::Foreign);
         }
-        let request = Request::decode(ste, &self.state.blank).map_err(AttachError::Illegal)?;
+        let request = Request::decode(ste, &self.state.blank);
+        #[cfg(feature = "mutation")]
+        let request = match request {
+            Err(_) if self.core.leaves_out(Mutation::GuestsEntry) => Ok(Request::Bypass),
+            other => other,
+        };
+        let request = request.map_err(AttachError::Illegal)?;
         let mut own = Vec::new();
         own.try_reserve_exact(streams.len()).map_err(|_| NoMemory)?;
         own.extend(streams.iter().copied());
@@ -305,6 +311,8 @@ impl<P: Platform> Nest<P> {
             let (done, ticket) = core.readers.read(platform.cpu(), &state.given, |given| {
                 let guest = given.guest.as_ref().unwrap_or(&state.blank);
                 let mut done = next.forward(guest, given, commands, room);
+                #[cfg(feature = "mutation")]
+                self.wrongly(&mut done, commands, room);
                 if given.guest.is_none() {
                     // It has no stream: nothing is cached that is its own.
                     done.produced = 0;
@@ -353,6 +361,21 @@ impl<P: Platform> Nest<P> {
             }
             *forwarder = next;
             return Ok(done);
+        }
+    }
+
+    /// What a wrong driver would do where a command is not accepted.
+    #[cfg(feature = "mutation")]
+    fn wrongly(&self, done: &mut Forwarded, commands: &[Command], room: &mut [Command]) {
+        let Stop::Refused { index, .. } = done.stop else { return };
+        if self.core.leaves_out(Mutation::GuestsBatch) {
+            done.produced = 0;
+        }
+        if self.core.leaves_out(Mutation::GuestsCommands)
+            && let Some((slot, command)) = room.get_mut(done.produced).zip(commands.get(index))
+        {
+            *slot = *command;
+            (done.consumed, done.produced, done.stop) = (index + 1, done.produced + 1, Stop::Full);
         }
     }
 

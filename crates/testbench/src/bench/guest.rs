@@ -41,6 +41,8 @@ pub(super) struct Guest {
     ste: Ste,
     /// That of a stream that stalls: by another context of the same tables.
     stalling: Ste,
+    /// The context of those that do not.
+    cd: Cd,
     asid: u16,
     /// The first guest over a domain has the SMMUs for all of them.
     under: usize,
@@ -96,7 +98,7 @@ impl Guest {
         let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
         let stalling = ste.with_s1_context_ptr(context.0 + size_of::<Cd>() as u64);
-        let guest = Self { memory, table, ste, stalling, asid, under, nests: Mutex::default() };
+        let guest = Self { memory, table, ste, stalling, cd, asid, under, nests: Mutex::default() };
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
             for smmu in bench.smmus.iter().filter_map(Handle::get) {
                 guest.show(bench, &smmu);
@@ -122,6 +124,12 @@ impl Guest {
 
     fn lock(&self) -> MutexGuard<'_, Nests> {
         self.nests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An entry of its own and the context that this leads to, both legal for `nest`.
+    pub(super) fn words(&self, nest: &Nest<TestPlatform>) -> (Ste, Cd) {
+        let always_stalls = nest.guest().shown().idr0.stall_model() == 2;
+        (self.ste, self.cd.with_s(always_stalls))
     }
 
     /// Root of its tables, as it knows it.

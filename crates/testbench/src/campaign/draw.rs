@@ -80,6 +80,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.mute = rng.u32(2..=8);
             weights.hand_over = rng.u32(4..=8);
             weights.command_error = rng.u32(0..=2);
+            weights.misbehave = rng.u32(1..=6);
         }
     }
     scenario

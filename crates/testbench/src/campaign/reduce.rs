@@ -357,6 +357,7 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Defer { domain, .. }
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
+        | Operation::Misbehave { domain, .. }
         | Operation::Take { domain, .. }
         | Operation::Dirty { domain, .. }
         | Operation::Accessed { domain, .. } = operation

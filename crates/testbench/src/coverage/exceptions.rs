@@ -85,6 +85,7 @@ pub const EXCEPTIONS: &[Exception] = &[
             "hand-over",
             "claim",
             "command error",
+            "misbehave",
         ],
         "a mapping takes part in what has its addresses",
     ),
@@ -112,6 +113,16 @@ pub const EXCEPTIONS: &[Exception] = &[
         &["guest's stage 1", "guest's stalls"],
         &["ask", "grant"],
         "guests are shown no page requests: devices have them off, and what they asked for before is over",
+    ),
+    cannot(
+        OF_HOSTS,
+        &["misbehave"],
+        "it is a guest that does, which has domains of its own over one of the host's",
+    ),
+    cannot(
+        &["stage 1 alone", "stage 2 alone", "MMU-600", "early MMU-700"],
+        &["misbehave"],
+        "without nesting there are no guests",
     ),
     cannot(
         &["stalls", "forced stalls"],
@@ -187,6 +198,32 @@ const OF_DOMAINS: &[&str] = &[
     "forced types",
     "output size",
     "first tables side by side",
+];
+
+/// What a space can be that is no guest's.
+const OF_HOSTS: &[&str] = &[
+    "stage 2",
+    "hypervisor's VMID",
+    "16 KiB",
+    "64 KiB",
+    "contiguous",
+    "splitting",
+    "dirty state",
+    "under guests",
+    "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
+    "process",
+    "an ASID each",
+    "8-bit ASIDs for all",
+    "8-bit ASIDs on move",
+    "narrowest ASIDs or none",
+    "narrowest ASIDs on move",
+    "banked ASIDs",
 ];
 
 /// What is said of a mapping.

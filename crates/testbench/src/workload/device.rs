@@ -58,6 +58,20 @@ impl Workload<'_> {
         Some(Operation::Grant { master, grant })
     }
 
+    /// A guest does what it may not: mostly one that has devices.
+    pub(super) fn misbehave(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let guests = 0..self.scenario.domains.len();
+        let guests: Vec<usize> = guests.filter(|it| oracle.over(*it).is_some()).collect();
+        let mut used = oracle.users().filter_map(|(_, use_)| oracle.space(use_));
+        let used =
+            self.rng.choice(used.by_ref().filter(|it| guests.contains(it)).collect::<Vec<_>>());
+        let domain = match self.rng.u8(..) < 224 {
+            true => used.or_else(|| self.rng.choice(guests)),
+            false => self.rng.choice(guests),
+        };
+        Some(Operation::Misbehave { domain: domain?, seed: self.rng.u32(..) })
+    }
+
     /// A device that keeps translations falls silent; one that has is reset before long.
     pub(super) fn mute(&mut self, oracle: &Oracle) -> Option<Operation> {
         let masters = self.scenario.masters.iter().enumerate();
