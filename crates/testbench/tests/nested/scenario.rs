@@ -25,6 +25,12 @@ fn stalls() -> Scenario {
     Scenario::parse(text, "guest-stall.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// The scenario `guest-hostile`.
+fn hostile() -> Scenario {
+    let text = include_str!("../../../../scenarios/guest-hostile.toml");
+    Scenario::parse(text, "guest-hostile.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     verdicts_of(&scenario(), seeds, options)
 }
@@ -72,6 +78,40 @@ fn a_step_left_out_is_caught_on_nearly_every_seed() {
 fn guests_that_are_shown_stalls_hold_all_rules_on_every_seed() {
     let verdicts = verdicts_of(&stalls(), 0..20, &Options::default());
     assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+}
+
+#[test]
+fn guests_that_misbehave_are_refused_and_harm_nobody_on_every_seed() {
+    let verdicts = verdicts_of(&hostile(), 0..20, &Options::default());
+    assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+    let report = run(&hostile(), &Options { no_shrink: true, ..Options::default() }, &mut |_| ());
+    let report = report.unwrap();
+    let wrong = report.steps.iter().filter(|step| step.text.contains("misbehaves"));
+    let outcomes: Vec<&str> = wrong.map(|step| &*step.outcome).collect();
+    assert_eq!(outcomes.len(), 4);
+    assert!(outcomes.iter().all(|it| it.contains("was refused behind")), "{outcomes:?}");
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_guest_that_is_not_judged_is_caught_on_nearly_every_seed() {
+    for mutation in smmuv3::Mutation::OF_HOSTILE_GUESTS {
+        let options = Options { mutation: Some(mutation), ..Options::default() };
+        let verdicts = verdicts_of(&hostile(), 0..20, &options);
+        let caught = verdicts.iter().filter(|verdict| *verdict != "ok" && *verdict != "driver");
+        let caught = caught.count();
+        assert!(caught >= 19, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+#[test]
+fn what_a_guest_does_wrong_is_written_as_it_is_read() {
+    let scenario = hostile();
+    let again = Scenario::parse(&scenario.to_toml(), "again.toml").unwrap();
+    let steps = |it: &Scenario| -> Vec<String> {
+        it.steps.iter().map(|step| format!("{:?}", step.action)).collect()
+    };
+    assert_eq!(steps(&again), steps(&scenario));
 }
 
 /// Every guest's answer is one: what is tried again goes on, or stalls anew.

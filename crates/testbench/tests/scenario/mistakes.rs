@@ -24,6 +24,7 @@ fn each_mistake_in_a_step_is_named() {
             r#"instance "second" of master "other" can't walk the tables of domain "d"; write refused = "mismatch", or give it the stage, the granule and the sizes"#,
         ),
         (r#"detach = { master = "nic" }"#, r#"master "nic" was never attached; attach it first"#),
+        (r#"misbehave = { domain = "d" }"#, r#"domain "d" is no guest's; name one with over"#),
         (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
         (
             r#"atach = {}"#,
