@@ -5,6 +5,7 @@ mod access;
 mod attach;
 mod calls;
 mod command_error;
+mod contexts;
 pub(crate) mod counters;
 mod deferred;
 mod dirty;
@@ -29,6 +30,7 @@ mod told;
 mod translate;
 mod wrong;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -183,6 +185,8 @@ pub struct Bench {
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     /// Of each domain that is a guest's, what the guest has.
     guests: Vec<Option<Guest>>,
+    /// Contexts that guests have for PASIDs of masters.
+    contexts: Mutex<BTreeMap<usize, contexts::Table>>,
     processes: Vec<Slot>,
     /// Physical addresses of the scenario's memories.
     pub(crate) memories: Vec<u64>,
@@ -237,6 +241,7 @@ impl Bench {
             masters: Vec::new(),
             domains: Vec::new(),
             guests: Vec::new(),
+            contexts: Mutex::default(),
             processes: Vec::new(),
             memories: Vec::new(),
             pool: 0,

@@ -20,7 +20,7 @@ use crate::operation::Operation;
 use crate::oracle::{Oracle, PAGE, Use};
 use crate::scenario::{
     Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
-    Tables,
+    Tables, WithoutPasid,
 };
 
 pub use exceptions::{EXCEPTIONS, Exception};
@@ -166,6 +166,16 @@ pub const FEATURES: &[Feature] = &[
     space("guest's stalls", |scenario, index| {
         let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
         over.is_some_and(|over| tables(scenario, over, |it| it.guest_stalls > 0))
+    }),
+    space("guest's PASIDs", |scenario, index| {
+        let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
+        over.is_some_and(|over| tables(scenario, over, |it| it.guest_contexts.is_some()))
+    }),
+    space("PASIDs or nothing", |scenario, index| {
+        tables(scenario, index, |it| it.without_pasid == WithoutPasid::Terminate)
+    }),
+    space("PASIDs beside bypass", |scenario, index| {
+        tables(scenario, index, |it| it.without_pasid == WithoutPasid::Bypass)
     }),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),

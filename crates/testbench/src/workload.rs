@@ -213,8 +213,8 @@ impl<'a> Workload<'a> {
     fn attached(&mut self, oracle: &Oracle) -> Option<(usize, Substream, usize)> {
         let attached: Vec<(usize, Substream, usize)> = oracle
             .users()
-            .filter_map(|(User { master, substream }, use_)| {
-                let space = oracle.space(use_)?;
+            .filter_map(|(User { master, substream }, _)| {
+                let space = oracle.goes_through(User { master, substream })?;
                 Some((master, oracle.substream_name(substream)?, space))
             })
             .collect();

@@ -37,8 +37,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     cannot(
         OF_STAGE_2,
         &["attach PASID", "detach PASID", "stop"],
-        "PASIDs have contexts, and these have none of the host's",
+        "PASIDs have contexts, and these have none",
     ),
+    cannot(OF_GUESTS, &["stop"], "guests are shown no page requests"),
     cannot(
         &["stage 2 alone"],
         &["attach PASID", "detach PASID", "bind", "unbind", "release", "replace", "stop"],
@@ -95,7 +96,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "hardware marks nothing where it does not snoop",
     ),
     cannot(
-        &["guest's stage 1", "guest's stalls"],
+        OF_GUESTS,
         &["dirty", "accessed", "defer", "flush", "reclaim"],
         "its tables are the guest's",
     ),
@@ -110,7 +111,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
     ),
     cannot(
-        &["guest's stage 1", "guest's stalls"],
+        OF_GUESTS,
         &["ask", "grant"],
         "guests are shown no page requests: devices have them off, and what they asked for before is over",
     ),
@@ -162,6 +163,9 @@ const OF_SPACES: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -191,6 +195,9 @@ const OF_DOMAINS: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -237,12 +244,14 @@ const OF_MAPPINGS: &[&str] = &[
 ];
 
 /// What only a domain of stage 2 can be.
-const OF_STAGE_2: &[&str] = &[
-    "stage 2",
-    "hypervisor's VMID",
-    "under guests",
+const OF_STAGE_2: &[&str] =
+    &["stage 2", "hypervisor's VMID", "under guests", "forced types", "first tables side by side"];
+
+/// What only a guest's space can be.
+const OF_GUESTS: &[&str] = &[
     "guest's stage 1",
     "guest's stalls",
-    "forced types",
-    "first tables side by side",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
 ];
