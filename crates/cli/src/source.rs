@@ -64,6 +64,10 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
     built_in!(
+        "guest-pasids",
+        "a guest's devices with PASIDs, whose contexts are in the guest's memory"
+    ),
+    built_in!(
         "guest-hostile",
         "a guest that does what its SMMU does not accept, and names what is others'"
     ),

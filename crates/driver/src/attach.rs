@@ -310,7 +310,7 @@ pub(crate) fn change<P: Platform>(
         let (nested, entered) =
             moves.enter(configuration, master, instance.features(), tables, &goal);
         #[cfg(feature = "mutation")]
-        let nested = core.without_merging(nested);
+        let nested = core.guests_entry(nested);
         moves.end(configuration, master);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
@@ -536,7 +536,7 @@ fn restate<P: Platform>(
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
     #[cfg(feature = "mutation")]
-    let nested = core.without_merging(nested);
+    let nested = core.guests_entry(nested);
     moves.end(configuration, master);
     let mut written = Ok(());
     if let Some(state) = configuration.masters.get_mut(master) {

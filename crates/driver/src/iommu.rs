@@ -466,12 +466,14 @@ impl<P: Platform> Core<P> {
     }
 
     /// A guest's entry as a wrong driver would have it.
-    pub(crate) fn without_merging(
+    pub(crate) fn guests_entry(
         &self,
         nested: Option<smmuv3_formats::Ste>,
     ) -> Option<smmuv3_formats::Ste> {
         let wrong = self.leaves_out(crate::Mutation::NoMerging);
-        nested.map(|ste| ste.with_mev(ste.mev() && !wrong))
+        let nested = nested.map(|ste| ste.with_mev(ste.mev() && !wrong));
+        let first = self.leaves_out(crate::Mutation::GuestsFirst);
+        nested.map(|ste| if first && ste.s1_cd_max() != 0 { ste.with_s1_dss(2) } else { ste })
     }
 
     /// The tag that a wrong driver would name instead.
@@ -512,9 +514,13 @@ impl<P: Platform> Core<P> {
             first & !(0xffff << 32)
         } else if named("SID", crate::Mutation::GuestsStream) {
             first ^ 1 << 32
+        } else if named("SSID", crate::Mutation::GuestsPasid) {
+            first ^ 1 << 12
         } else {
             first
         };
+        let leaf = named("Leaf", crate::Mutation::GuestsLeaf) && command.field("SSID").is_some();
+        let second = if leaf { second | 1 } else { second };
         smmuv3_formats::Command([first, second])
     }
 

@@ -85,6 +85,12 @@ pub enum Mutation {
     GuestsStalls,
     /// A guest is told of what a device was refused before it was the guest's.
     EventsBefore,
+    /// What a guest says of a PASID, its context and what its device keeps, is said of another.
+    GuestsPasid,
+    /// What leads to a guest's context is not forgotten with it.
+    GuestsLeaf,
+    /// Accesses without a PASID have the first of a guest's contexts, whatever its entry says.
+    GuestsFirst,
     /// Commands that a guest's SMMU does not accept are forwarded as they are.
     GuestsCommands,
     /// What a guest's commands come to is forgotten where one behind them is not accepted.
@@ -188,6 +194,10 @@ impl Mutation {
         Self::NoMerging,
         Self::EventsBefore,
     ];
+
+    /// Every one that takes a guest whose devices use PASIDs.
+    pub const OF_GUESTS_PASIDS: [Self; 3] =
+        [Self::GuestsPasid, Self::GuestsLeaf, Self::GuestsFirst];
 
     /// Every one that takes a guest that misbehaves.
     pub const OF_HOSTILE_GUESTS: [Self; 3] =

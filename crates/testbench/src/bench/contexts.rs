@@ -117,6 +117,11 @@ impl Bench {
             self.forget_context(nest, master, pasid, true);
         }
         if let Use::Domain(space) = to {
+            if self.is_linked(table, pasid) {
+                // All but its first word, which makes it valid: that must not be read before the rest (§6).
+                self.put_rest(table, pasid, space);
+                self.forget_context(nest, master, pasid, true);
+            }
             let is_new = self.put_context(table, pasid, space);
             self.forget_context(nest, master, pasid, !is_new);
             if let Some(table) = self.tables().get_mut(&master) {
@@ -157,16 +162,28 @@ impl Bench {
         let place = Self::place(pasid);
         self.put(table, place + 8, &rest);
         self.put(table, place, &[first]);
-        let Some(split) = table.contexts.split else { return false };
-        let leaf = u64::from(pasid >> split);
-        let descriptor = FIRST_LEVEL + 8 * leaf;
-        let is_new = self.word(table, descriptor) == 0;
-        if is_new {
-            let leaf = table.at + (leaf << split) * CD_BYTES as u64;
-            let descriptor_word = L1Cd::default().with_v(true).with_l2_ptr(leaf);
-            self.put(table, descriptor, &descriptor_word.0);
+        let is_new = !self.is_linked(table, pasid);
+        if let Some(split) = table.contexts.split.filter(|_| is_new) {
+            let leaf = u64::from(pasid >> split);
+            let words = L1Cd::default()
+                .with_v(true)
+                .with_l2_ptr(table.at + (leaf << split) * CD_BYTES as u64);
+            self.put(table, FIRST_LEVEL + 8 * leaf, &words.0);
         }
         is_new
+    }
+
+    /// Writes all but the first word of that.
+    fn put_rest(&self, table: &Table, pasid: u32, space: usize) {
+        let Some(cd) = self.guest(space).map(|guest| guest.context(table.stalls)) else { return };
+        let Cd([_, rest @ ..]) = cd;
+        self.put(table, Self::place(pasid) + 8, &rest);
+    }
+
+    /// Whether anything leads to where the context of a PASID is.
+    fn is_linked(&self, table: &Table, pasid: u32) -> bool {
+        let leaf = table.contexts.split.map(|split| u64::from(pasid >> split));
+        leaf.is_none_or(|leaf| self.word(table, FIRST_LEVEL + 8 * leaf) != 0)
     }
 
     fn word(&self, table: &Table, offset: u64) -> u64 {
