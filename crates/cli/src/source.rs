@@ -63,6 +63,14 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("split", "a guest's devices that are given what the guest's stage 1 leads to"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
+    built_in!(
+        "guest-pasids",
+        "a guest's devices with PASIDs, whose contexts are in the guest's memory"
+    ),
+    built_in!(
+        "guest-hostile",
+        "a guest that does what its SMMU does not accept, and names what is others'"
+    ),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),
     built_in!("invalidation", "ranges of one domain on two SMMUs, whole tags, and later"),

@@ -315,7 +315,7 @@ pub(crate) fn change<P: Platform>(
         });
         let (nested, entered) =
             moves.enter(configuration, master, instance.features(), tables, &goal);
-        let nested = core.without_merging(nested);
+        let nested = core.guests_entry(nested);
         moves.end(configuration, master);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
@@ -543,7 +543,7 @@ fn restate<P: Platform>(
     let place = configuration.places.get(bound.place);
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
-    let nested = core.without_merging(nested);
+    let nested = core.guests_entry(nested);
     moves.end(configuration, master);
     let mut written = Ok(());
     if let Some(state) = configuration.masters.get_mut(master) {

@@ -114,6 +114,18 @@ pub enum Mutation {
     GuestsStalls,
     /// A guest is told of what a device was refused before it was the guest's.
     EventsBefore,
+    /// What a guest says of a PASID, its context and what its device keeps, is said of another.
+    GuestsPasid,
+    /// What leads to a guest's context is not forgotten with it.
+    GuestsLeaf,
+    /// Accesses without a PASID have the first of a guest's contexts, whatever its entry says.
+    GuestsFirst,
+    /// Commands that a guest's SMMU does not accept are forwarded as they are.
+    GuestsCommands,
+    /// What a guest's commands come to is forgotten where one behind them is not accepted.
+    GuestsBatch,
+    /// An entry of a guest's that its SMMU does not accept is taken for one that bypasses.
+    GuestsEntry,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -212,6 +224,14 @@ impl Mutation {
         Self::NoMerging,
         Self::EventsBefore,
     ];
+
+    /// Every one that takes a guest whose devices use PASIDs.
+    pub const OF_GUESTS_PASIDS: [Self; 3] =
+        [Self::GuestsPasid, Self::GuestsLeaf, Self::GuestsFirst];
+
+    /// Every one that takes a guest that misbehaves.
+    pub const OF_HOSTILE_GUESTS: [Self; 3] =
+        [Self::GuestsCommands, Self::GuestsBatch, Self::GuestsEntry];
 
     /// Every one that takes a guest that is shown stalls.
     pub const OF_GUESTS_STALLS: [Self; 2] = [Self::GuestsAnswer, Self::GuestsStalls];

@@ -5,6 +5,7 @@ mod access;
 mod attach;
 mod calls;
 mod command_error;
+mod contexts;
 pub(crate) mod counters;
 mod deferred;
 mod dirty;
@@ -16,6 +17,7 @@ mod handle;
 mod interrupts;
 mod keep;
 mod mapping;
+mod misbehave;
 mod mute;
 mod pages;
 mod power;
@@ -26,6 +28,7 @@ mod statistics;
 mod stray;
 mod told;
 mod translate;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -182,6 +185,8 @@ pub struct Bench {
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     /// Of each domain that is a guest's, what the guest has.
     guests: Vec<Option<Guest>>,
+    /// Contexts that guests have for PASIDs of masters.
+    contexts: Mutex<BTreeMap<usize, contexts::Table>>,
     processes: Vec<Slot>,
     /// Physical addresses of the scenario's memories.
     pub(crate) memories: Vec<u64>,
@@ -236,6 +241,7 @@ impl Bench {
             masters: Vec::new(),
             domains: Vec::new(),
             guests: Vec::new(),
+            contexts: Mutex::default(),
             processes: Vec::new(),
             memories: Vec::new(),
             pool: 0,
@@ -329,6 +335,7 @@ impl Bench {
             Operation::Change { instance, change } => self.change(*instance, *change),
             Operation::Claim { master } => self.claim(*master),
             Operation::CommandError { instance, error } => self.command_error(*instance, *error),
+            Operation::Misbehave { domain, seed } => self.misbehave(*domain, *seed),
             Operation::Mute { master, late } => self.mute(*master, *late),
             Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,

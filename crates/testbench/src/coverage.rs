@@ -20,7 +20,7 @@ use crate::operation::Operation;
 use crate::oracle::{Oracle, PAGE, Use};
 use crate::scenario::{
     Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
-    Tables,
+    Tables, WithoutPasid,
 };
 
 pub use exceptions::{EXCEPTIONS, Exception};
@@ -167,6 +167,16 @@ pub const FEATURES: &[Feature] = &[
         let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
         over.is_some_and(|over| tables(scenario, over, |it| it.guest_stalls > 0))
     }),
+    space("guest's PASIDs", |scenario, index| {
+        let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
+        over.is_some_and(|over| tables(scenario, over, |it| it.guest_contexts.is_some()))
+    }),
+    space("PASIDs or nothing", |scenario, index| {
+        tables(scenario, index, |it| it.without_pasid == WithoutPasid::Terminate)
+    }),
+    space("PASIDs beside bypass", |scenario, index| {
+        tables(scenario, index, |it| it.without_pasid == WithoutPasid::Bypass)
+    }),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
     space("an ASID each", |scenario, index| numbered(scenario, index, AsidPolicy::PerInstance)),
@@ -241,6 +251,7 @@ pub const VERBS: &[&str] = &[
     "hand-over",
     "claim",
     "command error",
+    "misbehave",
 ];
 
 /// What an access is that was refused, or stalled, in whole or in part.
@@ -266,6 +277,7 @@ fn verb(operation: &Operation) -> &'static str {
         }
         Operation::Claim { .. } => "claim",
         Operation::CommandError { .. } => "command error",
+        Operation::Misbehave { .. } => "misbehave",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -366,9 +378,9 @@ impl<'a> Counter<'a> {
             | Operation::Accessed { domain, iova, bytes } => {
                 self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
             }
-            Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {
-                self.space(*domain, oracle)
-            }
+            Operation::Flush { domain }
+            | Operation::Reclaim { domain, .. }
+            | Operation::Misbehave { domain, .. } => self.space(*domain, oracle),
             Operation::Answer { master, .. }
             | Operation::Mute { master, .. }
             | Operation::Readmit { master }

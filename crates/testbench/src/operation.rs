@@ -211,6 +211,13 @@ pub enum Operation {
         /// Why.
         error: CommandError,
     },
+    /// A guest does what its SMMU does not accept.
+    Misbehave {
+        /// Index of a domain of the guest's.
+        domain: usize,
+        /// Which of all that it could do wrong.
+        seed: u32,
+    },
     /// Ask an instance where an access of a master would go.
     Translate {
         /// Index of the master.
@@ -295,6 +302,7 @@ impl Operation {
             Action::CommandError { instance, error } => {
                 Self::CommandError { instance: *instance, error: *error }
             }
+            Action::Misbehave { domain, seed } => Self::Misbehave { domain: *domain, seed: *seed },
             Action::Mute { master, late } => Self::Mute { master: *master, late: *late },
             Action::Readmit { master } => Self::Readmit { master: *master },
             Action::Replace { process } => Self::Replace { process: *process },
@@ -402,6 +410,7 @@ impl Operation {
             Self::CommandError { instance, error } => {
                 Action::CommandError { instance: *instance, error: *error }
             }
+            Self::Misbehave { domain, seed } => Action::Misbehave { domain: *domain, seed: *seed },
             Self::Mute { master, late } => Action::Mute { master: *master, late: *late },
             Self::Readmit { master } => Action::Readmit { master: *master },
             Self::Replace { process } => Action::Replace { process: *process },
@@ -540,6 +549,9 @@ impl fmt::Display for Described<'_> {
                     CommandError::Illegal => write!(f, "give {of} a command that does not exist"),
                     CommandError::Abort => write!(f, "let memory refuse {of} a command once"),
                 }
+            }
+            Operation::Misbehave { domain, seed } => {
+                write!(f, "the guest of {} misbehaves ({seed})", scenario.space(*domain))
             }
             Operation::Mute { master: of, late: true } => {
                 write!(f, "{} answers too late", master(*of))

@@ -54,6 +54,9 @@ impl<'a> Workload<'a> {
         if !scenario.masters.iter().any(|master| master.ats.is_some()) {
             weights.mute = 0;
         }
+        if scenario.domains.iter().all(|domain| domain.tables.over.is_none()) {
+            weights.misbehave = 0;
+        }
         let rng = fastrand::Rng::with_seed(seed);
         let (hot, pages) = (Vec::new(), Vec::new());
         Self { scenario, random, weights, rng, privilege: true, serial: 0, hot, pages }
@@ -117,6 +120,8 @@ impl<'a> Workload<'a> {
                 (self.mute(oracle), false)
             } else if choose(weights.command_error) {
                 (self.command_error(), false)
+            } else if choose(weights.misbehave) {
+                (self.misbehave(oracle), false)
             } else {
                 (self.hand_over(oracle), false)
             };
@@ -208,8 +213,8 @@ impl<'a> Workload<'a> {
     fn attached(&mut self, oracle: &Oracle) -> Option<(usize, Substream, usize)> {
         let attached: Vec<(usize, Substream, usize)> = oracle
             .users()
-            .filter_map(|(User { master, substream }, use_)| {
-                let space = oracle.space(use_)?;
+            .filter_map(|(User { master, substream }, _)| {
+                let space = oracle.goes_through(User { master, substream })?;
                 Some((master, oracle.substream_name(substream)?, space))
             })
             .collect();

@@ -27,9 +27,11 @@ impl<P: Platform> Core<P> {
     }
 
     /// A guest's entry.
-    pub(crate) fn without_merging(&self, nested: Option<Ste>) -> Option<Ste> {
+    pub(crate) fn guests_entry(&self, nested: Option<Ste>) -> Option<Ste> {
         let wrong = self.leaves_out(Mutation::NoMerging);
-        nested.map(|ste| ste.with_mev(ste.mev() && !wrong))
+        let nested = nested.map(|ste| ste.with_mev(ste.mev() && !wrong));
+        let first = self.leaves_out(Mutation::GuestsFirst);
+        nested.map(|ste| if first && ste.s1_cd_max() != 0 { ste.with_s1_dss(2) } else { ste })
     }
 
     /// The tag that is named instead of `tag`.
@@ -78,9 +80,13 @@ impl<P: Platform> Core<P> {
             first & !(0xffff << 32)
         } else if named("SID", Mutation::GuestsStream) {
             first ^ 1 << 32
+        } else if named("SSID", Mutation::GuestsPasid) {
+            first ^ 1 << 12
         } else {
             first
         };
+        let leaf = named("Leaf", Mutation::GuestsLeaf) && command.field("SSID").is_some();
+        let second = if leaf { second | 1 } else { second };
         smmuv3_formats::Command([first, second])
     }
 

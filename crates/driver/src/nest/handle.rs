@@ -265,7 +265,13 @@ impl<P: Platform> Nest<P> {
         if !master.core.is(&self.core) {
             return Err(AttachError::Foreign);
         }
-        let request = Request::decode(ste, &self.state.blank).map_err(AttachError::Illegal)?;
+        let request = Request::decode(ste, &self.state.blank);
+        #[cfg(feature = "mutation")]
+        let request = match request {
+            Err(_) if self.core.leaves_out(Mutation::GuestsEntry) => Ok(Request::Bypass),
+            other => other,
+        };
+        let request = request.map_err(AttachError::Illegal)?;
         let mut own = Vec::new();
         own.try_reserve_exact(streams.len()).map_err(|_| NoMemory)?;
         own.extend(streams.iter().copied());
@@ -312,6 +318,7 @@ impl<P: Platform> Nest<P> {
             let (done, ticket) = core.readers.read(platform.cpu(), &state.given, |given| {
                 let guest = given.guest.as_ref().unwrap_or(&state.blank);
                 let mut done = next.forward(guest, given, commands, room);
+                self.wrongly(&mut done, commands, room);
                 if given.guest.is_none() {
                     // A guest without streams has nothing cached, so none of its commands is needed.
                     done.produced = 0;
@@ -359,6 +366,20 @@ impl<P: Platform> Nest<P> {
             }
             *forwarder = next;
             return Ok(done);
+        }
+    }
+
+    /// What a wrong driver would do where a command is not accepted.
+    fn wrongly(&self, done: &mut Forwarded, commands: &[Command], room: &mut [Command]) {
+        let Stop::Refused { index, .. } = done.stop else { return };
+        if self.core.leaves_out(Mutation::GuestsBatch) {
+            done.produced = 0;
+        }
+        if self.core.leaves_out(Mutation::GuestsCommands)
+            && let Some((slot, command)) = room.get_mut(done.produced).zip(commands.get(index))
+        {
+            *slot = *command;
+            (done.consumed, done.produced, done.stop) = (index + 1, done.produced + 1, Stop::Full);
         }
     }
 

@@ -48,8 +48,14 @@ impl Bench {
         let left = self.left_to(master);
         let was_kept = self.oracle(|oracle| oracle.is_kept(master));
         let done = self.changing(user, to, (answer, self.foreseen(user, to)), || {
-            self.traced("call", call, operands, || self.call_attach(&handle, substream, to))
+            self.traced("call", call, operands, || match self.guests_pasid(master, substream, to) {
+                Some(()) => Some(Ok(())),
+                None => self.call_attach(&handle, substream, to),
+            })
         });
+        if substream.is_none() && self.oracle(|oracle| oracle.guest_of(master)).is_none() {
+            self.exchange_table(master, None);
+        }
         self.look(|watch| {
             if was_kept && !watch.oracle.is_kept(master) {
                 watch.after_kept(master);
@@ -160,6 +166,14 @@ impl Bench {
         let mute = self.oracle(|oracle| oracle.is_mute(user.master));
         let known = mute && self.is_quarantined(user.master);
         let owned_before = self.tags();
+        let guests =
+            user.substream.is_some_and(|pasid| self.is_guests_pasid(user.master, pasid, to));
+        // What else of a guest's goes, or may.
+        let beside: Vec<(User, Use)> = self.oracle(|oracle| {
+            let own = oracle.users().filter(|(of, _)| of.master == user.master && *of != user);
+            let has = user.substream.is_none() && oracle.guest_of(user.master).is_some();
+            own.filter(|_| has).collect()
+        });
         let (before, stalls) = self.look(|watch| {
             let before = watch.oracle.using(user);
             watch.oracle.attach_begins(user, to);
@@ -179,7 +193,11 @@ impl Bench {
             watch.oracle.attach_ends(user, made);
             if made {
                 watch.after_attach(&self.world, user, before);
-                if to != before {
+                for (user, before) in beside {
+                    watch.after_attach(&self.world, user, before);
+                }
+                // What has stalled by a guest's context is the guest's to answer, as long as it has the device.
+                if to != before && !guests {
                     watch.after_change(&self.world, user, &stalls, to == Use::Blocked);
                 }
             }
@@ -218,6 +236,9 @@ impl Bench {
     fn foreseen(&self, user: User, to: Use) -> Vec<Refusal> {
         let mut foreseen = Vec::new();
         let (Use::Domain(_) | Use::Process(_)) = to else { return foreseen };
+        if user.substream.is_some_and(|pasid| self.is_guests_pasid(user.master, pasid, to)) {
+            return foreseen;
+        }
         let (instance, bits, life) = self.oracle(|oracle| {
             let life = oracle.space(to).map_or(Life::Live, |space| oracle.life(space));
             let (instance, _) = oracle.streams(user.master);
@@ -238,7 +259,10 @@ impl Bench {
         });
         let others = || {
             self.oracle(|oracle| {
-                !oracle.is_kept(user.master) && oracle.substreams(user.master).next().is_some()
+                // A guest's are no word of the host's.
+                let guests = oracle.guest_of(user.master).is_some();
+                let any = oracle.substreams(user.master).next().is_some();
+                !oracle.is_kept(user.master) && !guests && any
             })
         };
         let clash = match user.substream {

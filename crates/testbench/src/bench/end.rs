@@ -53,6 +53,7 @@ impl Bench {
             masters,
             domains,
             guests,
+            contexts: _,
             processes,
             memories,
             pool,

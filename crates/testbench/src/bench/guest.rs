@@ -17,7 +17,7 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
 
-use super::{Bench, BenchError, Handle};
+use super::{Bench, BenchError, Handle, contexts};
 use crate::oracle::PAGE;
 use crate::platform::{Point, TestPlatform, World};
 
@@ -29,6 +29,8 @@ pub(super) const BYTES: u64 = 2 << 20;
 const MEMORY: u64 = 0x20_0000_0000;
 /// Where those of all guests are.
 pub(crate) const ALL: Range<u64> = MEMORY..MEMORY + (1 << 30);
+/// Where in it tables of contexts begin, for devices with PASIDs.
+const TABLES: u64 = BYTES / 2;
 /// Bits of its devices' addresses.
 const INPUT_BITS: u32 = 48;
 /// Commands that it gives at once.
@@ -36,11 +38,15 @@ const MOST: usize = 64;
 
 /// What a guest has for one address space.
 pub(super) struct Guest {
+    /// Number of the space.
+    number: usize,
     memory: Memory,
     table: Stage1Table4K,
     ste: Ste,
     /// That of a stream that stalls: by another context of the same tables.
     stalling: Ste,
+    /// The context of those that do not.
+    cd: Cd,
     asid: u16,
     /// The first guest over a domain has the SMMUs for all of them.
     under: usize,
@@ -57,6 +63,8 @@ struct Memory {
     ipa: u64,
     /// Pages that were never used, and those that are free again.
     free: Mutex<(u64, Vec<u64>)>,
+    /// Free tables of contexts.
+    tables: Mutex<Vec<u64>>,
 }
 
 impl Guest {
@@ -70,7 +78,10 @@ impl Guest {
         let pa = pa.ok_or_else(|| BenchError::NoMemory("a guest".to_owned()))?;
         let before = bench.left.kernels() * bench.scenario.domains.len();
         let ipa = MEMORY + (before + number) as u64 * BYTES;
-        let memory = Memory { world: bench.world.clone(), pa, ipa, free: Mutex::default() };
+        let tables = (ipa + TABLES..ipa + BYTES).step_by(contexts::TABLE as usize);
+        let tables = Mutex::new(tables.collect());
+        let world = bench.world.clone();
+        let memory = Memory { world, pa, ipa, free: Mutex::default(), tables };
         let domain = bench.domains.get(under).ok_or_else(|| failed("no domain".to_owned()))?;
         let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
         // SAFETY: the memory is the guest's as long as the domain lives.
@@ -96,7 +107,8 @@ impl Guest {
         let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
         let stalling = ste.with_s1_context_ptr(context.0 + size_of::<Cd>() as u64);
-        let guest = Self { memory, table, ste, stalling, asid, under, nests: Mutex::default() };
+        let nests = Mutex::default();
+        let guest = Self { number, memory, table, ste, stalling, cd, asid, under, nests };
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
             for smmu in bench.smmus.iter().filter_map(Handle::get) {
                 guest.show(bench, &smmu);
@@ -122,6 +134,12 @@ impl Guest {
 
     fn lock(&self) -> MutexGuard<'_, Nests> {
         self.nests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An entry of its own and the context that this leads to, both legal for `nest`.
+    pub(super) fn words(&self, nest: &Nest<TestPlatform>) -> (Ste, Cd) {
+        let always_stalls = nest.guest().shown().idr0.stall_model() == 2;
+        (self.ste, self.cd.with_s(always_stalls))
     }
 
     /// Root of its tables, as it knows it.
@@ -168,7 +186,56 @@ impl Guest {
         };
         // Full ATS, whatever its host makes of it.
         let ste = ste.with_eats(described.map_or(0, |it| it.ats.is_some().into()));
-        nest.attach(master, &streams, &ste)
+        let stalls = at.is_some_and(|at| bench.scenario.stalls(at)) && model != 1;
+        let Some((at, ste, table)) = at.and_then(|at| {
+            let (ste, table) = bench.new_table(at, self.number, stalls, ste)?;
+            Some((at, ste, table))
+        }) else {
+            return nest.attach(master, &streams, &ste);
+        };
+        let known = bench.is_quarantined(at);
+        let attached = nest.attach(master, &streams, &ste);
+        match &attached {
+            Ok(()) => bench.exchange_table(at, Some(table)),
+            // It is found out only now that its device does not answer: its entry is another all the same.
+            Err(AttachError::Quarantined { .. }) if !known => bench.exchange_table(at, Some(table)),
+            Err(_) => bench.drop_table(&table),
+        }
+        attached
+    }
+
+    /// The context of its space, which stalls or does not.
+    pub(super) fn context(&self, stalls: bool) -> Cd {
+        self.cd.with_s(stalls)
+    }
+
+    /// Memory for a table of contexts, zeroed, as it knows it.
+    pub(super) fn take_table(&self) -> Option<u64> {
+        let at = self.memory.tables.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let zeroes = [0; PAGE as usize / 8];
+        for page in (at..at + contexts::TABLE).step_by(PAGE as usize) {
+            self.write(PhysAddr(page), &zeroes);
+        }
+        Some(at)
+    }
+
+    /// Takes that back.
+    pub(super) fn give_table(&self, at: u64) {
+        self.memory.tables.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+    }
+
+    /// Writes words of its memory, and publishes them.
+    pub(super) fn write(&self, at: PhysAddr, words: &[u64]) {
+        let ram = self.memory.world.machine().ram();
+        for (word, pa) in words.iter().zip((self.real(at.0)..).step_by(8)) {
+            let _ = ram.write64(pa, *word);
+        }
+        self.memory.publish(at, 8 * words.len());
+    }
+
+    /// Where what it knows as `ipa` is.
+    pub(super) const fn real(&self, ipa: u64) -> u64 {
+        self.memory.real(ipa)
     }
 
     /// Why it has no SMMU on an instance.
@@ -301,7 +368,7 @@ unsafe impl Frames for Memory {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let ipa = match free.1.pop() {
             Some(ipa) => ipa,
-            None if free.0 < BYTES => {
+            None if free.0 < TABLES => {
                 free.0 += PAGE;
                 self.ipa + free.0 - PAGE
             }

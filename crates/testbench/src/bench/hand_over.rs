@@ -325,6 +325,7 @@ impl Bench {
             masters: Vec::new(),
             domains: Vec::new(),
             guests: Vec::new(),
+            contexts: Mutex::default(),
             processes: Vec::new(),
             memories: self.memories.clone(),
             pool: self.pool,

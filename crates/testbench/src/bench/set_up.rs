@@ -233,6 +233,9 @@ impl Bench {
                 master.streams.clone(),
                 Contexts::new(bits, two_levels),
             );
+            if two_levels {
+                self.watch().oracle.has_two_levels(index);
+            }
             let instance = scenario.instances.get(master.instance);
             if let Some(instance) = instance.filter(|_| master.response_pasid) {
                 self.watch().oracle.responses_carry(index, instance.ssid_bits);

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use fastrand::Rng;
 use smmuv3::{Fault, InstanceId, Interrupt, Nest, Report};
 use smmuv3_formats::command::{Resume, StallTerm};
 use smmuv3_formats::{Command, EventRecord};
@@ -21,6 +22,8 @@ pub(super) struct Stalls {
     faults: Vec<Fault<TestPlatform>>,
     /// Those that guests are to answer.
     shown: Vec<Shown>,
+    /// What guests were to answer, and never will: behind which instance, and by which STAG. Some wait still.
+    unanswered: Vec<(usize, u64)>,
     /// Faults that did not stall, reported where the driver was interrupted.
     pub(super) others: Vec<FaultKey>,
 }
@@ -197,7 +200,11 @@ impl Bench {
             Reply::Abort => right.with_ab(true),
             Reply::Terminate => right,
             // It never answers.
-            Reply::Drop => return DROPPED.to_owned(),
+            Reply::Drop => {
+                let instance = self.index_of(nest.instance());
+                self.stalls().unanswered.push((instance, told.stag()));
+                return DROPPED.to_owned();
+            }
         };
         // By the numbers that the SMMU knows others by, and itself.
         let others = || {
@@ -240,6 +247,25 @@ impl Bench {
             shown.extract_if(.., |it| it.nest.instance() == instance).collect::<Vec<_>>()
         };
         drop(gone);
+    }
+
+    /// A STAG that no guest is shown behind `instance`, if possible one that the SMMU knows.
+    pub(super) fn unshown_stag(&self, instance: usize, rng: &mut Rng) -> u16 {
+        let stalls = self.stalls();
+        let shown = stalls.shown.iter().filter(|it| self.index_of(it.nest.instance()) == instance);
+        let mut told: Vec<u64> = shown.clone().map(|it| it.told.stag()).collect();
+        let never = stalls.unanswered.iter().filter(|(of, _)| *of == instance);
+        told.extend(never.map(|(_, stag)| *stag));
+        let faults = stalls.faults.iter().map(|fault| fault.record().stag());
+        let known = shown.map(|it| it.record.stag()).chain(faults);
+        let known: Vec<u64> = known.filter(|stag| !told.contains(stag)).collect();
+        let any = (0..=u16::MAX).cycle().skip(rng.u16(..).into()).take(1 << 16);
+        // The field has 16 bits, and there are fewer than that many.
+        let unknown = any.into_iter().find(|stag| !told.contains(&u64::from(*stag)));
+        match rng.choice(known).filter(|_| rng.bool()) {
+            Some(stag) => stag as u16,
+            None => unknown.unwrap_or_default(),
+        }
     }
 
     /// Where nothing is left to chance, the answer has its effect before the next step.

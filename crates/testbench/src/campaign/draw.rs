@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod guests;
 mod kept;
 mod observation;
 mod pages;
@@ -68,6 +69,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
+    scenario = guests::contexts(scenario);
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -80,6 +82,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.mute = rng.u32(2..=8);
             weights.hand_over = rng.u32(4..=8);
             weights.command_error = rng.u32(0..=2);
+            weights.misbehave = rng.u32(1..=6);
         }
     }
     scenario

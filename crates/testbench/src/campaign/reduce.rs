@@ -9,7 +9,7 @@ use crate::oracle::Use;
 use crate::run::{self, Numbered, Options};
 use crate::scenario::{
     AsidPolicy, Granules, Instance, Interrupts, Memory, Overrides, Places, Quirks, Scenario, Step,
-    StreamTableKind, Substream, Tables,
+    StreamTableKind, Substream, Tables, WithoutPasid,
 };
 use crate::shrink::{self, Budget};
 
@@ -291,7 +291,9 @@ const USUAL: [fn(&mut Instance); 19] = [
 ];
 
 /// As well, of the tables of a domain. (The upper half is where operations are.)
-const USUAL_TABLES: [fn(&mut Tables); 5] = [
+const USUAL_TABLES: [fn(&mut Tables); 7] = [
+    |it| it.guest_contexts = None,
+    |it| it.without_pasid = WithoutPasid::default(),
     |it| it.access_flags = false,
     |it| it.forced_types = false,
     |it| it.all_attributes = false,
@@ -357,6 +359,7 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Defer { domain, .. }
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
+        | Operation::Misbehave { domain, .. }
         | Operation::Take { domain, .. }
         | Operation::Dirty { domain, .. }
         | Operation::Accessed { domain, .. } = operation

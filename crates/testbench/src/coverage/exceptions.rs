@@ -37,8 +37,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     cannot(
         OF_STAGE_2,
         &["attach PASID", "detach PASID", "stop"],
-        "PASIDs have contexts, and these have none of the host's",
+        "PASIDs have contexts, and these have none",
     ),
+    cannot(OF_GUESTS, &["stop"], "guests are shown no page requests"),
     cannot(
         &["stage 2 alone"],
         &["attach PASID", "detach PASID", "bind", "unbind", "release", "replace", "stop"],
@@ -85,6 +86,7 @@ pub const EXCEPTIONS: &[Exception] = &[
             "hand-over",
             "claim",
             "command error",
+            "misbehave",
         ],
         "a mapping takes part in what has its addresses",
     ),
@@ -94,7 +96,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "hardware marks nothing where it does not snoop",
     ),
     cannot(
-        &["guest's stage 1", "guest's stalls"],
+        OF_GUESTS,
         &["dirty", "accessed", "defer", "flush", "reclaim"],
         "its tables are the guest's",
     ),
@@ -109,9 +111,19 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
     ),
     cannot(
-        &["guest's stage 1", "guest's stalls"],
+        OF_GUESTS,
         &["ask", "grant"],
         "guests are shown no page requests: devices have them off, and what they asked for before is over",
+    ),
+    cannot(
+        OF_HOSTS,
+        &["misbehave"],
+        "it is a guest that does, which has domains of its own over one of the host's",
+    ),
+    cannot(
+        &["stage 1 alone", "stage 2 alone", "MMU-600", "early MMU-700"],
+        &["misbehave"],
+        "without nesting there are no guests",
     ),
     cannot(
         &["stalls", "forced stalls"],
@@ -151,6 +163,9 @@ const OF_SPACES: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -180,6 +195,9 @@ const OF_DOMAINS: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -187,6 +205,32 @@ const OF_DOMAINS: &[&str] = &[
     "forced types",
     "output size",
     "first tables side by side",
+];
+
+/// What a space can be that is no guest's.
+const OF_HOSTS: &[&str] = &[
+    "stage 2",
+    "hypervisor's VMID",
+    "16 KiB",
+    "64 KiB",
+    "contiguous",
+    "splitting",
+    "dirty state",
+    "under guests",
+    "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
+    "process",
+    "an ASID each",
+    "8-bit ASIDs for all",
+    "8-bit ASIDs on move",
+    "narrowest ASIDs or none",
+    "narrowest ASIDs on move",
+    "banked ASIDs",
 ];
 
 /// What is said of a mapping.
@@ -200,12 +244,14 @@ const OF_MAPPINGS: &[&str] = &[
 ];
 
 /// What only a domain of stage 2 can be.
-const OF_STAGE_2: &[&str] = &[
-    "stage 2",
-    "hypervisor's VMID",
-    "under guests",
+const OF_STAGE_2: &[&str] =
+    &["stage 2", "hypervisor's VMID", "under guests", "forced types", "first tables side by side"];
+
+/// What only a guest's space can be.
+const OF_GUESTS: &[&str] = &[
     "guest's stage 1",
     "guest's stalls",
-    "forced types",
-    "first tables side by side",
+    "guest's PASIDs",
+    "PASIDs or nothing",
+    "PASIDs beside bypass",
 ];

@@ -14,7 +14,7 @@ impl Oracle {
         if state.is_changing() || self.power(state.instance) != Power::On {
             return;
         }
-        let Some(space) = self.space(self.using(user)) else { return };
+        let Some(space) = self.goes_through(user) else { return };
         // What is being unmapped by who asks for it is owed until that has returned.
         let there = |space, iova| {
             let sure = |page: &Page| !page.changing || self.is_taken(space, iova);
@@ -39,7 +39,7 @@ impl Oracle {
         if state.is_changing() || self.power(state.instance) != Power::On {
             return;
         }
-        let Some(space) = self.space(self.using(user)) else { return };
+        let Some(space) = self.goes_through(user) else { return };
         let there = |space, iova| self.page(space, iova).filter(|page| !page.changing);
         let Some(page) = there(space, iova) else { return };
         let (space, page) = match self.over(space) {

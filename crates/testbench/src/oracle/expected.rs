@@ -111,6 +111,14 @@ impl Oracle {
         if own == Use::Identity {
             return Expected { reach: vec![iova], refused: None };
         }
+        let kind = Kind { write, privileged: master.privileged };
+        let by_guest =
+            self.space(plain).and_then(|plain| self.by_contexts(master, plain, substream, own));
+        match by_guest {
+            Some(Ok(space)) => return self.translated(space, iova, kind),
+            Some(Err(refused)) => return refused,
+            None => {}
+        }
         // By stage 2 alone, without a word about substreams (§5.2).
         let by_stage_2 = self.space(plain).is_some_and(|space| self.shape(space).stage_2);
         if by_stage_2 && substream.is_some() {
@@ -135,7 +143,6 @@ impl Oracle {
             Some(substream) if own == Use::Blocked => refused(missing(master, substream)),
             _ => match self.space(own) {
                 Some(space) => {
-                    let kind = Kind { write, privileged: master.privileged };
                     let mut expected = self.translated(space, iova, kind);
                     if master.stalls_always && expected.refused == Some(Refused::Silently) {
                         expected.refused = Some(Refused::With(EventId::FTranslation));
@@ -161,6 +168,9 @@ impl Oracle {
         let Some(state) = self.masters.get(user.master).filter(|it| it.split) else {
             return self.expected(user, iova, false).reach.contains(&output);
         };
+        if self.bypasses(user) && output == iova {
+            return true;
+        }
         [false, true].iter().any(|after| {
             let space = self.space(state.uses(user.substream, *after));
             space.is_some_and(|space| self.leads_first(space, iova, output))

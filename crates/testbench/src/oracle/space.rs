@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::paged::Paged;
 use super::{Oracle, PAGE};
-use crate::scenario::{MemoryKind, Rights, Scenario};
+use crate::scenario::{ContextLayout, MemoryKind, Rights, Scenario, WithoutPasid};
 
 /// A page that is meant to be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +38,23 @@ pub struct Shape {
     pub dirty: bool,
     /// Hardware marks what is accessed.
     pub accessed: bool,
+    /// A guest's: how its contexts lie where devices have PASIDs, and what becomes of accesses without one.
+    pub contexts: Option<(ContextLayout, WithoutPasid)>,
 }
 
 /// Stage 1, 4 KiB.
 impl Default for Shape {
     fn default() -> Self {
         let uncut = [2 << 20, 0];
-        Self { stage_2: false, unit: PAGE, uncut, group: 0, dirty: false, accessed: false }
+        Self {
+            stage_2: false,
+            unit: PAGE,
+            uncut,
+            group: 0,
+            dirty: false,
+            accessed: false,
+            contexts: None,
+        }
     }
 }
 
@@ -61,11 +71,14 @@ impl Shape {
         let group = granule.contiguous(3).filter(|_| tables.contiguous);
         let group = group.map_or(0, |log2| 1 << (granule.shift() + log2));
         let uncut = [block, if bbml == 0 { group } else { 0 }];
-        // A guest's entry says nothing of substreams here.
+        // A guest's entry says nothing of the host's substreams.
         let stage_2 = tables.stage_2 || tables.over.is_some();
         let unit = scenario.unit(domain);
         let (dirty, accessed) = (tables.dirty, tables.access_flags);
-        Self { stage_2, unit, uncut, group, dirty, accessed }
+        let under = tables.over.and_then(|over| scenario.domains.get(over));
+        let contexts = under.and_then(|under| under.tables.guest_contexts);
+        let contexts = contexts.map(|layout| (layout, tables.without_pasid));
+        Self { stage_2, unit, uncut, group, dirty, accessed, contexts }
     }
 }
 

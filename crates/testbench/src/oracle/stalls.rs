@@ -71,6 +71,11 @@ impl Oracle {
         stalls.iter().filter(of_user).copied().collect()
     }
 
+    /// All transactions behind `instance` that wait for an answer.
+    pub fn all_waiting(&self, instance: usize) -> Vec<Stalled> {
+        self.stalls.get(instance).cloned().unwrap_or_default()
+    }
+
     /// After what `user` used was taken from it: none of the transactions that waited `before` waits any more, and none
     /// at all when nothing took its place.
     pub fn stalls_are_over(&mut self, user: User, before: &[Stalled], blocked: bool) {

@@ -91,6 +91,10 @@ pub(super) struct MasterState {
     /// Leaves of its table that are there, and those that may be since an attach failed.
     pub(super) leaves: BTreeSet<u32>,
     pub(super) perhaps: BTreeSet<u32>,
+    /// Leaves of the table that its guest has for it.
+    pub(super) guest_leaves: BTreeSet<u32>,
+    /// Its instance has tables of contexts of two levels.
+    pub(super) two_levels: bool,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
     /// Bits of the addresses that its SMMU puts out.
@@ -163,6 +167,8 @@ impl Oracle {
             uses: BTreeMap::new(),
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
+            guest_leaves: BTreeSet::new(),
+            two_levels: false,
             stalls_always: false,
             output_bits: u64::BITS,
             privileged: false,
@@ -401,8 +407,17 @@ impl Oracle {
     /// The use of `user` is being changed to `next`.
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();
+        let now = self.using(master);
+        let guests = substream.is_none() && self.guest_of(master).is_some();
+        let stays = guests && self.is_same_guest(master, now, next);
         if let Some(master) = self.masters.get_mut(master) {
             master.changes += 1;
+            if guests && !master.kept {
+                // Its contexts are in another table of the guest's, or nowhere.
+                for useful in master.uses.values_mut() {
+                    useful.next = Some(if stays { useful.now } else { Use::Blocked });
+                }
+            }
             if master.kept {
                 // Its entry becomes another, and with it all that it led to.
                 master.uses.values_mut().for_each(|useful| useful.next = Some(Use::Blocked));
@@ -413,19 +428,29 @@ impl Oracle {
 
     /// The change of `user` has returned; `done` when it did what it was asked.
     pub fn attach_ends(&mut self, user: impl Into<User>, done: bool) {
-        let User { master, substream } = user.into();
+        let user = user.into();
+        let User { master, substream } = user;
         let next = self.masters.get(master).and_then(|it| it.uses.get(&substream)?.next);
         let next = next.and_then(|next| self.space(next));
         // By stage 2 alone, or a guest's contexts, the driver's are not looked at.
         let translated = next.is_some_and(|space| !self.shape(space).stage_2);
         let Some(master) = self.masters.get_mut(master) else { return };
         let leaf = master.leaf(substream);
+        if substream.is_none() && !master.kept {
+            for useful in master.uses.iter_mut().filter(|(of, _)| of.is_some()).map(|(_, it)| it) {
+                if let Some(next) = useful.next.take().filter(|_| done) {
+                    useful.now = next;
+                }
+            }
+            master.uses.retain(|of, useful| of.is_none() || useful.now != Use::Blocked);
+        }
         let useful = master.uses.entry(substream).or_default();
         let Some(next) = useful.next.take() else { return };
         if done {
             useful.now = next;
         }
-        if useful.now == Use::Blocked {
+        let now_used = useful.now != Use::Blocked;
+        if !now_used {
             master.uses.remove(&substream);
         }
         if master.kept {
@@ -441,6 +466,9 @@ impl Oracle {
             master.leaves.insert(leaf);
         } else if translated {
             master.perhaps.insert(leaf);
+        }
+        if done && (substream.is_none() || now_used) {
+            self.guest_leaves(user.master, substream);
         }
     }
 

@@ -312,6 +312,13 @@ pub enum Action {
         /// Why.
         error: CommandError,
     },
+    /// A guest gives commands and entries that its SMMU does not accept, and names what is others'.
+    Misbehave {
+        /// Index of a domain of the guest's.
+        domain: usize,
+        /// Which of all that it could do wrong.
+        seed: u32,
+    },
     /// A memory must hold these bytes.
     ExpectData {
         /// Index of the memory.

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use smmuv3_formats::granule::Granule;
 
 use super::source::Fields;
-use super::{Instance, PAGE, Places, Scenario};
+use super::{ContextLayout, Instance, PAGE, Places, Scenario, WithoutPasid};
 
 /// Words for granules.
 const GRANULES: [(&str, Granule); 3] =
@@ -63,6 +63,10 @@ pub struct Tables {
     pub guests: bool,
     /// Of a guest's memory: how many stalled transactions its SMMUs are shown at once, where they stall; 0 for none.
     pub guest_stalls: u32,
+    /// Of a guest's memory: how its contexts lie, where devices have PASIDs; `None` for one context each, and no PASIDs.
+    pub guest_contexts: Option<ContextLayout>,
+    /// Of a guest's: what becomes of accesses without a PASID where there are such contexts.
+    pub without_pasid: WithoutPasid,
 }
 
 /// What an instance can walk beyond what its granules say.
@@ -140,14 +144,17 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         over: None,
         guests: false,
         guest_stalls: fields.number("guest-stalls", 0..=0xffff).unwrap_or(0) as u32,
+        guest_contexts: fields.word("guest-contexts", &ContextLayout::WORDS),
+        without_pasid: fields.word("without-pasid", &WithoutPasid::WORDS).unwrap_or_default(),
     };
     for (key, wrong, right) in [
         ("upper-half", tables.stage_2 && tables.upper, "has no halves; leave it out"),
         ("forced-types", !tables.stage_2 && tables.forced_types, "needs stage = 2"),
         ("guest-stalls", !tables.stage_2 && tables.guest_stalls > 0, "needs stage = 2"),
+        ("guest-contexts", !tables.stage_2 && tables.guest_contexts.is_some(), "needs stage = 2"),
     ] {
         if wrong {
-            let value = if key == "guest-stalls" { "" } else { " = true" };
+            let value = if key.starts_with("guest-") { "" } else { " = true" };
             let message = format!("{key}{value} in {} {right}", fields.what);
             fields.source.wrong_at(fields.places().of(key), message);
         }
@@ -178,6 +185,8 @@ pub(super) fn write(
         all_attributes,
         forced_types,
         guest_stalls,
+        guest_contexts,
+        without_pasid,
         ..
     } = it.tables;
     if let Some(over) = over {
@@ -217,6 +226,15 @@ pub(super) fn write(
     }
     if guest_stalls != 0 {
         writeln!(out, "guest-stalls = {guest_stalls}")?;
+    }
+    if let Some((word, _)) = ContextLayout::WORDS.iter().find(|(_, it)| Some(*it) == guest_contexts)
+    {
+        writeln!(out, "guest-contexts = \"{word}\"")?;
+    }
+    let said = without_pasid != WithoutPasid::default();
+    if let Some((word, _)) = WithoutPasid::WORDS.iter().find(|(_, it)| said && *it == without_pasid)
+    {
+        writeln!(out, "without-pasid = \"{word}\"")?;
     }
     vmid.map_or(Ok(()), |vmid| writeln!(out, "vmid = {vmid}"))
 }

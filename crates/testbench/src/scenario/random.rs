@@ -72,6 +72,8 @@ pub struct Weights {
     pub mute: u32,
     /// Make a command queue stop at a command.
     pub command_error: u32,
+    /// Let a guest do what its SMMU does not accept.
+    pub misbehave: u32,
     /// Let another kernel take over, or end what it took over.
     pub hand_over: u32,
 }
@@ -113,6 +115,7 @@ impl Weights {
             + self.defer
             + self.mute
             + self.command_error
+            + self.misbehave
             + self.hand_over
     }
 }
@@ -145,6 +148,7 @@ impl Default for Weights {
             defer: 0,
             mute: 0,
             command_error: 0,
+            misbehave: 0,
             hand_over: 0,
         }
     }

@@ -573,7 +573,9 @@ fn domains<'a>(
         if let Some(over) = over {
             let at = names.iter().position(|name| name == over);
             let at = at.filter(|at| domains.get(*at).is_some_and(|it| it.tables.stage_2));
-            let plain = domain.tables == super::Tables::default();
+            let without_pasid = domain.tables.without_pasid;
+            let plain =
+                domain.tables == super::Tables { without_pasid, ..super::Tables::default() };
             match at.filter(|_| plain) {
                 Some(at) => {
                     domain.tables.over = at.into();
@@ -583,9 +585,12 @@ fn domains<'a>(
                 }
                 None => fields.source.wrong_at(
                     domain.places.of("over"),
-                    "over must name a domain of stage 2 above, and nothing else can be said",
+                    "over must name a domain of stage 2 above, and nothing else can be said but without-pasid",
                 ),
             }
+        } else if domain.tables.without_pasid != super::WithoutPasid::default() {
+            let message = format!("without-pasid in domain \"{}\" needs over", domain.name);
+            fields.source.wrong_at(domain.places.of("without-pasid"), message);
         }
         for number in 1..=count.unwrap_or(1) {
             let name = match count {

@@ -27,7 +27,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 36] = [
+const ACTIONS: [(&str, Read); 37] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -60,6 +60,7 @@ const ACTIONS: [(&str, Read); 36] = [
     ("readmit", |reader, fields| reader.readmit(fields)),
     ("claim", |reader, fields| reader.claim(fields)),
     ("command-error", |reader, fields| reader.command_error(fields)),
+    ("misbehave", |reader, fields| reader.misbehave(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -240,6 +241,18 @@ impl Reader<'_> {
         Some(Action::CommandError { instance, error: error? })
     }
 
+    fn misbehave(&self, fields: &Fields<'_>) -> Option<Action> {
+        let domain = self.domain(fields)?;
+        let seed = fields.number("seed", 0..=u64::from(u32::MAX)).unwrap_or(0) as u32;
+        let it = self.scenario.domains.get(domain)?;
+        if it.tables.over.is_none() {
+            let message = format!("domain \"{}\" is no guest's; name one with over", it.name);
+            fields.source.wrong_at(fields.places().of("domain"), message);
+            return None;
+        }
+        Some(Action::Misbehave { domain, seed })
+    }
+
     fn mute(&self, fields: &Fields<'_>) -> Option<Action> {
         let late = fields.flag("late").unwrap_or(false);
         Some(Action::Mute { master: self.keeping(fields)?, late })
@@ -338,6 +351,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         defer: weight("defer", default.defer),
         mute: weight("mute", default.mute),
         command_error: weight("command-error", default.command_error),
+        misbehave: weight("misbehave", default.misbehave),
         hand_over: weight("hand-over", default.hand_over),
     };
     if weights.always() == 0 {

@@ -351,6 +351,10 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
                 (name(&scenario.instances, *instance, |it| &it.name), quoted(error.name()));
             writeln!(out, "command-error = {{ instance = {of}, error = {error} }}")
         }
+        Action::Misbehave { domain, seed } => {
+            let of = name(&scenario.domains, *domain, |it| &it.name);
+            writeln!(out, "misbehave = {{ domain = {of}, seed = {seed} }}")
+        }
         Action::ExpectData { memory: index, offset, data: what } => {
             let (what, of) = (data(what), memory(*index));
             writeln!(out, "expect-data = {{ memory = {of}, offset = {offset:#x}, data = {what} }}")
@@ -395,6 +399,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("defer", all.defer, Some(usual.defer)),
             ("mute", all.mute, Some(usual.mute)),
             ("command-error", all.command_error, Some(usual.command_error)),
+            ("misbehave", all.misbehave, Some(usual.misbehave)),
             ("hand-over", all.hand_over, Some(usual.hand_over)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);

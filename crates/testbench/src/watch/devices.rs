@@ -72,12 +72,16 @@ impl Watch {
         let (instance, _) = self.oracle.streams(user.master);
         let kept = self.kept(world, instance).into_iter().filter(|(of, _)| *of == user);
         let using = self.oracle.using(user);
-        let space = self.oracle.space(using);
+        let space = self.oracle.goes_through(user);
+        let bypasses = self.oracle.bypasses(user);
         let stale = kept.map(|(_, entry)| entry).find(|entry| {
             let pages = entry.granted.size / PAGE;
             let led = |page: &u64| {
                 let iova = entry.first + page * PAGE;
                 // Granted as it is, where stage 1 is skipped (S1DSS, §12.1).
+                if self.oracle.is_split(user.master) && bypasses {
+                    return entry.output(iova) == iova;
+                }
                 if self.oracle.is_split(user.master) {
                     return space.is_some_and(|space| {
                         self.oracle.leads_first(space, iova, entry.output(iova))

@@ -46,7 +46,7 @@ impl Watch {
     fn choose_access(&mut self) -> Option<(User, u64, bool)> {
         let master = self.rng.usize(0..self.oracle.masters().max(1));
         let user = User { master, substream: self.choose_substream(master) };
-        let Some(space) = self.oracle.space(self.oracle.using(user)) else {
+        let Some(space) = self.oracle.goes_through(user) else {
             return Some((user, 0xc000_0000 + PAGE * self.rng.u64(0..64), self.rng.bool()));
         };
         let (mapped, gone) = self.oracle.counts(space);

@@ -13,7 +13,7 @@ const HOT_PAGES: usize = 4;
 
 impl Workload<'_> {
     pub(super) fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {
-        let space = |user: User| oracle.space(oracle.using(user));
+        let space = |user: User| oracle.goes_through(user);
         if let Some((master, substream, page)) = self.rng.choice(&self.hot).copied()
             && self.rng.bool()
             && let Some(number) = oracle.substream(substream)

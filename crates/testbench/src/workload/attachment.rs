@@ -4,16 +4,30 @@
 use super::Workload;
 use crate::operation::Operation;
 use crate::oracle::{Life, Oracle, Use, User};
-use crate::scenario::{Answer, Substream};
+use crate::scenario::{Answer, ContextLayout, Substream};
 
 impl Workload<'_> {
     pub(super) fn attach(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let (master, domain) = (self.master()?, self.domain()?);
+        let (master, any) = (self.master()?, self.domain()?);
+        let domain = self.guest_for(oracle, master).unwrap_or(any);
         if matches!(oracle.using(master), Use::Kept(_)) && self.rng.bool() {
             return Some(Operation::Claim { master });
         }
         let (to, answer) = (Use::Domain(domain), Answer::Judged);
         Some(Operation::Attach { master, pasid: None, to, answer })
+    }
+
+    /// A guest's space, now and then, where there are any: one that the instance of `master` can walk.
+    fn guest_for(&mut self, oracle: &Oracle, master: usize) -> Option<usize> {
+        let instance = self.scenario.masters.get(master)?.instance;
+        let guests = (0..self.scenario.domains.len()).filter(|it| oracle.over(*it).is_some());
+        let guests = guests.filter(|it| !self.scenario.is_misfit(*it, instance));
+        let guests: Vec<usize> = guests.collect();
+        // Without, nothing is drawn.
+        if guests.is_empty() || self.rng.u8(..) < 144 {
+            return None;
+        }
+        self.rng.choice(guests)
     }
 
     pub(super) fn detach(&mut self) -> Option<Operation> {
@@ -27,6 +41,9 @@ impl Workload<'_> {
     /// One of the scenario's PASIDs, mostly one that `master` can use.
     fn pasid(&mut self, oracle: &Oracle, master: usize) -> Option<u32> {
         let bits = self.scenario.substream_bits(master);
+        // A guest has contexts for some of them.
+        let guest = oracle.guest_of(master).is_some();
+        let bits = if guest { bits.min(ContextLayout::MOST_BITS) } else { bits };
         let fits = |number: &u32| {
             let pasid = oracle.substream(Substream::Pasid(*number)).flatten();
             pasid.is_some_and(|pasid| u64::from(pasid) >> bits == 0)
@@ -39,8 +56,20 @@ impl Workload<'_> {
     }
 
     pub(super) fn attach_pasid(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let (master, domain) = (self.master_with_substreams()?, self.domain()?);
+        let (master, any) = (self.master_with_substreams()?, self.domain()?);
+        let of_guests: Vec<usize> =
+            (0..oracle.masters()).filter(|it| oracle.guest_of(*it).is_some()).collect();
+        let master = match of_guests.is_empty() || self.rng.bool() {
+            true => master,
+            false => self.rng.choice(of_guests)?,
+        };
         let pasid = Some(self.pasid(oracle, master)?);
+        // Of a guest's device the guest disposes, mostly.
+        let guest = oracle.guest_of(master);
+        let own = (0..self.scenario.domains.len())
+            .filter(|it| guest.is_some() && oracle.over(*it) == guest);
+        let own = self.rng.choice(own.collect::<Vec<usize>>());
+        let domain = own.filter(|_| self.rng.u8(..) < 224).unwrap_or(any);
         let (to, answer) = (Use::Domain(domain), Answer::Judged);
         Some(Operation::Attach { master, pasid, to, answer })
     }

@@ -3,8 +3,8 @@
 
 use super::Workload;
 use crate::operation::Operation;
-use crate::oracle::{Oracle, User};
-use crate::scenario::{Grant, Reply, Substream};
+use crate::oracle::{Oracle, Use, User};
+use crate::scenario::{Answer, Grant, Reply, Substream};
 
 impl Workload<'_> {
     /// Mostly a retry: what it needs may be there by now.
@@ -56,6 +56,26 @@ impl Workload<'_> {
             _ => Grant::Failure,
         };
         Some(Operation::Grant { master, grant })
+    }
+
+    /// A guest does what it may not: mostly one that has devices; where none has, one may get some.
+    pub(super) fn misbehave(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let guests = 0..self.scenario.domains.len();
+        let guests: Vec<usize> = guests.filter(|it| oracle.over(*it).is_some()).collect();
+        let mut used = oracle.users().filter_map(|(_, use_)| oracle.space(use_));
+        let used =
+            self.rng.choice(used.by_ref().filter(|it| guests.contains(it)).collect::<Vec<_>>());
+        let any = self.rng.choice(guests)?;
+        if used.is_none() && self.rng.u8(..) < 192 {
+            return Some(Operation::Attach {
+                master: self.master()?,
+                pasid: None,
+                to: Use::Domain(any),
+                answer: Answer::Judged,
+            });
+        }
+        let domain = used.filter(|_| self.rng.u8(..) < 224).unwrap_or(any);
+        Some(Operation::Misbehave { domain, seed: self.rng.u32(..) })
     }
 
     /// A device that keeps translations falls silent; one that has is reset before long.

@@ -24,14 +24,15 @@ fn each_mistake_in_a_step_is_named() {
             r#"instance "second" of master "other" can't walk the tables of domain "d"; write refused = "mismatch", or give it the stage, the granule and the sizes"#,
         ),
         (r#"detach = { master = "nic" }"#, r#"master "nic" was never attached; attach it first"#),
+        (r#"misbehave = { domain = "d" }"#, r#"domain "d" is no guest's; name one with over"#),
         (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
         (
             r#"atach = {}"#,
-            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
+            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, misbehave, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
         ),
         (
             r#"note = "nothing""#,
-            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, expect-fault, expect-blocked, expect-data, random",
+            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, misbehave, expect-fault, expect-blocked, expect-data, random",
         ),
         (
             r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,
