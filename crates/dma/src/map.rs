@@ -218,6 +218,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for [`map`](Self::map); the input addresses, and the bounce pages, are the caller's.
+    #[expect(
+        clippy::result_large_err,
+        reason = "two failures of hardware at most, on the stack of who fails"
+    )]
     unsafe fn fill(
         &self,
         iova: Iova,
@@ -296,6 +300,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Safety
     /// As for `Domain::map`; from `iova` to the run, everything was mapped by the caller.
     #[inline]
+    #[expect(
+        clippy::result_large_err,
+        reason = "two failures of hardware at most, on the stack of who fails"
+    )]
     unsafe fn map_run(
         &self,
         iova: Iova,
