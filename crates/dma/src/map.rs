@@ -218,7 +218,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for [`map`](Self::map); the input addresses, and the bounce pages, are the caller's.
-    #[expect(clippy::result_large_err, reason = "taken apart by the caller, inside this file")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "two failures of hardware at most, on the stack of who fails"
+    )]
     unsafe fn fill(
         &self,
         iova: Iova,
@@ -296,8 +299,11 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for `Domain::map`; from `iova` to the run, everything was mapped by the caller.
-    #[expect(clippy::result_large_err, reason = "taken apart by the caller, inside this file")]
     #[inline]
+    #[expect(
+        clippy::result_large_err,
+        reason = "two failures of hardware at most, on the stack of who fails"
+    )]
     unsafe fn map_run(
         &self,
         iova: Iova,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
-use smmuv3::{Interrupt, MasterConfig, PageGroup, PagesLost, Platform, Report, StreamId, Trace};
+use smmuv3::{Interrupt, PageGroup, PagesLost, Platform, Report, StreamId, Trace};
 use smmuv3_formats::Opcode;
 use smmuv3_formats::register::Cr0Ack;
 use smmuv3_model::{Answered, Observation, Page, Profile};
@@ -470,10 +470,12 @@ fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
     let asked = world.machine().model(0).unwrap().ask_for_pages(NIC, None, &[page], true);
     assert!(asked.is_some());
     let mut groups = Vec::new();
-    iommu.handle_interrupt(&smmu, Interrupt::PageRequests, 8, &mut |report| match report {
-        Report::Pages(group) => groups.push(group),
-        other => panic!("{other:?}"),
-    });
+    let more =
+        iommu.handle_interrupt(&smmu, Interrupt::PageRequests, 8, &mut |report| match report {
+            Report::Pages(group) => groups.push(group),
+            other => panic!("{other:?}"),
+        });
+    assert!(!more);
     let [group] = &groups[..] else { panic!("{groups:?}") };
     assert!(*group != late && late.pages().count() == 3);
     assert_eq!(late.respond(Answer::Success), Ok(false));
