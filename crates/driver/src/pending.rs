@@ -6,18 +6,20 @@
 //! answer names is its generation, so that one that comes late finds nothing. One may be handed on to a guest, and then waits
 //! for its answer, and for its handle's no more (`shown`).
 
-use alloc::vec::Vec;
-
 use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::shared::NoMemory;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
+mod slots;
+
+use slots::Slots;
+
 /// The transactions of one SMMU.
 pub(crate) struct Pending {
-    slots: Vec<Slot>,
-    /// The first of the free slots; [`NONE`] if there is none. Whoever frees one puts it here, once it is free; one caller
-    /// at a time takes them, so that the next one is that for as long as this is the first.
+    slots: Slots,
+    /// The first of the slots that are free again; [`NONE`] if there is none. Whoever frees one puts it here, once it is free;
+    /// one caller at a time takes them, so that the next one is that for as long as this is the first.
     free: AtomicU64,
     /// Some answers may be there that found no room in the command queue.
     owed: AtomicBool,
@@ -88,14 +90,7 @@ pub(crate) enum Given {
 impl Pending {
     /// Room for `most`.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
-        for index in 1..=most {
-            let next = if index == most { NONE } else { index as u64 };
-            let [state, key, substream, next] = [0, 0, 0, next].map(AtomicU64::new);
-            slots.push(Slot { state, key, substream, next });
-        }
-        let free = AtomicU64::new(if most == 0 { NONE } else { 0 });
+        let (slots, free) = (Slots::new(most)?, AtomicU64::new(NONE));
         Ok(Self { slots, free, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
     }
 
@@ -150,7 +145,7 @@ impl Pending {
         loop {
             // Acquire: whoever freed it has read its words before.
             let first = self.free.load(Ordering::Acquire);
-            let slot = self.slots.get(first as usize)?;
+            let Some(slot) = self.slots.get(first as usize) else { return self.make() };
             let next = slot.next.load(Ordering::Relaxed);
             let taken =
                 self.free.compare_exchange(first, next, Ordering::Acquire, Ordering::Relaxed);
@@ -158,6 +153,12 @@ impl Pending {
                 return Some((first as usize, slot));
             }
         }
+    }
+
+    /// One that nothing was ever in, if there is one.
+    fn make(&self) -> Option<(usize, &Slot)> {
+        let at = self.slots.make(Slot::new())?;
+        Some((at, self.slots.get(at)?))
     }
 
     /// The slot `at`, which was just freed, is there for the next one.
@@ -185,7 +186,7 @@ impl Pending {
     /// [`Pending::give_owed`].
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
-        for slot in &self.slots {
+        for (_, slot) in self.slots.each() {
             let state = slot.state.load(Ordering::Acquire);
             // The generation is still the same when it is swapped, so the key is its. Where it is not, somebody else
             // has just answered.
@@ -223,7 +224,7 @@ impl Pending {
         if !self.owed.swap(false, Ordering::Acquire) {
             return true;
         }
-        for (at, slot) in self.slots.iter().enumerate() {
+        for (at, slot) in self.slots.each() {
             let state = slot.state.load(Ordering::Relaxed);
             if state & CODES >= OWED && self.give_from(at, slot, state, &mut place) == Given::Full {
                 self.set_owed();
@@ -234,7 +235,7 @@ impl Pending {
     }
 
     /// Gives the answer to the one in slot `at`, as [`Pending::give`], if it waits for one and `which` says so: that which was
-    /// decided, or `answer`. `Late` where another is giving one: to be looked at again. `None` beyond the last slot.
+    /// decided, or `answer`. `Late` where another is giving one: to be looked at again. `None` beyond the last slot that was made.
     pub(crate) fn give_at(
         &self,
         at: usize,
@@ -269,7 +270,7 @@ impl Pending {
         ends: impl Fn(Key) -> bool,
         mut ended: impl FnMut(Key, Option<u8>),
     ) {
-        for (at, slot) in self.slots.iter().enumerate() {
+        for (at, slot) in self.slots.each() {
             loop {
                 let state = slot.state.load(Ordering::Acquire);
                 let code = state & CODES;
@@ -325,6 +326,11 @@ impl Pending {
 }
 
 impl Slot {
+    fn new() -> Self {
+        let [state, key, substream, next] = [FREE, 0, 0, NONE].map(AtomicU64::new);
+        Self { state, key, substream, next }
+    }
+
     fn swap(&self, from: u64, to: u64) -> bool {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
