@@ -491,10 +491,9 @@ impl<P: Platform> Drop for Core<P> {
                 // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
                 // entries are not used beyond the call that asks for them.
                 unsafe { (*instance).dismantle(&self.platform) };
-            } else {
-                // The SMMU may still be reading its tables and queues: they are never freed.
-                core::mem::forget(instance);
             }
+            // Else it may be reading its tables and queues: they are the platform's memory, and never freed. What only the
+            // driver looks at goes.
         }
     }
 }

@@ -6,18 +6,20 @@
 //! answer names is its generation, so that one that comes late finds nothing. One may be handed on to a guest, and then waits
 //! for its answer, and for its handle's no more (`shown`). ARCHITECTURE.md, "Words inside the driver", has the words: owed, shown.
 
-use alloc::vec::Vec;
-
 use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::shared::NoMemory;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
+mod slots;
+
+use slots::Slots;
+
 /// The transactions of one SMMU.
 pub(crate) struct Pending {
-    slots: Vec<Slot>,
-    /// The first of the free slots; [`NONE`] if there is none. Whoever frees one puts it here, once it is free; one caller
-    /// at a time takes them, so that the next one is that for as long as this is the first.
+    slots: Slots,
+    /// The first of the slots that are free again; [`NONE`] if there is none. Whoever frees one puts it here, once it is free;
+    /// one caller at a time takes them, so that the next one is that for as long as this is the first.
     free: AtomicU64,
     /// There may be answers that found no room in the command queue ([`OWED`]).
     owed: AtomicBool,
@@ -108,14 +110,7 @@ const AT_ONCE: usize = 32;
 impl Pending {
     /// Makes room for `most` transactions.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
-        for index in 1..=most {
-            let next = if index == most { NONE } else { index as u64 };
-            let [state, key, substream, next] = [0, 0, 0, next].map(AtomicU64::new);
-            slots.push(Slot { state, key, substream, next });
-        }
-        let free = AtomicU64::new(if most == 0 { NONE } else { 0 });
+        let (slots, free) = (Slots::new(most)?, AtomicU64::new(NONE));
         let (owed, closed) = (AtomicBool::new(false), AtomicBool::new(false));
         let refused = AtomicU64::new(0);
         #[cfg(feature = "nested")]
@@ -185,7 +180,7 @@ impl Pending {
     /// As [`Pending::insert`], of a guest's device: also `None` when the guest has its share.
     #[cfg(feature = "nested")]
     pub(crate) fn insert_for(&self, guest: Sharer, key: Key) -> Option<Handle> {
-        match self.shares.allow(guest, self.slots.len()) {
+        match self.shares.allow(guest, self.slots.most()) {
             true => self.insert_as(key, Sharer::beside(Some(guest), key.substream.0)),
             false => None,
         }
@@ -209,7 +204,7 @@ impl Pending {
         loop {
             // Acquire: whoever freed the slot has finished reading its words.
             let first = self.free.load(Ordering::Acquire);
-            let slot = self.slots.get(first as usize)?;
+            let Some(slot) = self.slots.get(first as usize) else { return self.make() };
             let next = slot.next.load(Ordering::Relaxed);
             let taken =
                 self.free.compare_exchange(first, next, Ordering::Acquire, Ordering::Relaxed);
@@ -217,6 +212,12 @@ impl Pending {
                 return Some((first as usize, slot));
             }
         }
+    }
+
+    /// One that nothing was ever in, if there is one.
+    fn make(&self) -> Option<(usize, &Slot)> {
+        let at = self.slots.make(Slot::new())?;
+        Some((at, self.slots.get(at)?))
     }
 
     /// The slot `at`, which was just freed, is there for the next one.
@@ -246,7 +247,7 @@ impl Pending {
     /// [`Pending::give_some`].
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
-        for slot in &self.slots {
+        for (_, slot) in self.slots.each() {
             let state = slot.state.load(Ordering::Acquire);
             // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else
             // has just answered.
@@ -327,7 +328,7 @@ impl Pending {
     }
 
     /// Gives the answer to the one in slot `at`, as [`Pending::give`], if it waits for one and `which` says so: that which was
-    /// decided, or `answer`. `Late` where another is giving one: to be looked at again. `None` beyond the last slot.
+    /// decided, or `answer`. `Late` where another is giving one: to be looked at again. `None` beyond the last slot that was made.
     pub(crate) fn give_at(
         &self,
         at: usize,
@@ -362,7 +363,7 @@ impl Pending {
         ends: impl Fn(Key) -> bool,
         mut ended: impl FnMut(Key, Option<u8>),
     ) {
-        for (at, slot) in self.slots.iter().enumerate() {
+        for (at, slot) in self.slots.each() {
             loop {
                 let state = slot.state.load(Ordering::Acquire);
                 let code = state & CODES;
@@ -418,6 +419,11 @@ impl Pending {
 }
 
 impl Slot {
+    fn new() -> Self {
+        let [state, key, substream, next] = [FREE, 0, 0, NONE].map(AtomicU64::new);
+        Self { state, key, substream, next }
+    }
+
     fn swap(&self, from: u64, to: u64) -> bool {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }

@@ -62,6 +62,7 @@ impl Granule {
     }
 
     /// log2 of the bytes of a page (§15.1).
+    #[inline]
     pub const fn shift(self) -> u32 {
         match self {
             Self::K4 => 12,
@@ -71,20 +72,18 @@ impl Granule {
     }
 
     /// Input bits that one table resolves (§15.1).
+    #[inline]
     pub const fn bits_per_level(self) -> u32 {
         self.shift() - 3
     }
 
     /// log2 of the bytes that one descriptor of `level` (-1 to 3) covers; at most 63, which only levels that
     /// the granule does not have would exceed.
+    #[inline]
     pub const fn span(self, level: i8) -> u32 {
-        let below = match level {
-            ..=-1 => 4,
-            0 => 3,
-            1 => 2,
-            2 => 1,
-            3.. => 0,
-        };
+        // Levels beyond either end count as that.
+        let level = if level < -1 { -1 } else { level };
+        let below = if level > 3 { 0 } else { (3 - level) as u32 };
         let span = self.shift() + below * self.bits_per_level();
         if span > 63 { 63 } else { span }
     }
@@ -200,21 +199,25 @@ impl Tables {
     }
 
     /// The granule.
+    #[inline]
     pub const fn granule(&self) -> Granule {
         self.granule
     }
 
     /// Bits of the input addresses that the tables resolve.
+    #[inline]
     pub const fn input_bits(&self) -> u32 {
         self.input_bits
     }
 
     /// Level of the first table: -1 to 3.
+    #[inline]
     pub const fn start_level(&self) -> i8 {
         self.start
     }
 
     /// log2 of the descriptors in the first table, or in all concatenated ones.
+    #[inline]
     pub const fn first_entries_log2(&self) -> u32 {
         // Both constructors choose a start level whose span is less than the input.
         self.input_bits.saturating_sub(self.granule.span(self.start))
@@ -226,6 +229,7 @@ impl Tables {
     }
 
     /// Bytes of the first table, or of all concatenated ones.
+    #[inline]
     pub const fn first_bytes(&self) -> u64 {
         8 << self.first_entries_log2()
     }

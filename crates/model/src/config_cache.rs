@@ -116,26 +116,61 @@ pub(crate) struct Fetch {
     pub(crate) vmid: Option<u16>,
     /// What led there, besides the STE: the L1CD.
     pub(crate) through: Option<Target>,
-    pub(crate) words: [Option<u64>; 8],
-    /// Indices of the words still to read, last first.
-    pub(crate) left: Vec<u8>,
     pub(crate) basis: u64,
+    /// What was read; of the others 0.
+    words: [u64; 8],
+    /// Indices of all words, in the order in which they are read, last first.
+    order: [u8; 8],
+    /// How many of these are left to be read.
+    left: u8,
 }
 
 impl Fetch {
     pub(crate) fn new(target: Target, place: Place, random: &mut Random) -> Self {
-        let mut left: Vec<u8> = (0..8).collect();
-        for end in (1..left.len()).rev() {
+        let mut order = [0, 1, 2, 3, 4, 5, 6, 7];
+        for end in (1..order.len()).rev() {
             // Below 8, so it fits and is in range.
-            left.swap(end, random.below(end as u64 + 1) as usize);
+            order.swap(end, random.below(end as u64 + 1) as usize);
         }
         let Place { pa, at, vmid, basis, through } = place;
-        Self { target, pa, at, vmid, through, words: [None; 8], left, basis }
+        Self { target, pa, at, vmid, through, basis, words: [0; 8], order, left: 8 }
     }
 
-    /// All words, once none is left.
-    pub(crate) fn complete(&self) -> [u64; 8] {
-        self.words.map(|word| word.unwrap_or(0))
+    /// Index of the word that is read next; `None` once none is left.
+    pub(crate) fn next(&self) -> Option<usize> {
+        // At most 8, and so are the indices.
+        let last = self.left.checked_sub(1)?;
+        Some((self.order[usize::from(last) & 7] & 7).into())
+    }
+
+    /// The next word is this.
+    pub(crate) fn read(&mut self, word: u64) {
+        if let Some(index) = self.next() {
+            // Below 8.
+            self.words[index] = word;
+            self.left -= 1;
+        }
+    }
+
+    /// Whether no word is left.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The word with that index, if it was read.
+    pub(crate) fn word(&self, index: u8) -> Option<u64> {
+        let left = self.order.iter().take(self.left.into()).any(|it| *it == index);
+        self.words.get(usize::from(index)).copied().filter(|_| !left)
+    }
+
+    /// All words, those that were read.
+    pub(crate) fn words(&self) -> [Option<u64>; 8] {
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|index| self.word(index))
+    }
+
+    /// All words; those that are left are 0.
+    pub(crate) const fn complete(&self) -> [u64; 8] {
+        self.words
     }
 }
 

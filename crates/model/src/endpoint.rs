@@ -178,19 +178,17 @@ impl<M: Memory> Model<M> {
         if self.random.one_in(3) {
             return self.apply_to_some_device();
         }
-        let mut streams: Vec<u32> =
-            self.endpoints.iter().filter(|(_, it)| it.ats).map(|(stream, _)| *stream).collect();
-        streams.sort_unstable();
-        let at = self.random.below(streams.len() as u64) as usize;
-        let (Some(stream), Some(recent)) = (streams.get(at), self.recent_access()) else { return };
+        let on = || self.endpoints.iter().filter(|(_, it)| it.ats).map(|(stream, _)| *stream);
+        let at = self.random.below(on().count() as u64) as usize;
+        let (Some(stream), Some(recent)) = (on().nth(at), self.recent_access()) else { return };
         let page = self.smallest_unit();
         let address = match self.random.below(4) {
             0 => recent.address.wrapping_add(page),
             1 => recent.address.wrapping_sub(page),
             _ => recent.address,
         };
-        let access = Access { stream: *stream, address, ..recent };
-        let endpoint = self.endpoints.get(stream);
+        let access = Access { stream, address, ..recent };
+        let endpoint = self.endpoints.get(&stream);
         if endpoint.is_some_and(|it| it.atc.lookup(&access).is_none()) {
             self.obtain(&access);
         }

@@ -42,7 +42,7 @@ pub struct Interrupts {
 
 /// Observations that there is room for from the beginning: to move those of many walks to a larger place takes as long as
 /// some of the walks.
-const OBSERVATIONS: usize = 1024;
+const OBSERVATIONS: usize = 2048;
 
 /// One SMMUv3: registers, queues, caches and the transactions of its devices.
 ///
@@ -146,7 +146,10 @@ impl<M: Memory> Model<M> {
     #[inline]
     pub fn swap_observations(&mut self, empty: &mut Vec<Observation>) {
         empty.clear();
-        std::mem::swap(&mut self.observations, empty);
+        // Mostly there are none.
+        if !self.observations.is_empty() {
+            std::mem::swap(&mut self.observations, empty);
+        }
     }
 
     /// Edges of the wired interrupts, and events, since the last call.

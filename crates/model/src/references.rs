@@ -296,7 +296,7 @@ impl<M: Memory> Model<M> {
             Target::Ste { .. } if here => Some(Reference::StreamTable),
             Target::Ste { stream } => {
                 // The first word alone says where the contexts are.
-                let _known = fetch.words[0]?;
+                let _known = fetch.word(0)?;
                 let ste = Ste(fetch.complete());
                 let route = route(&ste, &self.implementation());
                 self.ste_reference(search, stream, &ste, route, true)
@@ -309,7 +309,7 @@ impl<M: Memory> Model<M> {
             }),
             Target::Cd { stream, substream } => {
                 // Without these two words nothing is known about the tables.
-                let _known = (fetch.words[0]?, fetch.words[1]?);
+                let _known = (fetch.word(0)?, fetch.word(1)?);
                 let cached = self.config.stes.get(&stream)?;
                 let Route::Stage1(contexts) = cached.route else { return None };
                 let cd = Cd(fetch.complete());

@@ -139,10 +139,8 @@ impl<M: Memory> Model<M> {
     /// Reads up to `count` more words; an abort ends the fetch.
     pub(crate) fn read_words(&mut self, fetch: &mut Fetch, count: usize) -> Result<(), ()> {
         for _ in 0..count {
-            let Some(index) = fetch.left.pop() else { break };
-            let word = self.memory.read64(fetch.pa + 8 * u64::from(index)).map_err(|_| ())?;
-            // Indices are those of the eight words.
-            fetch.words[usize::from(index) & 7] = Some(word);
+            let Some(index) = fetch.next() else { break };
+            fetch.read(self.memory.read64(fetch.pa + 8 * index as u64).map_err(|_| ())?);
         }
         Ok(())
     }
@@ -181,7 +179,7 @@ impl<M: Memory> Model<M> {
         if self.read_words(&mut fetch, count).is_err() {
             return;
         }
-        if !fetch.left.is_empty() {
+        if !fetch.is_complete() {
             self.config.fetches.push(fetch);
             return;
         }
@@ -227,10 +225,10 @@ impl<M: Memory> Model<M> {
     pub(crate) fn partial(&self, contexts: bool) -> impl Iterator<Item = CachedStructure> {
         self.config.fetches.iter().filter_map(move |fetch| match fetch.target {
             Target::Ste { stream } if !contexts => {
-                Some(self.structure(stream, None, fetch.words, fetch.pa))
+                Some(self.structure(stream, None, fetch.words(), fetch.pa))
             }
             Target::Cd { stream, substream } if contexts => {
-                Some(self.structure(stream, Some(substream), fetch.words, fetch.pa))
+                Some(self.structure(stream, Some(substream), fetch.words(), fetch.pa))
             }
             _ => None,
         })

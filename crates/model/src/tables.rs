@@ -22,6 +22,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// What `descriptor` is in a table of `level`.
+    #[inline]
     pub(crate) const fn read(&self, descriptor: u64, level: i8) -> Meaning {
         let Self { stage, granule, ds, fwb, oas, .. } = *self;
         let output_bits = oas as u32;
@@ -29,6 +30,7 @@ impl Layout {
     }
 
     /// Whether an output address has the configured size.
+    #[inline]
     pub(crate) const fn fits(&self, address: u64) -> bool {
         // At most 52 bits.
         address >> self.output == 0
@@ -60,10 +62,12 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    #[inline]
     pub(crate) const fn granule(&self) -> Granule {
         self.shape.granule()
     }
 
+    #[inline]
     pub(crate) const fn start(&self) -> i8 {
         self.shape.start_level()
     }
@@ -73,12 +77,14 @@ impl Tables {
         self.layout().read(descriptor, level)
     }
 
+    #[inline]
     pub(crate) const fn layout(&self) -> Layout {
         let Self { stage, ds, fwb, oas, output, .. } = *self;
         Layout { stage, granule: self.granule(), ds, fwb, oas, output }
     }
 
     /// Shareability of what a leaf maps: its own, or `configured`, where LPA2 has address bits in that place (§15.3).
+    #[inline]
     pub(crate) const fn shareability(&self, own: u64, configured: u8) -> u8 {
         let lpa2 = self.ds && !matches!(self.granule(), Granule::K64);
         // The field has 2 bits.
@@ -86,17 +92,20 @@ impl Tables {
     }
 
     /// Bytes of a table of `level`; of all that stand side by side at the start level.
+    #[inline]
     pub(crate) const fn bytes(&self, level: i8) -> u64 {
         if level == self.start() { self.shape.first_bytes() } else { 1 << self.granule().shift() }
     }
 
     /// Offset of the descriptor for `input` in a table of `level`, in bytes.
+    #[inline]
     pub(crate) const fn offset(&self, input: u64, level: i8) -> u64 {
         // Both are powers of two; bits above the input size are not looked at.
         (input >> self.granule().span(level) << 3) & (self.bytes(level) - 1)
     }
 
     /// Whether an output address has the configured size.
+    #[inline]
     pub(crate) const fn fits(&self, address: u64) -> bool {
         self.layout().fits(address)
     }

@@ -176,16 +176,19 @@ impl TlbEntry {
     }
 
     /// Whether a write through it must mark a leaf first (§14).
+    #[inline]
     pub(crate) const fn is_clean(&self) -> bool {
         self.clean || matches!(self.second, Some(second) if second.clean)
     }
 
     /// Where `input`, which it covers, goes.
+    #[inline]
     pub(crate) const fn output(&self, input: u64) -> u64 {
         self.pa | input & (self.size - 1)
     }
 
     /// Last input address.
+    #[inline]
     pub const fn last(&self) -> u64 {
         self.va.wrapping_add(self.size - 1)
     }
@@ -233,6 +236,7 @@ impl WalkEntry {
     }
 
     /// Granule of the tables.
+    #[inline]
     pub const fn granule(&self) -> Granule {
         self.layout.granule
     }
@@ -264,11 +268,13 @@ const NONE: u64 = 0x1_0000;
 
 impl Key {
     /// `space` is the ASID, or for global entries 0x10000 plus ASET.
+    #[inline]
     fn new(tag: Tag, space: u64, va: u64, shift: u32) -> Self {
         let vmid = tag.vmid.map_or(NONE, u64::from) | u64::from(tag.world.is_el2()) << 17;
         Self(vmid << 32 | space << 8 | u64::from(shift), va >> shift)
     }
 
+    #[inline]
     fn of(entry: &TlbEntry) -> Self {
         let space = match entry.global {
             true => NONE + u64::from(entry.aset),
@@ -295,6 +301,7 @@ impl Tlb {
 
     /// The entry for `va`; where several match, the smallest, which is the one that was there first: an
     /// address that a larger entry covers is never walked again.
+    #[inline]
     pub(crate) fn lookup(&self, tag: Tag, aset: bool, va: u64) -> Option<&TlbEntry> {
         let mut sizes = self.sizes;
         while sizes != 0 {
@@ -388,11 +395,13 @@ pub(crate) struct WalkCache {
 
 impl WalkCache {
     /// No two levels, of whatever granules, have the same span.
+    #[inline]
     fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> Key {
         Key::new(tag, tag.asid.into(), va, granule.span(level))
     }
 
     /// The cached descriptor at `level` for `va`.
+    #[inline]
     pub(crate) fn lookup(&self, tag: Tag, va: u64, level: i8, g: Granule) -> Option<&WalkEntry> {
         self.entries.get(&Self::key(tag, va, level, g))
     }

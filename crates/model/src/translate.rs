@@ -9,7 +9,7 @@ use crate::context_table::NoCd;
 use crate::fault::{Second, Stop, WalkFault, event};
 use crate::memory::Memory;
 use crate::model::Model;
-use crate::observation::Observation;
+use crate::observation::{Observation, Statistics};
 use crate::stage_1::Asked;
 use crate::stage_2::{Purpose, Stage2};
 use crate::stream_table::NoSte;
@@ -221,7 +221,7 @@ impl<M: Memory> Model<M> {
                 self.walks(ipa, &purpose, |model| model.second(&stage, ipa, &purpose))
             }
         };
-        self.count_lookup(hit, way);
+        self.statistics.looked_up(hit, way);
         let entry = found.map_err(|fault| stop(&fault, access, None, Some(&stage)))?;
         Ok(resolved(&entry, ipa, hit, basis))
     }
@@ -233,12 +233,6 @@ impl<M: Memory> Model<M> {
             Stages::One | Stages::Both => &self.tlb,
         };
         tlb.lookup(found.tag, found.aset, found.input).copied()
-    }
-
-    fn count_lookup(&mut self, hit: bool, way: Way) {
-        let counted = way != Way::Ahead;
-        self.statistics.tlb_hits += u64::from(counted && hit);
-        self.statistics.tlb_misses += u64::from(counted && !hit);
     }
 
     /// An intermediate address of a stream with stage 2, whatever its stage 1 is.
@@ -278,17 +272,23 @@ impl<M: Memory> Model<M> {
             return Err(fault(EventId::FTranslation));
         };
         let purpose = Purpose::input(access, way == Way::Ahead, way == Way::Late);
-        let mut hit = self.tlb.lookup(context.tag, context.aset, va).is_some();
-        self.count_lookup(hit, way);
+        // Whether the first look found it.
+        let mut first = None;
         loop {
             // Entries are large: they stay where they are.
-            let Some(entry) = self.tlb.lookup(context.tag, context.aset, va) else {
+            let entry = self.tlb.lookup(context.tag, context.aset, va);
+            if first.is_none() {
+                first = Some(entry.is_some());
+                self.statistics.looked_up(entry.is_some(), way);
+            }
+            let Some(entry) = entry else {
+                first = Some(false);
                 let Some(tables) = &half.tables else { return Err(fault(EventId::FTranslation)) };
                 let asked = Asked { context: &context, half: &half, tables, over, va, purpose };
                 self.walk(&asked).map_err(|found| stop(&found, access, Some(&context), over))?;
-                hit = false;
                 continue;
             };
+            let hit = first == Some(true);
             if !purpose.permitted(&entry.permissions) && !purpose.speculative {
                 let refused = refused_by(entry, va, &purpose);
                 return Err(stop(&refused, access, Some(&context), over));
@@ -325,6 +325,16 @@ impl<M: Memory> Model<M> {
         }
         access.instruction &= !access.write;
         access
+    }
+}
+
+impl Statistics {
+    const fn looked_up(&mut self, hit: bool, way: Way) {
+        match (way, hit) {
+            (Way::Ahead, _) => {}
+            (_, true) => self.tlb_hits += 1,
+            (_, false) => self.tlb_misses += 1,
+        }
     }
 }
 

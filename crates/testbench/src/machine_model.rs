@@ -202,17 +202,15 @@ impl Machine for ModelMachine {
     }
 
     fn act(&self) {
-        for instance in 0..self.smmus.len() {
-            if let Some(mut smmu) = self.smmu(instance) {
-                smmu.act();
-            }
+        for smmu in &self.smmus {
+            smmu.lock().act();
         }
     }
 
     fn act_and_tell(&self, seen: &mut [Vec<Observation>]) -> bool {
         let mut others = seen.iter_mut();
-        for instance in 0..self.smmus.len() {
-            let Some(mut smmu) = self.smmu(instance) else { continue };
+        for smmu in &self.smmus {
+            let mut smmu = smmu.lock();
             smmu.act();
             if let Some(seen) = others.next() {
                 smmu.swap_observations(seen);
@@ -222,10 +220,8 @@ impl Machine for ModelMachine {
     }
 
     fn wait(&self) {
-        for instance in 0..self.smmus.len() {
-            if let Some(mut smmu) = self.smmu(instance) {
-                smmu.run(4);
-            }
+        for smmu in &self.smmus {
+            smmu.lock().run(4);
         }
     }
 

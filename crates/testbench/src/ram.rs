@@ -8,6 +8,7 @@
 
 mod mapping;
 
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -72,8 +73,24 @@ pub enum RamError {
     },
 }
 
-/// Words that are looked at together.
-const SEVERAL: usize = 8;
+/// Words that are looked at together: most are empty, so that all of them at once are not what is wanted.
+const SEVERAL: usize = 16;
+
+/// The first of `count` words that is `wanted`, which stays so with more bits.
+#[inline(always)]
+fn among(count: usize, load: impl Fn(usize) -> u64, wanted: impl Fn(u64) -> bool) -> Option<usize> {
+    let first = |mut numbers: Range<usize>| numbers.find(|number| wanted(load(*number)));
+    let mut next = 0;
+    while next + SEVERAL <= count {
+        if wanted((0..SEVERAL).fold(0, |all, number| all | load(next + number)))
+            && let found @ Some(_) = first(next..next + SEVERAL)
+        {
+            return found;
+        }
+        next += SEVERAL;
+    }
+    first(next..count)
+}
 
 impl Ram {
     /// The unit of base addresses and lengths, in bytes.
@@ -214,28 +231,16 @@ impl Ram {
             let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
             return (0..count).find(|number| self.word(at(*number)).is_none_or(found));
         };
-        let first = core::ptr::from_ref(first);
-        let count = count as usize;
+        let (first, count) = (core::ptr::from_ref(first), count as usize);
         // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
-        let word = |number: usize| unsafe { &*first.byte_add(number * stride as usize) };
-        let mut next = 0;
-        while next < count {
-            // Most are empty, so that several at once do not have the bits.
-            let end = next + SEVERAL.min(count - next);
-            let load = |number| u64::from_le(word(number).load(Ordering::Acquire));
-            let all = if end - next == SEVERAL {
-                (0..SEVERAL).fold(0, |all, number| all | load(next + number))
-            } else {
-                u64::MAX
-            };
-            if wanted(all)
-                && let Some(number) = (next..end).find(|number| found(word(*number)))
-            {
-                return Some(number as u64);
-            }
-            next = end;
-        }
-        None
+        let word = |at: usize| unsafe { &*first.byte_add(at) };
+        let load = |at: usize| u64::from_le(word(at).load(Ordering::Acquire));
+        let number = match stride as usize {
+            // Most are side by side.
+            8 => among(count, |number| load(8 * number), wanted),
+            stride => among(count, |number| load(stride * number), wanted),
+        };
+        number.map(|number| number as u64)
     }
 
     /// Writes `value` to `count` words from `pa` on, as [`Ram::write64`] does one by one; `None` as there.

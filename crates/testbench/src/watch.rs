@@ -255,9 +255,15 @@ impl Watch {
     /// The same, once hardware had a moment to act, if it is to.
     fn see(&mut self, world: &World, act: bool) {
         let mut seen = std::mem::take(&mut self.seen);
-        seen.resize_with(self.structures.instances(), Vec::new);
+        if seen.len() != self.structures.instances() {
+            seen.resize_with(self.structures.instances(), Vec::new);
+        }
         self.models |= world.see(act, &mut seen);
         for (instance, observations) in seen.iter_mut().enumerate() {
+            // At most moments an instance does nothing that is told.
+            if observations.is_empty() {
+                continue;
+            }
             for observation in observations.drain(..) {
                 self.observe(world, instance, observation);
             }

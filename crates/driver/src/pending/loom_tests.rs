@@ -236,3 +236,19 @@ fn slots_that_are_freed_at_once_are_all_there_again() {
         assert!(third.slot() != fourth.slot() && pending.insert(KEY).is_none());
     });
 }
+
+/// One caller at a time inserts; were there two, neither would have the other's slot.
+#[test]
+fn of_two_that_come_at_once_each_has_a_slot_of_its_own_or_none() {
+    explore(|| {
+        let pending = Arc::new(Pending::new(2).unwrap());
+        let other = {
+            let pending = pending.clone();
+            thread::spawn(move || pending.insert(KEY).map(Handle::slot))
+        };
+        let own = pending.insert(KEY).map(Handle::slot);
+        let other = other.join().unwrap();
+        assert!(own != other, "{own:?} and {other:?}");
+        assert_eq!(pending.count(), own.iter().chain(&other).count());
+    });
+}

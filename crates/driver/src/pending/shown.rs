@@ -73,7 +73,7 @@ impl Pending {
         usize::from(stag) & ((1 << self.slot_bits()) - 1)
     }
 
-    /// How many slots there are.
+    /// How many slots anything was ever in: the first ones.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -86,6 +86,6 @@ impl Pending {
 
     /// Bits of a slot's index.
     const fn slot_bits(&self) -> u32 {
-        usize::BITS - self.slots.len().saturating_sub(1).leading_zeros()
+        usize::BITS - self.slots.most().saturating_sub(1).leading_zeros()
     }
 }

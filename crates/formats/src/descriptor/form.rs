@@ -93,6 +93,7 @@ impl Form {
     }
 
     /// What `descriptor` is here.
+    #[inline]
     pub const fn read(&self, descriptor: u64) -> Meaning {
         if descriptor & 1 == 0 {
             return Meaning::Invalid;
@@ -158,20 +159,23 @@ impl Form {
     }
 
     /// `None` for what is invalid or reserved.
+    #[inline]
     const fn kind(&self, descriptor: u64) -> Option<Kind> {
         if self.level < self.granule.first_level(self.lpa2()) || self.level > 3 {
             return None;
         }
-        let block = self.granule.has_block(self.level, self.lpa2(), self.output_bits);
         match descriptor & 0b11 {
             TABLE_OR_PAGE if self.level == 3 => Some(Kind::Page),
             TABLE_OR_PAGE => Some(Kind::Table),
-            BLOCK if block => Some(Kind::Block),
+            BLOCK if self.granule.has_block(self.level, self.lpa2(), self.output_bits) => {
+                Some(Kind::Block)
+            }
             _ => None,
         }
     }
 
     /// The address in `descriptor` from bit `low` on.
+    #[inline]
     const fn address(&self, descriptor: u64, low: u32) -> u64 {
         if self.lpa2() {
             descriptor & mask(49, low) | (descriptor >> 8 & 0b11) << 50
@@ -183,11 +187,13 @@ impl Form {
     }
 
     /// Whether address bits 51:50 are in bits 9:8.
+    #[inline]
     pub(crate) const fn lpa2(&self) -> bool {
         self.ds && !matches!(self.granule, Granule::K64)
     }
 
     /// Whether address bits 51:48 are in bits 15:12.
+    #[inline]
     const fn wide(&self) -> bool {
         matches!(self.granule, Granule::K64) && self.output_bits > 48
     }

@@ -54,9 +54,8 @@ impl Bench {
         let mut any = false;
         for (instance, smmu) in self.smmus.iter().enumerate() {
             let Some(smmu) = smmu.get() else { continue };
-            let mut pending = self.pending(instance);
-            pending.reverse();
-            while let Some(which) = pending.last().copied() {
+            let mut pending = self.pending(instance).peekable();
+            while let Some(which) = pending.peek().copied() {
                 let mut reports = Vec::new();
                 let mut sink = |report| reports.push(report);
                 let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
@@ -78,7 +77,7 @@ impl Bench {
                     self.look(|watch| watch.told_of_all(instance, &untold));
                 }
                 if !more {
-                    pending.pop();
+                    pending.next();
                 }
             }
             self.look(|watch| watch.collect(&self.world));

@@ -35,34 +35,36 @@ pub(super) fn configure(config: &mut InstanceConfig, instance: &Instance, page: 
 
 impl Bench {
     /// The interrupts of an instance whose handlers are to run. With messages only those that have arrived.
-    pub(super) fn pending(&self, instance: usize) -> Vec<Interrupt> {
-        let Some(known) = self.scenario.instances.get(instance) else { return Vec::new() };
-        match known.queues.interrupts {
-            Interrupts::Combined => vec![Interrupt::Any],
-            Interrupts::Wired => {
-                vec![Interrupt::Sync, Interrupt::Error, Interrupt::Events, Interrupt::PageRequests]
-            }
-            Interrupts::Messages => {
-                let Some(page) = self.messages.get(instance).copied().flatten() else {
-                    return Vec::new();
-                };
-                let numbers = [
-                    (SYNC, Interrupt::Sync),
-                    (ERRORS, Interrupt::Error),
-                    (EVENTS, Interrupt::Events),
-                    (PAGE_REQUESTS, Interrupt::PageRequests),
-                ];
+    pub(super) fn pending(&self, instance: usize) -> impl Iterator<Item = Interrupt> + use<> {
+        const ALL: [Option<Interrupt>; 4] = [
+            Some(Interrupt::Sync),
+            Some(Interrupt::Error),
+            Some(Interrupt::Events),
+            Some(Interrupt::PageRequests),
+        ];
+        let how = self.scenario.instances.get(instance).map(|known| known.queues.interrupts);
+        let pending = match how {
+            Some(Interrupts::Combined) => [Some(Interrupt::Any), None, None, None],
+            Some(Interrupts::Wired) => ALL,
+            Some(Interrupts::Messages) => {
+                let numbers = [SYNC, ERRORS, EVENTS, PAGE_REQUESTS];
+                let page = self.messages.get(instance).copied().flatten();
                 let ram = self.world.machine().ram();
                 let arrived = |number: u32| {
-                    let at = page + 8 * u64::from(number);
+                    let at = page? + 8 * u64::from(number);
                     let arrived = ram.read64(at) == Some(u64::from(number));
                     // Taken: the next one is another.
                     let _ = ram.write64(at, 0);
-                    arrived
+                    arrived.then_some(())
                 };
-                let arrived = numbers.into_iter().filter(|(number, _)| arrived(*number));
-                arrived.map(|(_, interrupt)| interrupt).collect()
+                let mut interrupts = ALL;
+                for (interrupt, number) in interrupts.iter_mut().zip(numbers) {
+                    *interrupt = interrupt.filter(|_| arrived(number).is_some());
+                }
+                interrupts
             }
-        }
+            None => [None; 4],
+        };
+        pending.into_iter().flatten()
     }
 }

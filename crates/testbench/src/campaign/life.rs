@@ -25,6 +25,10 @@ const SHORT: RangeInclusive<u64> = 2_000..=3_000;
 /// Operations of one in [`RARE`].
 const LONG: RangeInclusive<u64> = 10_000..=40_000;
 const RARE: u8 = 16;
+/// Of the seeds that people give, the machine of one in so many lives for up to [`WHOLE`] operations: nothing of what it
+/// remembers is too old to go wrong.
+const WHOLE_OF: u8 = 8;
+const WHOLE: u64 = 100_000;
 /// Seeds of later lives are above all that people give, and still easy to copy.
 const LATER: u64 = 1 << 32;
 
@@ -43,6 +47,9 @@ impl Life {
 
     /// How many of the `left` operations the machine of `seed` does.
     fn cut(seed: u64, left: u64) -> u64 {
+        if seed < LATER && Rng::with_seed(seed ^ 0x7768_6f6c).u8(0..WHOLE_OF) == 0 {
+            return left.min(WHOLE);
+        }
         let mut rng = Rng::with_seed(seed ^ 0x6c69_6665);
         let long = rng.u8(0..RARE) == 0;
         rng.u64(if long { LONG } else { SHORT }).min(left)
@@ -70,6 +77,12 @@ mod tests {
         assert_eq!(all.iter().map(|life| life.steps).sum::<u64>(), 50 * 100_000);
         let long = all.iter().filter(|life| life.steps >= 10_000).count();
         assert!(all.len() > 1000 && long > 50, "{} lives, {long} of them long", all.len());
+        let whole = all.iter().filter(|life| life.steps == 100_000).count();
+        assert!((3..=12).contains(&whole), "{whole} machines do all of what their seed has");
+        // And as many of other seeds, which have more.
+        let whole =
+            (50..100).filter(|seed| Life::all(*seed, 250_000).any(|it| it.steps == 100_000));
+        assert!((3..=12).contains(&whole.count()));
     }
 
     #[test]
