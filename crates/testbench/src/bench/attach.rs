@@ -185,7 +185,8 @@ impl Bench {
             return Done::default();
         };
         let silent = mute && matches!(result, Err(AttachError::Quarantined { .. }));
-        let made = result.is_ok() || silent && !known;
+        // What cannot be done is not, also if somebody else has found out that the device is silent before it was looked at.
+        let made = result.is_ok() || silent && !known && foreseen.is_empty();
         let owned = self.tags();
         self.look(|watch| {
             watch.collect(&self.world);
