@@ -34,7 +34,12 @@ impl Watch {
             // Perhaps, and with any event.
             Refused::Somehow => self.faults.caused.push(fault(EventId::FTranslation)),
             Refused::With(event) => {
-                self.faults.expected.push(vec![fault(event)]);
+                let mut any = vec![fault(event)];
+                if self.oracle.is_split(user.master) {
+                    // See `settle_faults`.
+                    any.push(FaultKey { substream: None, ..fault(event) });
+                }
+                self.faults.expected.push(any);
                 // See `SILENT_CACHED_WRITES` of QEMU's deviations.
                 let silent = event == EventId::FPermission && write && !self.models;
                 if silent && self.is_by_stage_2(user) {
@@ -107,12 +112,19 @@ impl Watch {
             self.oracle.accuse(Rule::R9, text);
         }
         let expected = expected.concat();
+        // A device that has intermediate addresses names no PASID with these: its event has none then.
+        let oracle = &self.oracle;
+        let is_split = |fault: &FaultKey| {
+            let master = oracle.master_of(fault.instance, fault.stream);
+            master.is_some_and(|master| oracle.is_split(master))
+        };
         reported.retain(|fault| {
             expected.contains(fault)
                 || !caused.iter().any(|other| {
                     (other.instance, other.stream) == (fault.instance, fault.stream)
                         && ((other.page, other.write) == (fault.page, fault.write)
-                            && other.substream == fault.substream
+                            && (other.substream == fault.substream
+                                || fault.substream.is_none() && is_split(fault))
                             || !fault.event.is_translation_fault())
                 })
         });
