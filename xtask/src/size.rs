@@ -31,7 +31,7 @@ const DRIVERS: [Driver; 3] = [
         arguments: &["--no-default-features"],
         limits: Some([64.0, 40.0]),
     },
-    Driver { name: "`Iommu`, stage 1", arguments: &[], limits: Some([142.0, 130.0]) },
+    Driver { name: "`Iommu`, stage 1", arguments: &[], limits: Some([147.0, 122.0]) },
     Driver { name: "`Iommu`, everything", arguments: &["--features", "all"], limits: None },
 ];
 
