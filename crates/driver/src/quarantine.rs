@@ -95,8 +95,8 @@ impl fmt::Display for Quarantined {
             Self::Unlisted { count, .. } => write!(f, "{count} more ranges and tables"),
         }?;
         let mut waiting = self.waiting().iter();
-        waiting.next().map_or(Ok(()), |first| write!(f, ", until a reset of {first}"))?;
-        waiting.try_for_each(|id| write!(f, " and {id}"))
+        waiting.next().map_or(Ok(()), |first| write!(f, ", until a reset of instance {first}"))?;
+        waiting.try_for_each(|index| write!(f, " and instance {index}"))
     }
 }
 
