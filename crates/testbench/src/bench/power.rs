@@ -207,6 +207,10 @@ impl Bench {
         }
         let smmu = self.smmus.get(instance).and_then(Handle::take).ok_or("it is in use")?;
         self.hide_from_guests(smmu.id());
+        // What waited of it is answered late, if at all; of those that had its number before, nobody keeps anything.
+        let is_kept = |id: smmuv3::InstanceId| id == smmu.id() || id.index() != smmu.id().index();
+        self.groups().retain(|group| is_kept(group.instance()));
+        self.forget_stalls(is_kept);
         self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
         self.world.forget_given(instance);
         self.look(|watch| {

@@ -98,6 +98,13 @@ impl Bench {
         Some((FaultKey::of(instance, &record)?, stalled))
     }
 
+    /// Drops what has stalled of instances that are not kept.
+    pub(super) fn forget_stalls(&self, is_kept: impl Fn(smmuv3::InstanceId) -> bool) {
+        let mut stalls = self.stalls();
+        stalls.faults.retain(|fault| is_kept(fault.instance()));
+        stalls.shown.retain(|shown| is_kept(shown.nest.instance()));
+    }
+
     /// Answers the oldest that waits of a master.
     pub(super) fn answer(&self, master: usize, reply: Reply) -> Done {
         let (instance, streams) = self.oracle(|oracle| {
