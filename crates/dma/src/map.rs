@@ -35,7 +35,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// found by a device that is told of the buffer afterwards (telling it needs the barriers of a device driver).
     ///
     /// May be called in interrupt context. Takes bounce pages and frames for tables from the platform; waits for
-    /// nothing, unless input addresses or bounce pages run out: then it flushes once.
+    /// nothing, unless input addresses or bounce pages run out: then it flushes once, and looks what other CPUs keep.
     ///
     /// # Errors
     /// See [`MapError`]. Nothing is mapped then; after [`Unconfirmed`](MapError::Unconfirmed), devices may reach a part of

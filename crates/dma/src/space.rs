@@ -43,6 +43,8 @@ pub struct DmaSpace<P: DmaPlatform> {
     /// One for each CPU, at least one.
     pub(crate) locals: Vec<Line<SpinLock<Local>>>,
     pub(crate) flushes: Flushes,
+    /// How many look for what they found none of: meanwhile nobody takes more than they need.
+    pub(crate) scarce: AtomicUsize,
     /// What an instance did not confirm.
     pub(crate) held: SpinLock<Retired>,
     /// Pages that will not be used again, because there was no room to hold them.
@@ -109,6 +111,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             pool: Pool::new(config.bounce_pages)?,
             locals,
             flushes: Flushes::new(),
+            scarce: AtomicUsize::new(0),
             held: SpinLock::new(Retired::new(config.held)?),
             lost: AtomicUsize::new(0),
             fixed: AtomicUsize::new(0),
@@ -290,6 +293,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             pool,
             locals,
             flushes,
+            scarce,
             held,
             lost,
             fixed,
@@ -310,6 +314,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     pool,
                     locals,
                     flushes,
+                    scarce,
                     held,
                     lost,
                     fixed,

@@ -59,8 +59,11 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[cold]
     fn take_more_blocks(&self, order: u8) -> Option<Block> {
         let platform = self.platform();
-        let wanted =
-            if usize::from(order) < ORDERS { most(order).div_ceil(2).min(BATCH) } else { 1 };
+        let is_scarce = self.scarce.load(Ordering::Relaxed) != 0;
+        let wanted = match usize::from(order) < ORDERS && !is_scarce {
+            true => most(order).div_ceil(2).min(BATCH),
+            false => 1,
+        };
         // Whatever is before it in the queue, too.
         self.collect_until(self.local(), |local| local.blocks(order) >= wanted);
         if let Some(block) = self.local().with(platform, |local| local.take_block(order)) {
@@ -75,10 +78,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             }
         });
         if got.len() == 0 {
-            let _ = self.flush();
-            self.empty_locals();
-            let page = self.window.with(platform, |window| window.take(order))?;
-            return Some(Block { page, order });
+            let take = || self.window.with(platform, |window| window.take(order));
+            return self.scrape(take).map(|page| Block { page, order });
         }
         let mut first = None;
         let mut spill = Stack::<Item, BATCH>::new();
@@ -114,21 +115,40 @@ impl<P: DmaPlatform> DmaSpace<P> {
             let _ = pages.push(page);
         }
         if pages.len() < count {
-            let _ = self.flush();
-            self.empty_locals();
-            self.take_shared_pages(count, pages);
+            self.scrape(|| {
+                self.take_shared_pages(count, pages);
+                (pages.len() >= count).then_some(())
+            });
         }
     }
 
-    /// As far as there are spare ones that no CPU has for itself; some more for this CPU.
+    /// Flushes, and tries to `take` what CPUs have for themselves once they have given it to all. Again if that failed while
+    /// they had something: another CPU may have been quicker, and have more than it needs.
+    fn scrape<T>(&self, mut take: impl FnMut() -> Option<T>) -> Option<T> {
+        self.scarce.fetch_add(1, Ordering::Relaxed);
+        let _ = self.flush();
+        let mut taken = None;
+        for _ in 0..=self.locals.len() {
+            let had_any = self.empty_locals();
+            taken = take();
+            if taken.is_some() || !had_any {
+                break;
+            }
+        }
+        self.scarce.fetch_sub(1, Ordering::Relaxed);
+        taken
+    }
+
+    /// As far as there are spare ones that no CPU has for itself; some more for this CPU, unless they are scarce.
     fn take_shared_pages(&self, count: usize, pages: &mut Pages) {
         let missing = count.saturating_sub(pages.len());
         if missing == 0 {
             return;
         }
         let platform = self.platform();
+        let spare = if self.scarce.load(Ordering::Relaxed) == 0 { BATCH / 2 } else { 0 };
         let mut more = Stack::<Item, BATCH>::new();
-        self.pool.take(platform, missing + BATCH / 2, |page| {
+        self.pool.take(platform, missing + spare, |page| {
             // At most 16 and 16, of which there is room for both.
             let _ = match pages.len() < count {
                 true => pages.push(page),
@@ -379,8 +399,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Takes from all CPUs what they have for themselves, and what waits there for nothing any more.
-    pub(crate) fn empty_locals(&self) {
+    /// Takes from all CPUs what they have for themselves, and what waits there for nothing any more. Whether that was
+    /// anything.
+    pub(crate) fn empty_locals(&self) -> bool {
+        let mut had_any = false;
         for local in &self.locals {
             self.collect(local);
             // Others may fill it meanwhile; what was there at first has gone after so many rounds.
@@ -388,10 +410,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 let mut spill = Stack::<Item, BATCH>::new();
                 local.with(self.platform(), |local| local.empty(&mut spill));
                 self.release(spill.as_slice());
+                had_any |= spill.len() != 0;
                 if !spill.is_full() {
                     break;
                 }
             }
         }
+        had_any
     }
 }

@@ -115,6 +115,36 @@ fn stress(config: DmaConfig) {
     rig.close();
 }
 
+/// Half of the addresses are free at any time, but each CPU could keep all of them for itself.
+#[test]
+fn no_cpu_keeps_from_others_what_is_free() {
+    const EACH: usize = 4;
+    let config = DmaConfig::strict().with_window(Iova(0x10_0000), 17).with_whole_pages(true);
+    let rig = Rig::with(config, THREADS, Adversary::NONE);
+    let areas: Vec<Vec<Area>> =
+        (0..THREADS).map(|_| (0..EACH).map(|_| rig.world.area(0, PAGE)).collect()).collect();
+    std::thread::scope(|scope| {
+        for (thread, areas) in areas.iter().enumerate() {
+            let rig = &rig;
+            scope.spawn(move || {
+                run_on(thread);
+                for _ in 0..10 * ROUNDS {
+                    let mapped: Vec<Iova> =
+                        areas.iter().map(|area| rig.map(area, Direction::Both)).collect();
+                    for (iova, area) in mapped.iter().zip(areas) {
+                        rig.unmap(*iova, area, Direction::Both);
+                    }
+                }
+            });
+        }
+    });
+    run_on(0);
+    rig.close();
+}
+
+// In each of the following, what is mapped, and what the others' queues hold, lies on less than all aligned blocks of the
+// largest size; what CPUs may keep is more than there is.
+
 #[test]
 fn threads_on_a_strict_space() {
     stress(DmaConfig::strict().with_window(Iova(0x10_0000), 20));
@@ -126,8 +156,8 @@ fn threads_on_a_lazy_space() {
     stress(
         DmaConfig::default()
             .with_reclaim(Reclaim::Lazy(bounds))
-            .with_window(Iova(0x10_0000), 20)
-            .with_bounce_pages(150),
+            .with_window(Iova(0x20_0000), 21)
+            .with_bounce_pages(200),
     );
 }
 
@@ -135,5 +165,5 @@ fn threads_on_a_lazy_space() {
 fn threads_on_a_deferred_space() {
     let Reclaim::Deferred(bounds) = deferred().reclaim else { panic!("it is deferred") };
     let config = deferred().with_reclaim(Reclaim::Deferred(bounds.with_queue(24)));
-    stress(config.with_window(Iova(0x10_0000), 20).with_bounce_pages(150));
+    stress(config.with_window(Iova(0x20_0000), 21).with_bounce_pages(200));
 }

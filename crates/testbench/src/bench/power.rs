@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use smmuv3::{Interrupt, Report, Smmu};
+use smmuv3::{InstanceId, Interrupt, Report, Smmu};
 use smmuv3_model::Model;
 
 use super::{Bench, Done, Handle};
@@ -207,8 +207,10 @@ impl Bench {
         }
         let smmu = self.smmus.get(instance).and_then(Handle::take).ok_or("it is in use")?;
         self.hide_from_guests(smmu.id());
-        // What waited of it is answered late, if at all; of those that had its number before, nobody keeps anything.
-        let is_kept = |id: smmuv3::InstanceId| id == smmu.id() || id.index() != smmu.id().index();
+        // What waited of it is answered late, if at all; of those that were removed before, nobody keeps anything.
+        let present: Vec<_> = (0..self.smmus.len()).filter_map(|index| self.smmu(index)).collect();
+        let is_kept =
+            |id: InstanceId| id == smmu.id() || present.iter().any(|present| present.id() == id);
         self.groups().retain(|group| is_kept(group.instance()));
         self.forget_stalls(is_kept);
         self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
