@@ -170,6 +170,10 @@ pub struct Fuzz {
     #[arg(long)]
     pub keep_going: bool,
 
+    /// Do not look for the shortest sequence that breaks the same rule: of a long run that takes minutes
+    #[arg(long)]
+    pub no_shrink: bool,
+
     /// Where scenarios that break a rule are written, as fuzz-SEED.toml
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,

@@ -27,7 +27,7 @@ pub fn execute(fuzz: &Fuzz) -> Result<u8, Failure> {
         jobs,
         limit: fuzz.minutes,
         keep_going: fuzz.keep_going,
-        options: Options::default(),
+        options: Options { no_shrink: fuzz.no_shrink, ..Options::default() },
     };
     let started = Instant::now();
     let bar = Mutex::new(Bar::new());

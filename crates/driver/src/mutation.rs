@@ -98,6 +98,8 @@ pub enum Mutation {
     SyncElsewhere,
     /// Where interrupts are written to is said only after they are on.
     LateMessages,
+    /// Events and page requests raise no interrupt.
+    NoQueueInterrupts,
     /// What is cached of both stages together is not invalidated when a stage 2 under a guest changes.
     NoGuestFlush,
     /// It is invalidated before, not after, what is cached of the stage 2.
@@ -163,7 +165,7 @@ pub enum Mutation {
 #[cfg(feature = "mutation")]
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -196,6 +198,7 @@ impl Mutation {
         Self::NoResponsePasid,
         Self::SyncElsewhere,
         Self::LateMessages,
+        Self::NoQueueInterrupts,
         Self::NoWakeFlush,
         Self::SleepWhileOn,
         Self::KeepHint,

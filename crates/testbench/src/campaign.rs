@@ -19,8 +19,11 @@ pub use life::Life;
 use crate::coverage::Pairs;
 use crate::report::Coverage;
 use crate::run::{self, Options, RunError};
-use crate::scenario::Scenario;
+use crate::scenario::{Action, Scenario};
 use crate::shrink::Budget;
+
+/// Operations that are told of a run that is not made shorter.
+const LAST: usize = 16;
 
 /// What a campaign is to do.
 #[derive(Clone, Debug)]
@@ -94,8 +97,10 @@ pub struct Finding {
     pub text: String,
     /// Operations that were done until then.
     pub operations: usize,
-    /// The shortest sequence found that breaks the same rule.
+    /// The shortest sequence found that breaks the same rule; the last operations, where none is looked for.
     pub trace: Vec<String>,
+    /// A shorter one was looked for.
+    pub shrunk: bool,
     /// Looking for a shorter one took too long, and was given up (a bound on runs and operations).
     pub given_up: bool,
     /// Whether the scenario, written and read again, breaks the same rule.
@@ -179,17 +184,34 @@ impl Campaign {
         let finding = failure.map(|(rule, meaning, text)| {
             let operations_done = operations.len();
             let mut budget = Budget::default();
-            let (shortest, operations) =
-                reduce::shortest(scenario, &options, &rule, operations, &mut budget, shrinking);
-            let trace = run::describe(&shortest, &operations);
-            // Fewer things have other numbers, and addresses may be others too.
-            let text = match run::attempt(&shortest, &options, Some(&operations), &mut |_| ()) {
-                Ok((report, _)) => report.failure.map_or(text, |failure| failure.text),
-                Err(_) => text,
+            let described = |text: &str| {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                format!("Breaks {rule}: {}", words.join(" "))
             };
-            let words: Vec<&str> = text.split_whitespace().collect();
-            let description = format!("Breaks {rule}: {}", words.join(" "));
-            let written = reduce::written(shortest, &operations, &description);
+            let (text, trace, written) = if options.no_shrink {
+                let last = operations.len().saturating_sub(LAST);
+                let trace = run::describe(&scenario, operations.get(last..).unwrap_or_default());
+                let description = described(&text);
+                let mut written = Scenario { description, ..scenario };
+                for step in &mut written.steps {
+                    if let Action::Random(random) = &mut step.action {
+                        // By itself it depends on where in the file it stands.
+                        random.seed = Some(random.seed.unwrap_or(written.seed ^ step.line as u64));
+                    }
+                }
+                (text, trace, written)
+            } else {
+                let (shortest, operations) =
+                    reduce::shortest(scenario, &options, &rule, operations, &mut budget, shrinking);
+                let trace = run::describe(&shortest, &operations);
+                // Fewer things have other numbers, and addresses may be others too.
+                let text = match run::attempt(&shortest, &options, Some(&operations), &mut |_| ()) {
+                    Ok((report, _)) => report.failure.map_or(text, |failure| failure.text),
+                    Err(_) => text,
+                };
+                let written = reduce::written(shortest, &operations, &described(&text));
+                (text, trace, written)
+            };
             let toml = format!(
                 "# Found by: smmuv3 fuzz --seeds {seed}..{} --steps {steps}\n\n{}",
                 seed.saturating_add(1),
@@ -205,6 +227,7 @@ impl Campaign {
                 text,
                 operations: operations_done,
                 trace,
+                shrunk: !options.no_shrink,
                 given_up: budget.is_spent(),
                 replays,
                 toml,

@@ -76,7 +76,7 @@ fn a_campaign_has_defaults_and_every_operand_of_it_is_understood() {
     let bare = fuzz("smmuv3 fuzz");
     assert_eq!((bare.seeds, bare.steps, bare.minutes, bare.jobs), (0..100, 2000, None, None));
     let all = "smmuv3 fuzz --seeds 0x10..18 --steps 5 --minutes 0.5 --jobs 2 --keep-going \
-               --out found --json";
+               --no-shrink --out found --json";
     assert_eq!(
         fuzz(all),
         Fuzz {
@@ -85,6 +85,7 @@ fn a_campaign_has_defaults_and_every_operand_of_it_is_understood() {
             minutes: Some(Duration::from_secs(30)),
             jobs: NonZeroUsize::new(2),
             keep_going: true,
+            no_shrink: true,
             out: PathBuf::from("found"),
             json: true,
         }

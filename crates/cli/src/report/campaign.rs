@@ -9,7 +9,7 @@ use smmuv3_testbench::coverage::{FEATURES, Pairs, VERBS};
 
 use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
-use super::verdict::{SHORTEST, headline_of, listed, row};
+use super::verdict::{LAST, SHORTEST, headline_of, listed, row};
 
 /// Operations, and machines, from which on nearly each pair of an operation and a feature is to have come about: what a
 /// shorter campaign lacks is chance.
@@ -157,7 +157,8 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
         lines.push(paint(BAD, &title));
         lines.extend(row("rule", &finding.meaning, columns));
         lines.extend(row("what", &finding.text, columns));
-        lines.extend(listed(SHORTEST, &finding.trace, columns));
+        let title = if finding.shrunk { SHORTEST } else { LAST };
+        lines.extend(listed(title, &finding.trace, columns));
         if finding.given_up {
             let text = "looking for less took too long, and was given up";
             lines.extend(row("more", text, columns));
@@ -238,6 +239,7 @@ mod tests {
             text: "what happened".to_owned(),
             operations: 900,
             trace: vec!["attach nic to net".to_owned()],
+            shrunk: true,
             given_up: false,
             replays,
             toml: String::new(),

@@ -8,6 +8,8 @@ use super::{INDENT, Setting};
 
 /// The title of a trace.
 pub(super) const SHORTEST: &str = "The shortest trace that was found to end the same way";
+/// That of a trace that was not made shorter.
+pub(super) const LAST: &str = "The last that was done";
 
 /// Of a longer list the middle is left out.
 const MOST_LISTED: usize = 80;

@@ -190,6 +190,7 @@ impl<P: Platform> Instance<P> {
             self.config.messages.write(&self.features, mmio);
         }
         let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
+        let queues = enabled && !self.leaves_out(Mutation::NoQueueInterrupts);
         if requests && self.config.messages.page_requests.is_none() {
             // LO is unknown after reset. 0: an interrupt when the queue stops being empty, not with each group (§2.4).
             mmio.write32(PriqIrqCfg2::OFFSET, 0);
@@ -198,8 +199,8 @@ impl<P: Platform> Instance<P> {
             platform,
             IrqCtrl::default()
                 .with_gerror(enabled)
-                .with_eventq(enabled)
-                .with_priq(enabled && requests),
+                .with_eventq(queues)
+                .with_priq(queues && requests),
         )?;
         if self.features.messages && self.leaves_out(Mutation::LateMessages) {
             self.config.messages.write(&self.features, mmio);
