@@ -8,8 +8,8 @@
 //! |---|---|
 //! | handles: of the SMMU, of what has stalled, of pages, of a guest's | counted for each number: from none there are never more, since each is made from another |
 //! | readers of targets | a grace period: no targets name it since it was removed |
-//! | who waits after it has left the targets | has begun to while it was a reader: a grace period of [`Core::waiters`] behind that one |
 //! | who looks once after it has left the targets | is counted by the instance itself, from while it was a reader |
+//! | who waits after it has left the targets | has begun to while it was a reader, or was counted by the instance: a grace period of [`Core::waiters`] behind both |
 //! | whoever holds the mutex | it is held |
 
 use alloc::boxed::Box;
@@ -153,14 +153,17 @@ impl<P: Platform> Core<P> {
             return;
         }
         let relax = || self.platform.relax();
+        let all = || (0..MOST_INSTANCES).filter(|index| forgotten >> index & 1 == 1);
         self.readers.grace(relax);
-        // Whoever was a reader may wait since then: the other way round would miss them.
-        self.waiters.grace(relax);
-        for index in (0..MOST_INSTANCES).filter(|index| forgotten >> index & 1 == 1) {
-            let Some(instance) = self.instances.at(index) else { continue };
+        // Whoever was a reader may look since then, and whoever looked may wait since then: in another order they are
+        // missed.
+        for instance in all().filter_map(|index| self.instances.at(index)) {
             instance.commands().wait_outside(&self.platform);
+        }
+        self.waiters.grace(relax);
+        for index in all() {
             // SAFETY: no target names it, since it has no masters; the readers from before are gone, and so are those who
-            // wait since then or look once. No handle is left, and others ask under the mutex only, which is held.
+            // look once or wait since then. No handle is left, and others ask under the mutex only, which is held.
             let Some(instance) = (unsafe { self.instances.take(self.instances.id(index)) }) else {
                 continue;
             };

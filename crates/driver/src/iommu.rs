@@ -335,9 +335,11 @@ impl<P: Platform> Probe<P> {
             match started {
                 Ok(instance) => {
                     core.quarantine.add(&core.platform, id);
+                    // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
+                    let smmu = Smmu::new(core.clone(), id);
                     core.instances.add(id, Box::write(place, instance));
                     keep::commit(&core, configuration, id, ready);
-                    Ok(id)
+                    Ok(smmu)
                 }
                 Err(NotStarted { probed, error, off }) => {
                     keep::undo(&core, configuration, id, ready, off);
@@ -348,7 +350,7 @@ impl<P: Platform> Probe<P> {
             }
         });
         match enabled {
-            Ok(id) => Ok(Smmu::new(core, id)),
+            Ok(smmu) => Ok(smmu),
             // What `adopt` found is dropped: a second attempt has to look anew, or to do without.
             Err(refused) => Err(refused.map(|probed| {
                 let probed = probed.reconfigured();
@@ -359,7 +361,7 @@ impl<P: Platform> Probe<P> {
 }
 
 impl<P: Platform> Smmu<P> {
-    /// A handle of `id`, for someone who has another, or has just added it.
+    /// A handle of `id`, for someone who has another, or is about to add it.
     pub(crate) fn new(core: Shared<Core<P>>, id: InstanceId) -> Self {
         core.instances.hold(id);
         Self { core, id }

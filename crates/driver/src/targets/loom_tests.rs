@@ -565,11 +565,24 @@ fn looks_once(waited: &Waited, look: &dyn Fn()) {
     }
 }
 
+/// The same, if that look is not enough: it says that it stays while it is at the registers, and not as a reader.
+fn looks_and_stays(waited: &Waited, look: &dyn Fn()) {
+    let section = waited.readers.section(0, &waited.targets);
+    if *section {
+        let inside = waited.state.arrive(0);
+        drop(section);
+        let stay = waited.waiters.stay(0);
+        drop(inside);
+        look();
+        drop(stay);
+    }
+}
+
 /// As `Core::reclaim`.
 fn reclaim(waited: &Waited) {
     waited.readers.grace(thread::yield_now);
-    waited.waiters.grace(thread::yield_now);
     waited.state.wait_outside(thread::yield_now);
+    waited.waiters.grace(thread::yield_now);
 }
 
 #[test]
@@ -583,12 +596,27 @@ fn loom_an_instance_outlives_those_who_look_once() {
 }
 
 #[test]
+fn loom_an_instance_outlives_those_who_look_and_then_wait() {
+    remove_while(looks_and_stays, reclaim);
+}
+
+#[test]
+#[should_panic(expected = "freed while it was waited for")]
+fn loom_twin_that_waits_for_those_who_look_last_frees_what_they_wait_for() {
+    remove_while(looks_and_stays, |waited| {
+        waited.readers.grace(thread::yield_now);
+        waited.waiters.grace(thread::yield_now);
+        waited.state.wait_outside(thread::yield_now);
+    });
+}
+
+#[test]
 #[should_panic(expected = "freed while it was waited for")]
 fn loom_twin_that_waits_for_readers_last_frees_what_is_waited_for() {
     remove_while(stays, |waited| {
+        waited.state.wait_outside(thread::yield_now);
         waited.waiters.grace(thread::yield_now);
         waited.readers.grace(thread::yield_now);
-        waited.state.wait_outside(thread::yield_now);
     });
 }
 
