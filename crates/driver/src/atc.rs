@@ -159,6 +159,11 @@ where
         usize::from(self.sync)
     }
 
+    /// Whether there are devices behind those that have been told, or were to be: more than there were at first.
+    pub(crate) fn leaves_any_out(&self) -> bool {
+        self.kept.clone().next().is_some()
+    }
+
     /// Without the CMD_SYNC in between: for a driver that is wrong on purpose.
     pub(crate) fn out_of_order(&mut self) {
         self.left -= usize::from(core::mem::take(&mut self.sync));

@@ -306,6 +306,7 @@ pub(crate) fn change<P: Platform>(
             configuration.join(entering.place, user)
         });
         let user = (devices != 0).then_some(User { master, substream });
+        let joins = entering.as_ref().is_some_and(|it| !it.is_new) && devices != 0;
         let published = entering.and_then(|Entering { place, targets, .. }| {
             configuration.publish_for(place, targets?, user)
         });
@@ -317,8 +318,10 @@ pub(crate) fn change<P: Platform>(
             moves.enter(configuration, master, instance.features(), tables, &goal);
         let nested = core.guests_entry(nested);
         moves.end(configuration, master);
-        let installed =
-            install(core, configuration, instance, master, substream, &goal, (new, nested));
+        let caught_up = if joins { catch_up(core, instance) } else { Ok(()) };
+        let installed = caught_up.and_then(|()| {
+            install(core, configuration, instance, master, substream, &goal, (new, nested))
+        });
         if entered.is_some() {
             Retired::free([entered], &core.readers, || core.platform.relax());
         }
@@ -568,6 +571,13 @@ fn restate<P: Platform>(
 /// is under way after that (rule R7).
 fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
     instance.commands().settle(&core.platform, instance.mmio())
+}
+
+/// Waits until whatever was unmapped by those who did not find a device among the targets is gone from `instance`: what
+/// others with the same tag let it cache, it may grant a device that asks, and nobody would tell the device.
+pub(crate) fn catch_up<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
+    core.readers.grace(|| core.platform.relax());
+    settle(core, instance)
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.

@@ -19,6 +19,7 @@ use smmuv3_formats::{Command, Ste, StreamId};
 
 use crate::atc::{Kept, Spans};
 use crate::ats::AtsMode;
+use crate::attach::catch_up;
 use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu};
@@ -224,6 +225,8 @@ impl MasterState {
         instance.forget_streams(platform, &self.streams)?;
         // The device was reset, and waits for no answer.
         page_group::end(core, instance, self, Which::All, None)?;
+        // Who unmapped while it was in quarantine has left it out.
+        catch_up(core, instance)?;
         let stream = self.stream();
         self.write_streams(core, instance, stream)?;
         if self.keeps(stream) { self.switch_on(core, instance) } else { Ok(()) }

@@ -50,6 +50,24 @@ pub trait Observer: Send + Sync {
     fn at(&self, point: Point, interruptible: bool);
 }
 
+type Once = Cell<Option<Box<dyn FnOnce()>>>;
+
+thread_local! {
+    static BEFORE_MASKING: Once = const { Cell::new(None) };
+    static AFTER_UNLOCKING: Once = const { Cell::new(None) };
+}
+
+/// Does something, once, where the driver is next about to mask interrupts on this thread: it may have read what it goes by
+/// then, and has told hardware nothing of it.
+pub fn before_masking(then: impl FnOnce() + 'static) {
+    BEFORE_MASKING.set(Some(Box::new(then)));
+}
+
+/// Does something, once, where the driver has next given its mutex back on this thread.
+pub fn after_unlocking(then: impl FnOnce() + 'static) {
+    AFTER_UNLOCKING.set(Some(Box::new(then)));
+}
+
 /// Called with what the driver does, where it does it.
 pub type Hook = Arc<dyn Fn(&smmuv3::Trace<'_>) + Send + Sync>;
 
@@ -400,6 +418,11 @@ unsafe impl Platform for TestPlatform {
                 MASKED.set(MASKED.get() - 1);
             }
         }
+        if MASKED.get() == 0
+            && let Some(then) = BEFORE_MASKING.take()
+        {
+            then();
+        }
         MASKED.set(MASKED.get() + 1);
         let unmask = Unmask;
         let result = critical();
@@ -549,6 +572,9 @@ unsafe impl RawMutex for SpinMutex {
 
     unsafe fn unlock(&self) {
         self.0.store(false, Ordering::Release);
+        if let Some(then) = AFTER_UNLOCKING.take() {
+            then();
+        }
     }
 }
 

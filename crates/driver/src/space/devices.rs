@@ -62,9 +62,14 @@ impl<P: Platform> Space<P> {
             if count != 0 {
                 instance.commands().devices_are_asked(platform);
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
+                // One that was readmitted meanwhile has taken the place of another.
+                if matches!(placed, Ok(Some(_))) && all.leaves_any_out() {
+                    progress.kept |= id.bit();
+                }
                 progress.placed(id, [count, syncs], placed);
             }
-            // Looked at after the batch was placed: a device that was left out of it is in quarantine by now.
+            // Looked at after the batch was placed: a device that was left out of it is in quarantine by now, or reaches nothing
+            // of this before `catch_up`.
             if !devices.iter().all(|device| answers(&device)) {
                 progress.silent |= id.bit();
             }
