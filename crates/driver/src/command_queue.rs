@@ -34,7 +34,7 @@ mod reset;
 
 use core::fmt;
 use core::iter;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
 use smmuv3_formats::{Command, PhysAddr};
@@ -104,8 +104,8 @@ struct Common {
     deadline: u64,
     /// and because of devices that are to answer an ATC_INV.
     device_deadline: u64,
-    /// Until when such a device may keep the SMMU waiting: those asked so far, or a little longer. Written seldom.
-    devices_until: AtomicU64,
+    /// How many have asked devices, and do not know yet that the SMMU has waited for their answers. Written seldom.
+    asked: AtomicUsize,
     /// Invalidations have to be carried out twice.
     repeating: bool,
     /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
@@ -150,13 +150,29 @@ impl Ticket {
     }
 }
 
+/// Somebody waits for answers of devices.
+#[must_use]
+pub(crate) struct Asked<'a>(&'a AtomicUsize);
+
+impl Asked<'_> {
+    /// Leaves it to the caller to say when it is over: [`CommandQueue::devices_were_asked`].
+    pub(crate) fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Common {
     /// Whether devices may be why the SMMU has stood still for so many nanoseconds: their answers are still to come, or the
     /// error that says that they do not (§3.2).
     #[cold]
-    fn is_devices_turn<P: Platform>(&self, platform: &P, waited: u64) -> bool {
-        waited <= self.device_deadline
-            && platform.now() < self.devices_until.load(Ordering::Relaxed)
+    fn is_devices_turn(&self, waited: u64) -> bool {
+        waited <= self.device_deadline && self.asked.load(Ordering::Relaxed) != 0
     }
 
     /// Counts and traces a command that a queue stopped at, before the lane notes it.
@@ -238,16 +254,17 @@ impl CommandQueue {
         self
     }
 
-    /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, and that is no sign
-    /// that it is gone.
+    /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, for each in turn, and
+    /// that is no sign that it is gone. So until the returned value is dropped, when the caller has waited for it.
     #[inline]
-    pub(crate) fn devices_are_asked<P: Platform>(&self, platform: &P) {
-        let Common { device_deadline, devices_until, .. } = &self.common;
-        let until = platform.now().saturating_add(*device_deadline);
-        if devices_until.load(Ordering::Relaxed) < until {
-            // A little longer, so that the next one to ask has nothing to write.
-            devices_until.store(until.saturating_add(device_deadline / 8), Ordering::Relaxed);
-        }
+    pub(crate) fn devices_are_asked(&self) -> Asked<'_> {
+        self.common.asked.fetch_add(1, Ordering::Relaxed);
+        Asked(&self.common.asked)
+    }
+
+    /// As if a value that was [kept](Asked::keep) were dropped.
+    pub(crate) fn devices_were_asked(&self) {
+        drop(Asked(&self.common.asked));
     }
 
     /// Leaves a step out, if that is one of its own.

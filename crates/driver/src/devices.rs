@@ -99,7 +99,7 @@ impl<P: Platform> Instance<P> {
     /// As [`Instance::carry_out`], but for devices that do not answer.
     fn forget_device(&self, platform: &P, kept: Kept, spans: &Spans) -> Result<(), Failure> {
         if !self.is_quarantined(platform, kept.stream) {
-            self.commands().devices_are_asked(platform);
+            let _asked = self.commands().devices_are_asked();
             match self.carry_out(platform, spans.iter().map(|span| kept.command(span))) {
                 Err(failure) if is_of_device(&failure) => {
                     if self.quarantine(platform, kept.stream) {

@@ -18,8 +18,9 @@ use crate::transaction::Access;
 pub(crate) struct Faults {
     /// Commands that are still consumed before it stands still.
     wedge_after: Option<u64>,
-    /// Turns that a CMD_SYNC still stands still because of devices that do not answer, before it gives them up.
+    /// Turns that a CMD_SYNC stands still because of devices that do not answer, before it gives them up, and those so far.
     patience: u64,
+    waited: u64,
     /// CMD_SYNCs until the one that does nothing: 1 is the next.
     drop_sync: u64,
     /// CMDQ_CONS.ERR that the next command gives, of this queue or of any.
@@ -65,7 +66,7 @@ impl<M: Memory> Model<M> {
         self.faults.wedge_after = commands;
     }
 
-    /// A CMD_SYNC stands still for so many turns in all because of devices that do not answer, before it gives them up (§3.2):
+    /// A CMD_SYNC stands still for so many turns because of devices that do not answer, before it gives them up (§3.2):
     /// there, too, that takes a while, by the time-out of the bus.
     pub fn wait_for_devices(&mut self, turns: u64) {
         self.faults.patience = turns;
@@ -257,10 +258,11 @@ impl<M: Memory> Model<M> {
         }
         // A CMD_SYNC that is about to be dropped looks at nothing.
         if command.opcode() == Some(Opcode::Sync) && self.faults.drop_sync != 1 {
-            if self.faults.patience != 0 && self.has_unanswered(queue) {
-                self.faults.patience -= 1;
+            if self.faults.waited < self.faults.patience && self.has_unanswered(queue) {
+                self.faults.waited += 1;
                 return false;
             }
+            self.faults.waited = 0;
             if self.devices_time_out(queue) {
                 self.command_error(queue, cerror::ATC_INV_SYNC);
                 return false;

@@ -190,6 +190,55 @@ master = [
         }
     }
 
+    /// Nor while it waits for one after the other, whoever of several callers has asked them.
+    #[test]
+    fn the_smmu_is_not_given_up_while_it_waits_for_many() {
+        let text = r#"
+name = "silent"
+instance = [{ name = "smmu", ats = true }]
+master = [
+    { name = "a", instance = "smmu", streams = [5], ats = true },
+    { name = "b", instance = "smmu", streams = [6], ats = true },
+    { name = "c", instance = "smmu", streams = [7], ats = true },
+    { name = "d", instance = "smmu", streams = [8], ats = true },
+]
+"#;
+        let world = World::new(Arc::new(ModelMachine::new(&parse(text), 1).unwrap()), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let mut config = InstanceConfig::named("smmu");
+        (config.deadline, config.device_deadline) = (1_000, 100_000);
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
+        let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+        let memory = world.frames().allocate(PAGE, PAGE).unwrap();
+        let prot = Attributes::normal(Prot::READ | Prot::WRITE);
+        // SAFETY: the memory is the test's; nothing else works on the range.
+        unsafe { domain.map(Iova(IOVA), PhysAddr(memory), PAGE, prot).unwrap() };
+        let streams = 5..9;
+        let masters: Vec<_> = streams
+            .clone()
+            .map(|stream| {
+                let ats = smmuv3_testbench::keeping::trusted();
+                let master = iommu.add_master(&smmu, &[StreamId(stream)], ats).unwrap();
+                iommu.attach(&master, &domain).unwrap();
+                master
+            })
+            .collect();
+        for (device, stream) in streams.enumerate() {
+            assert!(reads(&world, device, IOVA));
+            answer(&world, stream, Answers::Never);
+        }
+        // Of each of them more than half of what one may take.
+        world.machine().model(0).unwrap().wait_for_devices(70);
+        let begun = iommu.platform().now();
+        // SAFETY: as above.
+        unsafe { domain.unmap(Iova(IOVA), PAGE).unwrap() };
+        let took = iommu.platform().now() - begun;
+        assert!(took > 200_000, "{took}");
+        assert!(!smmu.has_failed());
+        assert!(masters.iter().all(Master::is_quarantined));
+    }
+
     #[test]
     fn it_reaches_nothing_any_more_and_the_others_go_on() {
         for seed in 0..4 {

@@ -507,7 +507,7 @@ impl Lane {
                 _ if poller.is_idle() => None,
                 Some((before, since)) if before == consumed => {
                     let waited = platform.now().saturating_sub(since);
-                    if waited > common.deadline && !common.is_devices_turn(platform, waited) {
+                    if waited > common.deadline && !common.is_devices_turn(waited) {
                         // Perhaps it was this CPU that stood still, not the SMMU: only a look at CONS after the clock
                         // was read decides.
                         let looked = self.observe_register(platform, mmio);

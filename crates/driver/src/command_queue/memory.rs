@@ -3,7 +3,7 @@
 
 use core::iter;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::{ptr, slice};
 
 use smmuv3_formats::PhysAddr;
@@ -56,7 +56,7 @@ impl CommandQueue {
                 largest_batch,
                 deadline,
                 device_deadline: 0,
-                devices_until: AtomicU64::new(0),
+                asked: AtomicUsize::new(0),
                 repeating: false,
                 direct_below: largest_batch + 1,
                 state: State::new(),

@@ -315,7 +315,7 @@ impl<P: Platform> Nest<P> {
             let mut next = *forwarder;
             // Inside a reader's section the streams that the commands name stay the guest's until the commands are in
             // the queue.
-            let (done, ticket) = core.readers.read(platform.cpu(), &state.given, |given| {
+            let (done, ticket, _asked) = core.readers.read(platform.cpu(), &state.given, |given| {
                 let guest = given.guest.as_ref().unwrap_or(&state.blank);
                 let mut done = next.forward(guest, given, commands, room);
                 self.wrongly(&mut done, commands, room);
@@ -323,7 +323,9 @@ impl<P: Platform> Nest<P> {
                     // A guest without streams has nothing cached, so none of its commands is needed.
                     done.produced = 0;
                 }
-                done.produced = spare_silent(platform, instance, room, done.produced);
+                let (left, asks) = spare_silent(platform, instance, room, done.produced);
+                done.produced = left;
+                let asked = asks.then(|| queue.devices_are_asked());
                 let made = room.iter().take(done.produced).copied();
                 let made = made.map(|command| core.forwarded(command));
                 let ticket = match done.produced {
@@ -334,7 +336,7 @@ impl<P: Platform> Nest<P> {
                         Err(failure) => Err(Some(failure)),
                     },
                 };
-                (done, ticket)
+                (done, ticket, asked)
             });
             match ticket {
                 Ok(None) => {}
@@ -392,9 +394,7 @@ impl<P: Platform> Nest<P> {
         let stream = named(&command);
         let of_device = command.opcode() == Some(Opcode::AtcInv);
         let (mut again, mut silent) = (queue.repeats(), false);
-        if of_device {
-            queue.devices_are_asked(platform);
-        }
+        let _asked = of_device.then(|| queue.devices_are_asked());
         // A stream that this call has put in quarantine.
         let mut found = None;
         loop {
@@ -493,7 +493,8 @@ pub(super) fn named(command: &Command) -> Option<StreamId> {
 
 /// Has devices in quarantine told nothing by the first `count` of `commands`: they do not answer. Instead hardware is to
 /// notice the quarantine, once, which whoever found out may not have waited for yet. Nor are those told that keep nothing,
-/// and may be on their way to somebody else. How many commands are left.
+/// and may be on their way to somebody else. How many commands are left, and
+/// whether devices are asked by them.
 ///
 /// A device whose ATS is off while its entry still allows it is told, by the driver as well: that is the order (§8.2), and it
 /// says that it does not support the request, which is no error (§4.1).
@@ -502,7 +503,7 @@ fn spare_silent<P: Platform>(
     instance: &Instance<P>,
     commands: &mut [Command],
     count: usize,
-) -> usize {
+) -> (usize, bool) {
     let (mut left, mut asked) = (0, false);
     for at in 0..count.min(commands.len()) {
         let Some(mut command) = commands.get(at).copied() else { break };
@@ -525,10 +526,7 @@ fn spare_silent<P: Platform>(
             left += 1;
         }
     }
-    if asked {
-        instance.commands().devices_are_asked(platform);
-    }
-    left
+    (left, asked)
 }
 
 impl<P: Platform> Drop for Nest<P> {

@@ -60,13 +60,17 @@ impl<P: Platform> Space<P> {
         let (count, syncs) = (all.len(), all.syncs());
         if count <= instance.commands().largest_batch() {
             if count != 0 {
-                instance.commands().devices_are_asked(platform);
+                let asked = instance.commands().devices_are_asked();
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
                 // One that was readmitted meanwhile has taken the place of another.
                 if matches!(placed, Ok(Some(_))) && all.leaves_any_out() {
                     progress.kept |= id.bit();
                 }
                 progress.placed(id, [count, syncs], placed);
+                if progress.asked & id.bit() == 0 {
+                    progress.asked |= id.bit();
+                    asked.keep();
+                }
             }
             // Looked at after the batch was placed: a device that was left out of it is in quarantine by now, or reaches nothing
             // of this before `catch_up`.
@@ -111,7 +115,7 @@ impl<P: Platform> Space<P> {
         let platform = &core.platform;
         let Some(instance) = core.instances.get(id) else { return Ok(()) };
         let spans = Spans::of(scope, instance.features().unit_shift());
-        instance.commands().devices_are_asked(platform);
+        let _asked = instance.commands().devices_are_asked();
         // The last device that is done, how many spans the next one was told, and a device that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
         // `found`: a stream that this call has just put in quarantine. `once`: where invalidations are repeated, the

@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     pub(super) syncs: u64,
     /// Those whose devices have still to be told, one by one.
     pub(super) kept: u64,
+    /// Those whose devices' answers are waited for.
+    pub(super) asked: u64,
     /// Those with devices in quarantine, which their hardware may not have noticed yet.
     pub(super) silent: u64,
     /// Those that did not confirm, and what was wrong with the first of them.
@@ -42,6 +44,7 @@ impl Progress {
             commands: 0,
             syncs: 0,
             kept: 0,
+            asked: 0,
             silent: 0,
             failed: 0,
             first: None,
