@@ -144,7 +144,8 @@ impl<P: Platform> Master<P> {
         if streams.is_empty() {
             return Err(AddMasterError::NoStream);
         }
-        let instance = core.instances.get(smmu.id).filter(|_| smmu.core.is(core));
+        // Of another `Iommu` the handle keeps nothing here.
+        let instance = smmu.core.is(core).then(|| core.instances.get(smmu.id)).flatten();
         let Some(instance) = instance else { return Err(AddMasterError::NoInstance) };
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {

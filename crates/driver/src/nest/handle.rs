@@ -147,9 +147,11 @@ impl<P: Platform> Iommu<P> {
         config: NestConfig,
     ) -> Result<Nest<P>, NestError> {
         let (core, space, id) = (&self.core, &domain.space, smmu.id);
-        let instance = core.instances.get(id).filter(|_| !core.instances.is_removed(id));
-        let one = smmu.core.is(core) && space.core.is(core);
-        let Some(instance) = instance.filter(|_| one) else { return Err(NestError::Foreign) };
+        // Of another `Iommu` the handle keeps nothing here.
+        let ours = smmu.core.is(core) && space.core.is(core);
+        let instance = ours.then(|| core.instances.get(id)).flatten();
+        let instance = instance.filter(|_| !core.instances.is_removed(id));
+        let Some(instance) = instance else { return Err(NestError::Foreign) };
         // VMID 1 stands in: the real one is chosen when the first master is attached.
         let own = space.own().filter(|own| own.guests);
         let Some((own, tables)) = own.and_then(|own| Some((own, own.stage_2(1)?))) else {
