@@ -308,9 +308,12 @@ impl<P: Platform> Probe<P> {
                 let reuses = core.leaves_out(Mutation::ReuseLiveTag);
                 if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
             });
+            let cut_off = adopted.as_ref().map_or(&[][..], |found| &found.cut_off);
+            let told = instance.cut_off_before(&core.platform, cut_off);
+            let told = told.map_err(|NoMemory| EnableError::NoMemory);
             let others = match adopted {
                 None => Vec::new(),
-                Some(found) => match configuration.reserve_adopted(id, found) {
+                Some(found) => match told.and_then(|()| configuration.reserve_adopted(id, found)) {
                     Ok(others) => others,
                     Err(error) => {
                         configuration.asids.take_back(id);
