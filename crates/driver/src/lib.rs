@@ -250,7 +250,7 @@ pub use adopt::{AdoptError, Remains, Structure};
 pub use asid::{AsidPolicy, Cpu, Vmids};
 pub use ats::{AtsMode, NoSplitAts};
 #[cfg(feature = "alloc")]
-pub use attach::AttachError;
+pub use attach::{AttachError, DetachError};
 pub use command_queue::Completion;
 pub use compatibility::{Mismatch, Stage};
 #[cfg(feature = "alloc")]
