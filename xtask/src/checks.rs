@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crate::bare::{self, Libraries};
 use crate::boot;
 use crate::environment::{self, Workspace};
+use crate::mutation;
 use crate::parsers;
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
@@ -91,6 +92,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         for name in [
             "test",
             "mutation",
+            "left-out",
             "loom",
             "contention",
             "doc",
@@ -116,6 +118,9 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
         let mut command = workspace.cargo(["test", "-p", "smmuv3-testbench"]);
         command.args(["--features", "mutation", "--test", "mutation"]);
         run_tests(step, with_qemu(&mut command, qemu))
+    });
+    report.step("left-out", mutation::WHAT, |step| {
+        mutation::check(step, workspace, |step, command| run_tests(step, with_qemu(command, qemu)))
     });
     report
         .step("loom", "loom tests, every interleaving within bounds", |step| loom(step, workspace));

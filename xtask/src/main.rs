@@ -11,6 +11,7 @@ mod figures;
 mod machine;
 #[cfg(test)]
 mod map;
+mod mutation;
 mod parsers;
 mod perf;
 mod qemu;

@@ -8,8 +8,8 @@ use core::sync::atomic::AtomicUsize as Counter;
 
 use smmuv3::pagetable::{RangeError, UnmapError as TableError};
 use smmuv3::{
-    AttachError, Attributes, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot, Refused,
-    StillAttached, UnmapError,
+    AttachError, Attributes, DetachError, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot,
+    Refused, StillAttached, UnmapError,
 };
 
 use crate::bounce::Pool;
@@ -149,8 +149,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Blocks `master`: see [`Iommu::detach`].
     ///
     /// # Errors
-    /// See [`AttachError`].
-    pub fn detach(&self, master: &Master<P>) -> Result<(), AttachError> {
+    /// As there.
+    pub fn detach(&self, master: &Master<P>) -> Result<(), DetachError> {
         self.iommu.detach(master)
     }
 

@@ -79,6 +79,12 @@ impl<P: Platform> Probe<P> {
     /// long as one word of the entry is enough for it (as it is from bypass, or from a predecessor with this driver).
     /// One that the predecessor had blocked has nothing to go on with, and is attached as any other.
     ///
+    /// One that the predecessor had put in quarantine, if it was this driver, stays in it, since its device did not answer
+    /// and may use what it keeps: the first look of [`Iommu::handle_interrupt`] says so again
+    /// ([`Report::Quarantined`](crate::Report::Quarantined)), a master that is made of it is
+    /// [in quarantine](crate::Master::is_quarantined) and is not attached before [`Iommu::readmit`], after its device was
+    /// reset.
+    ///
     /// Whether an access of a stream without an entry is reported (C_BAD_STREAMID) can be changed only while nothing is
     /// translated (CR2): that stays as the predecessor chose it until [`Iommu::reset`]. It is aborted either way.
     ///

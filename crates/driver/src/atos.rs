@@ -169,7 +169,7 @@ impl<P: Platform> Instance<P> {
         if !self.features().translation_operations {
             return Err(AtosError::NotImplemented);
         }
-        // Held until the question is answered: the SMMU is not suspended meanwhile.
+        // Held until the question is answered: the SMMU is neither suspended nor forgotten meanwhile.
         let inside = self.commands().enter(platform);
         if inside.is_none() || self.commands().has_failed() {
             return Err(AtosError::Off);
@@ -223,7 +223,8 @@ impl<P: Platform> Instance<P> {
 
 #[cfg(feature = "alloc")]
 impl<P: Platform> crate::iommu::Smmu<P> {
-    /// Asks what an address of a device translates to; see [`Instance::ask`].
+    /// Asks what an address of a device translates to; see [`Instance::ask`]. A suspend or a removal waits for the answer,
+    /// or for the deadline of one that does not come.
     ///
     /// # Errors
     /// See [`AtosError`].

@@ -34,7 +34,7 @@ use crate::space::{Installed, Space, Targets};
 use crate::targets::Retired;
 use crate::trace::{Change, Trace};
 
-pub use error::AttachError;
+pub use error::{AttachError, DetachError};
 use install::install;
 pub(crate) use install::{before_split, fill, write, write_all};
 
@@ -71,15 +71,16 @@ impl<P: Platform> Iommu<P> {
     /// Blocks `master`: when it has returned, all its DMA without a PASID is refused.
     ///
     /// # Errors
-    /// [`AttachError::Unconfirmed`], [`AttachError::NoMemory`].
-    pub fn detach(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master.index, WITHOUT, Goal::Blocked).map(drop)
+    /// [`DetachError::Unconfirmed`], [`DetachError::NoMemory`]. A device that does not answer is none: it is cut off
+    /// ([`Master::is_quarantined`]).
+    pub fn detach(&self, master: &Master<P>) -> Result<(), DetachError> {
+        end(&master.core, master.index, WITHOUT, Goal::Blocked)
     }
 
     /// Lets `master` reach all memory, untranslated, where it gives no PASID.
     ///
     /// # Errors
-    /// As [`Iommu::detach`].
+    /// [`AttachError::Unconfirmed`], [`AttachError::NoMemory`], [`AttachError::Quarantined`].
     ///
     /// # Safety
     /// The device behind `master` only accesses memory that it was given.
@@ -100,28 +101,32 @@ impl<P: Platform> Iommu<P> {
         if !master.core.is(&domain.space.core) {
             return Err(AttachError::Foreign);
         }
-        change_pasid(master, pasid, Goal::Space(domain.space.clone()))
+        if pasid.0 == WITHOUT {
+            return Err(AttachError::PasidUnknown { pasid });
+        }
+        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone())).map(drop)
     }
 
     /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
     ///
     /// # Errors
-    /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`], [`AttachError::Adopted`].
-    pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), AttachError> {
-        change_pasid(master, pasid, Goal::Blocked)
+    /// See [`DetachError`].
+    pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), DetachError> {
+        if pasid.0 == WITHOUT {
+            return Err(DetachError::PasidUnknown { pasid });
+        }
+        end(&master.core, master.index, pasid.0, Goal::Blocked)
     }
 }
 
-/// As [`change`], for what callers name by a PASID.
-fn change_pasid<P: Platform>(
-    master: &Master<P>,
-    pasid: SubstreamId,
+/// As [`change`], with a `goal` by which nothing is entered: `Blocked` or `Unbind`.
+pub(crate) fn end<P: Platform>(
+    core: &Core<P>,
+    master: usize,
+    substream: u32,
     goal: Goal<P>,
-) -> Result<(), AttachError> {
-    if pasid.0 == WITHOUT {
-        return Err(AttachError::PasidUnknown { pasid });
-    }
-    change(&master.core, master.index, pasid.0, goal).map(drop)
+) -> Result<(), DetachError> {
+    change(core, master, substream, goal).map(drop).map_err(DetachError::of)
 }
 
 /// What a master's accesses are to be subject to, or how that is to change.

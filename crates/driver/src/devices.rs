@@ -28,6 +28,7 @@ use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
+use crate::shared::NoMemory;
 use crate::trace::Trace;
 
 /// A device that an invalidation must reach.
@@ -91,6 +92,17 @@ impl<P: Platform> Instance<P> {
             return;
         }
         self.silent().note(platform, stream);
+    }
+
+    /// As [`Instance::tell_of`], of `streams` that were in quarantine before this driver had the SMMU.
+    pub(crate) fn cut_off_before(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+    ) -> Result<(), NoMemory> {
+        self.silent().reserve(platform, streams)?;
+        streams.iter().for_each(|stream| self.tell_of(platform, *stream));
+        Ok(())
     }
 
     /// Makes the device behind `stream` forget `spans`; if it does not answer, its stream is put in quarantine.

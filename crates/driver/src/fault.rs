@@ -90,6 +90,7 @@ pub enum Report<P: Platform> {
     /// aborts until [`Iommu::readmit`](crate::Iommu::readmit), after its device was reset
     /// ([`Master::is_quarantined`](crate::Master::is_quarantined)). The call that found out, an unmap perhaps, or a guest's
     /// command, did what it was asked: the device reaches nothing any more.
+    /// Streams that a predecessor had cut off are told of once more by whoever adopts its SMMU ([`Probe::adopt`](crate::Probe::adopt)).
     ///
     /// Told by the next look at anything but [`Interrupt::Sync`], whichever interrupt that is for: none comes for this alone.
     /// Those beyond the budget of one look are told by the next, and count as waiting until then. A

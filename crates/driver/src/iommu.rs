@@ -190,7 +190,11 @@ impl<P: Platform> Iommu<P> {
     /// Whose a stream is, such as that of an [`Event`](crate::Event): the number of the master ([`Master::id`]). It looks at
     /// few of the streams that there are, and allocates nothing.
     ///
-    /// Takes the operating system's lock, so a handler of interrupts leaves it to the thread that it wakes.
+    /// Takes the operating system's lock: it is for a thread that may sleep, not for a handler of interrupts or the sink of
+    /// [`Iommu::handle_interrupt`], which leaves what it was told to such a thread. It waits for whoever has the lock, such as an
+    /// attach that waits for its SMMU, as long as [`InstanceConfig::deadline`] lets that be, or for a device
+    /// ([`InstanceConfig::device_deadline`]). Whoever has to know at once keeps a map of its own: streams and numbers change
+    /// by its own calls of [`Iommu::add_master`] and [`Master::close`] alone.
     pub fn master_of(&self, instance: InstanceId, stream: StreamId) -> Option<usize> {
         self.core.configuration.with(|configuration| configuration.owners.of(instance, stream))
     }
@@ -308,9 +312,12 @@ impl<P: Platform> Probe<P> {
                 let reuses = core.leaves_out(Mutation::ReuseLiveTag);
                 if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
             });
+            let cut_off = adopted.as_ref().map_or(&[][..], |found| &found.cut_off);
+            let told = instance.cut_off_before(&core.platform, cut_off);
+            let told = told.map_err(|NoMemory| EnableError::NoMemory);
             let others = match adopted {
                 None => Vec::new(),
-                Some(found) => match configuration.reserve_adopted(id, found) {
+                Some(found) => match told.and_then(|()| configuration.reserve_adopted(id, found)) {
                     Ok(others) => others,
                     Err(error) => {
                         configuration.asids.take_back(id);

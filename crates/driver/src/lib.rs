@@ -36,6 +36,7 @@
 //! | [`Domain::map`], `unmap`, `unmap_reporting`, `invalidate_all`, `read_and_clear_dirty`, `read_and_clear_accessed`, [`Process::invalidate`], `Nest::forward` | yes | no | the SMMUs: room for commands, and their completion (`map` only where it has to undo a part) |
 //! | [`Domain::unmap_deferred`], `unmap_deferred_reporting`, `lookup` | yes | no | nothing |
 //! | [`Iommu::handle_interrupt`], `Nest::show` | yes | no | nothing |
+//! | [`Smmu::ask`] | yes | no | the SMMU's answer |
 //! | [`Fault::respond`], [`PageGroup::respond`] | yes | no | room for a command |
 //! | [`Smmu::has_failed`], `is_suspended`, names and numbers of handles | yes | no | nothing |
 //! | dropping a handle, a fault, a group | yes | no | nothing; the last handle of a space frees its tables |
@@ -249,7 +250,7 @@ pub use adopt::{AdoptError, Remains, Structure};
 pub use asid::{AsidPolicy, Cpu, Vmids};
 pub use ats::{AtsMode, NoSplitAts};
 #[cfg(feature = "alloc")]
-pub use attach::AttachError;
+pub use attach::{AttachError, DetachError};
 pub use command_queue::Completion;
 pub use compatibility::{Mismatch, Stage};
 #[cfg(feature = "alloc")]

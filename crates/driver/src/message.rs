@@ -12,14 +12,13 @@ use crate::features::{Features, Unsupported};
 use crate::platform::Mmio;
 
 /// The message of one interrupt: 32 bits that the SMMU writes, to an interrupt controller as a rule.
+///
+/// It can be made by `unsafe` code alone, since nothing translates what the SMMU writes; who has one may use it anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where to: a multiple of 4, not 0, that the SMMU can output. The SMMU does not translate it.
-    pub address: PhysAddr,
-    /// What.
-    pub data: u32,
-    /// What the address is.
-    pub to: Destination,
+    address: PhysAddr,
+    data: u32,
+    to: Destination,
 }
 
 /// What is at the address of a [`Message`] (MemAttr and SH, §2.4).
@@ -33,13 +32,44 @@ pub enum Destination {
 }
 
 impl Message {
-    /// The message with this `data` to a register, such as GITS_TRANSLATER, at `address`.
-    pub const fn new(address: PhysAddr, data: u32) -> Self {
+    /// The message with this `data` to a register, such as GITS_TRANSLATER, at `address`: a multiple of 4, not 0, that the SMMU
+    /// can output.
+    ///
+    /// # Safety
+    /// The four bytes at `address` are a register that takes such messages, or memory for them alone. They stay so as long as an
+    /// SMMU or a group of monitors that was given the message may send it.
+    ///
+    /// ```compile_fail,E0133
+    /// let message = smmuv3::Message::new(smmuv3::PhysAddr(0x4000_0000), 1);
+    /// ```
+    pub const unsafe fn new(address: PhysAddr, data: u32) -> Self {
         Self { address, data, to: Destination::Device }
     }
 
+    /// The same message, to what is at the address.
+    #[must_use]
+    pub const fn to(mut self, destination: Destination) -> Self {
+        self.to = destination;
+        self
+    }
+
+    /// Where to.
+    pub const fn address(&self) -> PhysAddr {
+        self.address
+    }
+
+    /// What is written there.
+    pub const fn data(&self) -> u32 {
+        self.data
+    }
+
+    /// What is at the address.
+    pub const fn destination(&self) -> Destination {
+        self.to
+    }
+
     /// MemAttr and SH.
-    const fn attributes(self) -> (u64, u64) {
+    pub(crate) const fn attributes(self) -> (u64, u64) {
         match self.to {
             Destination::Device => (0x1, 0),
             Destination::Memory => (0xf, 3),

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A platform without anything, for tests of what needs no more than a lock.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use smmuv3_formats::PhysAddr;
 
 use crate::platform::{Frames, Mmio, Platform, RawMutex};
+
+std::thread_local! {
+    static MASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often this thread has masked interrupts.
+pub(crate) fn masked() -> usize {
+    MASKED.get()
+}
 
 /// Masks what never comes, and has nothing else.
 pub(crate) struct Nothing;
@@ -47,6 +57,7 @@ unsafe impl Platform for Nothing {
     }
     unsafe fn free_coherent(&self, _: PhysAddr, _: usize, _: usize) {}
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        MASKED.set(MASKED.get() + 1);
         critical()
     }
     fn relax(&self) {}

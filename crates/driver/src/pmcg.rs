@@ -19,13 +19,14 @@
 
 use core::fmt;
 
+use smmuv3_formats::StreamId;
 use smmuv3_formats::register::{
-    PMCG_CEID0, PMCG_CNTENCLR, PMCG_CNTENSET, PMCG_EVCNTR, PMCG_INTENCLR, PMCG_INTENSET,
-    PMCG_OVSCLR, PMCG_OVSSET, PMCG_STRIDE, PmcgCfgr, PmcgCr, PmcgEvtyper, PmcgIrqCtrl,
-    PmcgIrqCtrlAck, PmcgSmr,
+    GerrorIrqCfg2, PMCG_CEID0, PMCG_CNTENCLR, PMCG_CNTENSET, PMCG_EVCNTR, PMCG_INTENCLR,
+    PMCG_INTENSET, PMCG_OVSCLR, PMCG_OVSSET, PMCG_STRIDE, PmcgCfgr, PmcgCr, PmcgEvtyper,
+    PmcgIrqCtrl, PmcgIrqCtrlAck, PmcgSmr,
 };
-use smmuv3_formats::{PhysAddr, StreamId};
 
+use crate::message::Message;
 use crate::mutation::{LeftOut, Mutation};
 use crate::platform::Mmio;
 
@@ -327,27 +328,25 @@ impl<M: Mmio> Group<M> {
         overflown
     }
 
-    /// Lets overflows interrupt, or not: by a message, where one is given as its address and what is written there, or
-    /// else by wire.
+    /// Lets overflows interrupt, or not: by a message, where one is given, or else by wire.
     ///
     /// # Errors
     /// [`PmcgError::NoMessages`], [`PmcgError::Handshake`].
-    pub fn set_interrupt(
-        &mut self,
-        on: bool,
-        message: Option<(PhysAddr, u32)>,
-    ) -> Result<(), PmcgError> {
+    pub fn set_interrupt(&mut self, on: bool, message: Option<Message>) -> Result<(), PmcgError> {
         if message.is_some() && !self.cfgr.msi() {
             return Err(PmcgError::NoMessages);
         }
         self.acknowledged(false)?;
         let [address, data, attributes] = IRQ_CFG;
         if self.cfgr.msi() {
-            let (to, what) = message.unwrap_or((PhysAddr(0), 0));
-            self.page_0.write64(address, to.0);
+            // An address of 0: no message is sent.
+            let (to, what) = message.map_or((0, 0), |it| (it.address().0, it.data()));
+            let (mem_attr, sh) = message.map_or((0, 0), |it| it.attributes());
+            self.page_0.write64(address, to);
             self.page_0.write32(data, what);
-            // Device-nGnRE, as messages are.
-            self.page_0.write32(attributes, 1);
+            // As the SMMU's own registers for that.
+            let value = GerrorIrqCfg2::default().with_mem_attr(mem_attr).with_sh(sh);
+            self.page_0.write32(attributes, value.0);
         }
         self.set_bits(if on { PMCG_INTENSET } else { PMCG_INTENCLR }, u64::MAX);
         if on { self.acknowledged(true) } else { Ok(()) }

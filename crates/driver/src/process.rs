@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use smmuv3_formats::{Cd, Iova, PhysAddr, SubstreamId, legality};
 
-use crate::attach::{self, AttachError, Goal};
+use crate::attach::{self, AttachError, DetachError, Goal};
 use crate::compatibility::{Mismatch, Shape, Stage};
 use crate::configuration::Configuration;
 use crate::context_table::ContextFormat;
@@ -393,10 +393,10 @@ impl<P: Platform> Process<P> {
     /// more. Transactions that had stalled are aborted. Where an SMMU stalls always, those that come later do so, too.
     ///
     /// # Errors
-    /// [`AttachError::Unconfirmed`]: an instance did not confirm it, and may still reach them until it is reset, or until
+    /// [`DetachError::Unconfirmed`]: an instance did not confirm it, and may still reach them until it is reset, or until
     /// a further call has returned `Ok`.
-    /// [`AttachError::NoMemory`]: nothing was changed.
-    pub fn release(&self) -> Result<(), AttachError> {
+    /// [`DetachError::NoMemory`]: nothing was changed.
+    pub fn release(&self) -> Result<(), DetachError> {
         release::release(&self.space)
     }
 
@@ -419,14 +419,12 @@ impl<P: Platform> Bond<P> {
     /// Ends the bond. With the last bond of a master and a process, the master cannot use the process's PASID any more.
     ///
     /// # Errors
-    /// The bond, to try again after a reset, and [`AttachError::Unconfirmed`] or [`AttachError::NoMemory`].
-    pub fn unbind(self) -> Result<(), Refused<Self, AttachError>> {
+    /// The bond, to try again after a reset, and [`DetachError::Unconfirmed`] or [`DetachError::NoMemory`].
+    pub fn unbind(self) -> Result<(), Refused<Self, DetachError>> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
-        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Refused { value: self, error }),
-        }
+        let ended = attach::end(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat));
+        ended.map_err(|error| Refused { value: self, error })
     }
 }

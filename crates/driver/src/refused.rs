@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::instance::EnableError;
 #[cfg(feature = "alloc")]
-use crate::{AttachError, CloseMasterError, RemoveError, StillAttached};
+use crate::{CloseMasterError, DetachError, RemoveError, StillAttached};
 
 /// A call that would have used up `value` did not: here it is again, and why.
 ///
@@ -96,7 +96,7 @@ impl<T> From<Refused<T, Self>> for CloseMasterError {
 }
 
 #[cfg(feature = "alloc")]
-impl<T> From<Refused<T, Self>> for AttachError {
+impl<T> From<Refused<T, Self>> for DetachError {
     fn from(refused: Refused<T, Self>) -> Self {
         refused.error
     }

@@ -3,7 +3,7 @@
 
 use smmuv3_formats::{Cd, SubstreamId};
 
-use crate::attach::{AttachError, flush};
+use crate::attach::{DetachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
@@ -11,14 +11,13 @@ use crate::page_group::{self, Which};
 use crate::page_request::Answer;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
-use crate::shared::NoMemory;
 use crate::space::Space;
 use crate::stall::{self, Ending};
 use crate::trace::{Change, InstanceSet, Trace};
 
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
-pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> {
+pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), DetachError> {
     let core = &*space.core;
     let carry_out =
         |configuration: &mut Configuration<P>| {
@@ -27,7 +26,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
             if life == Life::Gone {
                 return Ok(());
             }
-            core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
+            core.quarantine.reserve(&core.platform)?;
             // From here on no bind succeeds.
             registers.set_life(configuration, Life::Leaving);
             let (mut failed, mut first) = (0u64, None);
@@ -54,7 +53,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
             // Those instances may still reach the whole address space.
             core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
             let waiting = InstanceSet(failed);
-            Err(AttachError::Unconfirmed(Unconfirmed { waiting, ..unconfirmed }))
+            Err(DetachError::Unconfirmed(Unconfirmed { waiting, ..unconfirmed }))
         };
     core.configuration.with(|configuration| {
         let change = Change::Release { space: space.id };

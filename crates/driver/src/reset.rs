@@ -132,8 +132,10 @@ impl<P: Platform> Iommu<P> {
     /// Turns `smmu` off and forgets it; transactions abort from then on, unless
     /// [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) says otherwise. One that is suspended is not
     /// accessed: it needs no power. Clones of `smmu` then say what
-    /// it was, and nothing is done through them: it takes no masters, is not reset, and reports nothing. A handler that
-    /// has one may be at work until this returns; it is to have ended before the hardware is probed again.
+    /// it was, and nothing is done through them: it takes no masters, is not reset, answers and reports nothing. A handler that
+    /// has one, and [`Smmu::ask`], may be at work until then: this waits for them, and when it has returned no register
+    /// is accessed any more, so that its power may go. As for [`Iommu::suspend`], whoever uses the layer below sees to that
+    /// by itself.
     ///
     /// Its memory, and its number among the 64 that an `Iommu` may have at once, are given back when no handle of it is left:
     /// of itself, or of a [`Fault`](crate::Fault), a [`PageGroup`](crate::PageGroup) or a guest's part of it. That is now, or when
@@ -163,6 +165,11 @@ impl<P: Platform> Iommu<P> {
             configuration.disown(smmu.id);
             configuration.asids.remove(smmu.id);
             core.instances.remove(smmu.id);
+            // Whoever has a handle may be asking it something, or be in its handler.
+            let commands = smmu.hardware().commands();
+            if !commands.is_off() {
+                commands.sleep(&core.platform);
+            }
             Ok(())
         });
         core.platform.trace(&Trace::Ended { change, done: result.is_ok() });

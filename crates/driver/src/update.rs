@@ -26,6 +26,12 @@ const QUARANTINED: u64 = 0b0011;
 /// The words of an entry.
 pub type Words = [u64; 8];
 
+/// Whether a stream table entry with these words is in quarantine.
+#[cfg(feature = "alloc")]
+pub(crate) const fn is_quarantined(words: &Words) -> bool {
+    words[0] == QUARANTINED
+}
+
 /// Who may change the first words of entries that others put in quarantine meanwhile, without the configuration mutex. A lock
 /// in ordinary memory, since the entries may be in memory that is not cached, where nothing but loads and stores is sure
 /// to work.
@@ -84,7 +90,8 @@ impl<'a> Entry<'a> {
     /// # Safety
     /// As for [`Entry::new`], but for [`Entry::quarantine`]. All that are made of one address have the same lock.
     pub(crate) const unsafe fn guarded(address: PhysAddr, first: &'a FirstWords) -> Self {
-        Self { address, first: Some(first) }
+        // Nobody is put in quarantine without ATS: what a predecessor put there is an entry that aborts.
+        Self { address, first: if cfg!(feature = "ats") { Some(first) } else { None } }
     }
 
     /// Where it is.

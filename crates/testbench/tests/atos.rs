@@ -4,13 +4,15 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use smmuv3::atos::{AtosError, Question, Reason, Stages};
 use smmuv3::formats::EventId;
-use smmuv3::formats::register::GatosPar;
+use smmuv3::formats::register::{GatosCtrl, GatosPar};
 use smmuv3::{
-    Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr, Prot,
-    StreamId,
+    Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, MasterConfig,
+    PhysAddr, Prot, StreamId,
 };
 use smmuv3_model::Model;
 use smmuv3_testbench::caches::SmmuMemory;
@@ -127,6 +129,118 @@ impl Machine for Lying {
     }
     fn health(&self) -> Result<(), MachineError> {
         self.model.health()
+    }
+}
+
+/// The model, which has not answered as long as somebody turns the SMMU off: until that has returned, or waits.
+struct Late {
+    model: ModelMachine,
+    asked: AtomicBool,
+    /// How often whoever turns it off has waited.
+    waits: AtomicU64,
+    off: AtomicBool,
+    /// A register was accessed when it was off.
+    late: AtomicBool,
+}
+
+impl Late {
+    /// More often than the way there takes: the model answers at once.
+    const WAITS: u64 = 10_000;
+
+    fn new(model: ModelMachine) -> Self {
+        let [asked, off, late] = [false; 3].map(AtomicBool::new);
+        Self { model, asked, waits: AtomicU64::new(0), off, late }
+    }
+
+    fn is_accessed(&self) {
+        self.late.fetch_or(self.off.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+impl Machine for Late {
+    fn name(&self) -> String {
+        self.model.name()
+    }
+    fn ram(&self) -> &Ram {
+        self.model.ram()
+    }
+    fn read32(&self, instance: usize, offset: u32) -> u32 {
+        self.is_accessed();
+        if offset == GatosCtrl::OFFSET && self.asked.load(Ordering::SeqCst) {
+            while !self.off.load(Ordering::SeqCst)
+                && self.waits.load(Ordering::SeqCst) < Self::WAITS
+            {
+                thread::yield_now();
+            }
+        }
+        self.model.read32(instance, offset)
+    }
+    fn write32(&self, instance: usize, offset: u32, value: u32) {
+        self.is_accessed();
+        self.model.write32(instance, offset, value);
+        if offset == GatosCtrl::OFFSET {
+            self.asked.store(true, Ordering::SeqCst);
+        }
+    }
+    fn write64(&self, instance: usize, offset: u32, value: u64) {
+        self.is_accessed();
+        self.model.write64(instance, offset, value);
+    }
+    fn act(&self) {
+        self.model.act();
+    }
+    fn wait(&self) {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        self.model.wait();
+    }
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
+        self.model.dma(master, substream, iova, transfer)
+    }
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
+        self.model.model(instance)
+    }
+    fn translations(&self) -> Option<Translations> {
+        self.model.translations()
+    }
+    fn health(&self) -> Result<(), MachineError> {
+        self.model.health()
+    }
+}
+
+/// Whoever turns an SMMU off waits until nobody is asking, and nobody asks afterwards: its power may go.
+#[test]
+fn no_register_is_accessed_once_it_is_off() {
+    let scenario = common::parse(&SCENARIO.replace("ATOS", "true"));
+    for removes in [false, true] {
+        let machine = Arc::new(Late::new(ModelMachine::new(&scenario, 1).unwrap()));
+        let world = World::new(machine.clone(), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
+        machine.waits.store(0, Ordering::SeqCst);
+        let clone = smmu.clone();
+        let question = Question::read(NIC, Iova(IOVA));
+        thread::scope(|scope| {
+            // It is answered, or not in time, or not by an SMMU that is off.
+            let asking = scope.spawn(|| clone.ask(&question).map_or((), |_| ()));
+            while !machine.asked.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            match removes {
+                false => iommu.suspend(&smmu, &mut |_| ()).unwrap(),
+                true => iommu.remove(smmu).unwrap(),
+            }
+            machine.off.store(true, Ordering::SeqCst);
+            asking.join().unwrap();
+        });
+        assert_eq!(clone.ask(&question), Err(AtosError::Off), "removes: {removes}");
+        assert!(!iommu.handle_interrupt(&clone, Interrupt::Any, 16, &mut |_| ()));
+        assert!(!machine.late.load(Ordering::SeqCst), "removes: {removes}");
     }
 }
 

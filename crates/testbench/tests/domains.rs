@@ -465,7 +465,7 @@ master = [{ name = "nic", instance = "smmu", streams = [1] }]
         domain
     });
     let attach = |to| match to {
-        Use::Blocked => iommu.detach(&master),
+        Use::Blocked => iommu.detach(&master).map_err(smmuv3::AttachError::from),
         // SAFETY: the device only reads.
         Use::Identity => unsafe { iommu.attach_identity(&master) },
         Use::Domain(index) => iommu.attach(&master, &domains[index]),

@@ -352,7 +352,7 @@ fn a_master_that_cannot_be_attached_or_detached_for_lack_of_heap_stays_as_it_is(
             let place = |domain: Option<usize>| domain.map(|domain| memory + domain as u64 * PAGE);
             let change = |to: Option<usize>| match to {
                 Some(domain) => iommu.attach(&master, &domains[domain]),
-                None => iommu.detach(&master),
+                None => iommu.detach(&master).map_err(Into::into),
             };
             let targets = || [0, 1].map(|domain: usize| domains[domain].targets().unwrap());
             driver(|| change(from).unwrap());

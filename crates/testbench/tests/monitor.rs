@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver's performance monitors on the model's counter groups (§18).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::pmcg::{Event, Filter, Group, PmcgError};
-use smmuv3::{Mmio, StreamId};
-use smmuv3_formats::register::PmcgCfgr;
+use smmuv3::{Destination, Message, Mmio, PhysAddr, StreamId};
+use smmuv3_formats::register::{PmcgCfgr, PmcgIrqCtrl, PmcgIrqCtrlAck};
 use smmuv3_model::{Access, Model, Monitor, Profile, Ram};
 
 type Smmu = Model<Ram>;
@@ -93,10 +94,9 @@ fn what_cannot_be_counted_is_refused() {
     group.count(1, Event::TRANSACTION, Filter::Any).unwrap();
     let page_0 = Page(machine(SMALL.with_reloc_ctrs(true)), 0);
     assert_eq!(Group::new(page_0, None).map(drop).unwrap_err(), PmcgError::NoPage1);
-    assert_eq!(
-        group.set_interrupt(true, Some((smmuv3::PhysAddr(0x8000_0000), 1))),
-        Err(PmcgError::NoMessages)
-    );
+    // SAFETY: the group's memory is the test's.
+    let message = unsafe { Message::new(PhysAddr(0x8000_0000), 1) };
+    assert_eq!(group.set_interrupt(true, Some(message)), Err(PmcgError::NoMessages));
 }
 
 #[test]
@@ -133,4 +133,39 @@ fn wide_counters_keep_their_upper_half() {
     smmu.lock().unwrap().monitor().unwrap().write32(0, 40 * 8, u32::MAX);
     transactions(&smmu, 1, 3);
     assert_eq!(group.read(40), Ok((1 << 32) + 2));
+}
+
+/// Registers that hold what is written, of a group that sends messages.
+#[derive(Clone, Default)]
+struct Plain(Arc<Mutex<BTreeMap<u32, u32>>>);
+
+impl Mmio for Plain {
+    fn read32(&self, offset: u32) -> u32 {
+        match offset {
+            PmcgCfgr::OFFSET => SMALL.with_msi(true).0,
+            PmcgIrqCtrlAck::OFFSET => self.read32(PmcgIrqCtrl::OFFSET),
+            _ => self.0.lock().unwrap().get(&offset).copied().unwrap_or(0),
+        }
+    }
+
+    fn write32(&self, offset: u32, value: u32) {
+        self.0.lock().unwrap().insert(offset, value);
+    }
+}
+
+#[test]
+fn overflows_tell_by_the_message_that_is_given() {
+    let registers = Plain::default();
+    let mut group = Group::new(registers.clone(), None).unwrap();
+    let configured = || [0xe58, 0xe5c, 0xe60, 0xe64].map(|offset| registers.read32(offset));
+    // SAFETY: it is sent by nobody.
+    let message = unsafe { Message::new(PhysAddr(0x8_8000_1000), 0x55) };
+    group.set_interrupt(true, Some(message)).unwrap();
+    // Device-nGnRE.
+    assert_eq!(configured(), [0x8000_1000, 8, 0x55, 0x01]);
+    // Write-back, inner shareable.
+    group.set_interrupt(true, Some(message.to(Destination::Memory))).unwrap();
+    assert_eq!(configured(), [0x8000_1000, 8, 0x55, 0x3f]);
+    group.set_interrupt(true, None).unwrap();
+    assert_eq!(configured()[..2], [0, 0]);
 }

@@ -342,22 +342,20 @@ fn nothing_is_left_when_it_is_removed() {
 
 // ---- interrupts -----------------------------------------------------------------------------------
 
-const EVENTS: Message = Message::new(PhysAddr(0x8_8000_1000), 0x55);
-const ERRORS: Message =
-    Message { to: Destination::Memory, ..Message::new(PhysAddr(0x8_8000_1008), 0x66) };
+/// The message to `address`, and what is written there.
+fn message(address: u64, data: u32) -> Message {
+    // SAFETY: the machine's memory there is for messages, or they are never sent.
+    unsafe { Message::new(PhysAddr(address), data) }
+}
 
-/// With a page for messages at [`EVENTS`]'s.
+/// With a page for the messages of events and errors.
 fn with_messages(change: impl Fn(Profile) -> Profile) -> Setup {
     let setup = Setup::new(
         |profile| change(profile.msi(true)),
         |world, config| {
             let page = world.frames().allocate(PAGE, PAGE).unwrap();
-            let here = |message: Message| Message {
-                address: PhysAddr(page + message.address.0 % PAGE),
-                ..message
-            };
-            config.messages.events = Some(here(EVENTS));
-            config.messages.errors = Some(here(ERRORS));
+            config.messages.events = Some(message(page, 0x55));
+            config.messages.errors = Some(message(page + 8, 0x66).to(Destination::Memory));
         },
     );
     assert_eq!(setup.queues_used().1, vec![]);
@@ -372,12 +370,12 @@ fn messages_are_configured_while_interrupts_are_off() {
         (setup.smmu.inside().mmio(), [events, errors].map(Option::unwrap));
     let low = |address: u64| address as u32;
     for (offset, value) in [
-        (EventqIrqCfg0::OFFSET, low(events.address.0)),
-        (EventqIrqCfg0::OFFSET + 4, (events.address.0 >> 32) as u32),
+        (EventqIrqCfg0::OFFSET, low(events.address().0)),
+        (EventqIrqCfg0::OFFSET + 4, (events.address().0 >> 32) as u32),
         (EventqIrqCfg1::OFFSET, 0x55),
         // Device-nGnRE.
         (EventqIrqCfg2::OFFSET, 0x01),
-        (GerrorIrqCfg0::OFFSET, low(errors.address.0)),
+        (GerrorIrqCfg0::OFFSET, low(errors.address().0)),
         (GerrorIrqCfg1::OFFSET, 0x66),
         // Write-back, inner shareable.
         (GerrorIrqCfg2::OFFSET, 0x3f),
@@ -401,7 +399,7 @@ fn fault(setup: &Setup, address: u64) {
 fn an_event_and_an_error_each_send_their_message() {
     let setup = with_messages(|profile| profile);
     let Messages { events, errors, .. } = setup.smmu.config().messages;
-    let [events, errors] = [events, errors].map(|message| message.unwrap().address.0);
+    let [events, errors] = [events, errors].map(|message| message.unwrap().address().0);
     let word = |at| setup.world.machine().ram().read64(at).unwrap();
     assert_eq!((word(events), word(errors)), (0, 0));
     fault(&setup, 0x1000);
@@ -432,14 +430,14 @@ fn messages_that_cannot_be_sent_are_refused_with_the_reason() {
         config.messages.sync = Some(message);
         iommu.probe(TestMmio { world, instance: 0 }, config).err()
     };
-    let at = |address| Message::new(PhysAddr(address), 1);
+    let at = |address| message(address, 1);
     let refused = probe(|profile| profile, at(0x1000));
     assert!(matches!(refused, Some(Unsupported::NoMessages { .. })), "{refused:?}");
     for address in [0, 0x1002, 1 << 44] {
         let refused = probe(|profile| profile.msi(true), at(address));
         assert_eq!(refused, Some(Unsupported::Message { address: PhysAddr(address) }));
     }
-    let memory = Message { to: Destination::Memory, ..at(0x1000) };
+    let memory = at(0x1000).to(Destination::Memory);
     assert_eq!(probe(|profile| profile.msi(true), memory), None);
     let refused = probe(|profile| profile.msi(true).cohacc(false), memory);
     assert_eq!(refused, Some(Unsupported::Message { address: PhysAddr(0x1000) }));

@@ -50,7 +50,8 @@ fn too_much_is_refused() {
 fn a_driver_that_leaves_a_step_out_does_not_get_away_with_it() {
     use smmuv3::Mutation;
 
-    // Which rule shows it first depends on when things happen.
+    // Which rule shows it first depends on when things happen. It is one of R0 to R9: what the model calls misuse comes later,
+    // of memory that was freed too early.
     for mutation in [
         Mutation::CfgiBeforeSte,
         Mutation::NoCfgi,

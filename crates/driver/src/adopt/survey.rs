@@ -16,6 +16,7 @@ use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, STE_BYTES, Ste, StreamId};
 use super::OldRequests;
 use crate::features::Features;
 use crate::stream_table::Split;
+use crate::update;
 
 /// Memory that whoever had the SMMU before left, and which of its streams are to go on.
 pub trait Remains {
@@ -201,6 +202,8 @@ pub(crate) struct Found {
     /// Streams that work and go on, and those whose entries are to be blocked; each in order.
     pub(crate) kept: Vec<StreamId>,
     pub(crate) others: Vec<StreamId>,
+    /// Streams that were put in quarantine, in order: they stay in it.
+    pub(crate) cut_off: Vec<StreamId>,
     /// VMID and ASID of contexts in the world of this driver's own, in order; an ASID of `None` stands for all.
     pub(crate) tags: Vec<(u16, Option<u16>)>,
     /// VMIDs of another world: those of EL1, where this driver's own contexts are in EL2.
@@ -356,6 +359,10 @@ impl Survey<'_> {
             let ste = Ste(self.words(what, pa, at)?);
             // Streams have at most 32 bits.
             let stream = StreamId((first + index) as u32);
+            if update::is_quarantined(&ste.0) {
+                self.found.cut_off.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+                self.found.cut_off.push(stream);
+            }
             let works = ste.config() & 0b100 != 0;
             if ste.cont() != 0 {
                 self.contiguous.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why a master is not attached.
+//! Why a master is not attached, or not detached.
 
 use core::fmt;
 
@@ -228,3 +228,110 @@ impl fmt::Display for AttachError {
 }
 
 impl core::error::Error for AttachError {}
+
+/// Why a master was not detached, a bond not ended ([`Bond::unbind`](crate::Bond::unbind)), or a process not released
+/// ([`Process::release`](crate::Process::release)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DetachError {
+    /// No heap memory. Nothing was changed.
+    NoMemory,
+    /// An instance did not confirm it. The master is blocked all the same, and stays so until the instance is reset; with
+    /// [`Failed`](crate::Failure::Failed) the instance, or the master, was waiting for a reset already: then nothing was
+    /// changed, as a rule. A process that was to be released may still be reached until then.
+    Unconfirmed(Unconfirmed),
+    /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) alone: the PASID was not allocated, or is that of a process.
+    /// Nothing was changed.
+    PasidUnknown {
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+    /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) alone: the PASID is beyond those of the master, so that it is
+    /// attached to nothing. Nothing was changed.
+    SubstreamRange {
+        /// The instance.
+        instance: InstanceId,
+        /// The PASID.
+        pasid: SubstreamId,
+        /// Bits of the master's PASIDs; 0 if it has none.
+        bits: u32,
+    },
+    /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) alone: as [`AttachError::Adopted`]. Nothing was changed.
+    Adopted {
+        /// The instance.
+        instance: InstanceId,
+    },
+}
+
+impl DetachError {
+    /// That of a change that ends something, and begins nothing.
+    pub(super) fn of(error: AttachError) -> Self {
+        match error {
+            AttachError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
+            AttachError::PasidUnknown { pasid } => Self::PasidUnknown { pasid },
+            AttachError::SubstreamRange { instance, pasid, bits } => {
+                Self::SubstreamRange { instance, pasid, bits }
+            }
+            AttachError::Adopted { instance } => Self::Adopted { instance },
+            AttachError::NoMemory => Self::NoMemory,
+            // All others are about what is entered: tables, tags, a guest's entry. They would say that nothing was
+            // changed, as this does.
+            other => {
+                debug_assert!(false, "a detach ended with {other:?}");
+                Self::NoMemory
+            }
+        }
+    }
+}
+
+impl From<NoMemory> for DetachError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// For whoever attaches after a detach.
+impl From<DetachError> for AttachError {
+    fn from(error: DetachError) -> Self {
+        match error {
+            DetachError::NoMemory => Self::NoMemory,
+            DetachError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
+            DetachError::PasidUnknown { pasid } => Self::PasidUnknown { pasid },
+            DetachError::SubstreamRange { instance, pasid, bits } => {
+                Self::SubstreamRange { instance, pasid, bits }
+            }
+            DetachError::Adopted { instance } => Self::Adopted { instance },
+        }
+    }
+}
+
+impl fmt::Display for DetachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        AttachError::from(*self).fmt(f)
+    }
+}
+
+impl core::error::Error for DetachError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Failure;
+    use std::string::ToString;
+
+    #[test]
+    fn what_ends_a_detach_is_said_in_the_same_words() {
+        let (instance, pasid) = (InstanceId::first(1), SubstreamId(7));
+        for error in [
+            DetachError::NoMemory,
+            DetachError::Unconfirmed(Unconfirmed::new(instance, Failure::Failed)),
+            DetachError::PasidUnknown { pasid },
+            DetachError::SubstreamRange { instance, pasid, bits: 2 },
+            DetachError::Adopted { instance },
+        ] {
+            let as_attach = AttachError::from(error);
+            assert_eq!(DetachError::of(as_attach), error);
+            assert_eq!(error.to_string(), as_attach.to_string());
+        }
+    }
+}

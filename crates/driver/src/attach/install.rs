@@ -113,14 +113,8 @@ pub(super) fn install<P: Platform>(
     if core.leaves_out(Mutation::DeviceFirst) && !state.on && state.keeps(after) {
         state.switch_on(core, instance)?;
     }
-    if let Err(what) = end_between(core, instance, state, before, after) {
-        state.set_slot(substream, old);
-        return Err(what);
-    }
     if after != before || state.adopted {
-        let written = state.write_streams(core, instance, after);
-        let ended = written.and_then(|()| end_after(core, instance, state, before, after));
-        if let Err(what) = ended {
+        if let Err(what) = change(core, instance, state, before, after) {
             state.set_slot(substream, old);
             return Err(what);
         }
@@ -179,38 +173,50 @@ pub(super) fn install<P: Platform>(
     told.inspect_err(|_| state.set_slot(substream, old))
 }
 
-/// Between two entries that translate, at least one of them by stage 2: ends what stalled by the former.
-fn end_between<P: Platform>(
-    core: &Core<P>,
-    instance: &Instance<P>,
-    state: &MasterState,
-    before: Stream,
-    after: Stream,
-) -> Result<(), Failure> {
-    let both = after != before && before.is_translated() && after.is_translated();
-    if !state.stalls || !both || !(before.is_over_stage_2() || after.is_over_stage_2()) {
-        return Ok(());
-    }
-    // The streams are blocked in between, so that what stalled by the former entry can be told from what stalls by the
-    // next.
-    state.write_streams(core, instance, Stream::Blocked)?;
-    stall::end(core, instance, &state.streams, Ending::Everything)
+/// When what stalled by the former entries of a master ends, as they change.
+enum Ends {
+    /// It goes by the next ones, or there is none.
+    Never,
+    /// Between the two: the streams are blocked then, so that what stalled by the former can be told from what stalls by the
+    /// next.
+    Between,
+    /// After the change, to entries that translate nothing.
+    After(Ending),
 }
 
-/// After a change to an entry that translates nothing: ends what stalled by the former entry.
-fn end_after<P: Platform>(
+impl Ends {
+    fn of(state: &MasterState, before: Stream, after: Stream) -> Self {
+        if !state.stalls || !before.is_translated() || after == before {
+            return Self::Never;
+        }
+        match after {
+            Stream::Blocked => Self::After(Ending::Everything),
+            after if !after.is_translated() => Self::After(Ending::Translated),
+            // By contexts alone: each ends its own.
+            after if !before.is_over_stage_2() && !after.is_over_stage_2() => Self::Never,
+            _ => Self::Between,
+        }
+    }
+}
+
+/// Makes the entries of a master, which said `before`, say `after`, and ends what stalled by them.
+fn change<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
     state: &MasterState,
     before: Stream,
     after: Stream,
 ) -> Result<(), Failure> {
-    if !state.stalls || !before.is_translated() || after.is_translated() {
-        return Ok(());
+    let ends = Ends::of(state, before, after);
+    if matches!(ends, Ends::Between) {
+        state.write_streams(core, instance, Stream::Blocked)?;
+        stall::end(core, instance, &state.streams, Ending::Everything)?;
     }
-    let blocked = after == Stream::Blocked;
-    let ending = if blocked { Ending::Everything } else { Ending::Translated };
-    stall::end(core, instance, &state.streams, ending)
+    state.write_streams(core, instance, after)?;
+    match ends {
+        Ends::After(ending) => stall::end(core, instance, &state.streams, ending),
+        Ends::Never | Ends::Between => Ok(()),
+    }
 }
 
 /// Makes the entries of a master, which said `before`, say something else over the same tables of stage 2, for a guest or
@@ -230,9 +236,7 @@ pub(super) fn restate<P: Platform>(
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
     }
-    end_between(core, instance, state, before, after)?;
-    state.write_streams(core, instance, after)?;
-    end_after(core, instance, state, before, after)?;
+    change(core, instance, state, before, after)?;
     let end = |state: &MasterState, answer| {
         page_group::end(core, instance, state, Which::All, Some(answer))
     };

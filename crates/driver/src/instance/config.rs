@@ -234,7 +234,7 @@ impl InstanceConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Destination, Message};
+    use crate::message::Message;
     use crate::overrides::Overrides;
     use smmuv3_formats::PhysAddr;
 
@@ -249,8 +249,8 @@ mod tests {
         expected.asid_bits = 8;
         expected.deadline = 1234;
         expected.interrupts = false;
-        let message = Message { address: PhysAddr(0x800), data: 1, to: Destination::default() };
-        expected.messages.events = Some(message);
+        // SAFETY: nothing is configured so.
+        expected.messages.events = Some(unsafe { Message::new(PhysAddr(0x800), 1) });
         expected.enhanced_queues = 3;
         expected.completion = Completion::Interrupt;
         expected.broadcast = true;

@@ -225,7 +225,8 @@ impl<P: Platform> Instance<P> {
     }
 
     /// Turns the SMMU off; transactions abort from then on, or do what [`InstanceConfig::while_off`] says. One that is
-    /// suspended is off already, and is not accessed.
+    /// suspended is off already, and is not accessed. This does not wait for others who are at its registers, such as
+    /// [`Instance::ask`]: they are to have returned before its power goes.
     ///
     /// [`InstanceConfig::while_off`]: super::InstanceConfig::while_off
     ///

@@ -70,6 +70,7 @@ mod with_heap {
         use crate::iommu::Core;
         use crate::master::MasterState;
         use crate::platform::Platform;
+        use crate::shared::NoMemory;
         use crate::space::{Progress, Space, Targets};
 
         /// What a device keeps.
@@ -106,6 +107,13 @@ mod with_heap {
 
         pub(crate) const fn is_of_device(_: &Failure) -> bool {
             false
+        }
+
+        impl<P: Platform> Instance<P> {
+            /// Entries that a predecessor had put in quarantine are as any that abort.
+            pub(crate) fn cut_off_before(&self, _: &P, _: &[StreamId]) -> Result<(), NoMemory> {
+                Ok(())
+            }
         }
 
         #[cfg(feature = "nested")]

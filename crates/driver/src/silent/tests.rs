@@ -4,7 +4,7 @@
 use std::vec::Vec;
 
 use super::*;
-use crate::nothing::Nothing;
+use crate::nothing::{Nothing, masked};
 
 fn with(streams: &[u32]) -> Silent {
     let silent = Silent::new();
@@ -61,13 +61,47 @@ fn what_waits_is_kept_in_order_when_there_is_more_room() {
     assert_eq!(told(&silent), others);
 }
 
+/// One after the other, with some that wait, and some that are told of meanwhile.
+#[test]
+fn room_for_many_masters_is_made_in_a_few_steps_for_each() {
+    const MASTERS: u32 = 1 << 14;
+    let silent = Silent::new();
+    let (mut expected, mut heard) = (Vec::new(), Vec::new());
+    let before = masked();
+    let streams = (0..MASTERS).map(|it| it.wrapping_mul(0x9e37_79b1));
+    for (stream, number) in streams.clone().zip(0u32..) {
+        reserve(&silent, &[stream]);
+        if number % 64 == 0 {
+            note(&silent, &[stream, stream]);
+            expected.push(stream);
+        }
+        if number % 100 == 0 {
+            heard.extend(told(&silent));
+        }
+    }
+    // To copy all that there are, 32 at once, would be 256 for each on average.
+    let each = (masked() - before) / MASTERS as usize;
+    assert!(each < 16, "{each}");
+    heard.extend(told(&silent));
+    assert_eq!(heard, expected);
+    // All of them are known, and there is room for all.
+    let all: Vec<u32> = streams.collect();
+    let capacity = silent.streams.with(&Nothing, |state| state.waiting.capacity());
+    note(&silent, &all);
+    note(&silent, &all);
+    assert_eq!(silent.streams.with(&Nothing, |state| state.waiting.capacity()), capacity);
+    assert_eq!(told(&silent), all);
+    let runs = silent.streams.with(&Nothing, |state| state.runs.len());
+    assert!(runs <= 15, "{runs}");
+}
+
 /// Whoever notes one may do so in interrupt context.
 #[test]
 fn all_of_them_wait_without_another_allocation() {
     let streams: Vec<u32> = (0..1000).collect();
     let silent = with(&streams);
     let capacity = |silent: &Silent| {
-        silent.streams.with(&Nothing, |state| (state.known.capacity(), state.waiting.capacity()))
+        silent.streams.with(&Nothing, |state| (state.count(), state.waiting.capacity()))
     };
     let before = capacity(&silent);
     for _ in 0..3 {

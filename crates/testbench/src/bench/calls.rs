@@ -168,7 +168,7 @@ impl Bench {
         to: Use,
     ) -> Option<Result<(), AttachError>> {
         match (substream, to) {
-            (None, Use::Blocked) => Some(self.iommu.detach(master)),
+            (None, Use::Blocked) => Some(self.iommu.detach(master).map_err(Into::into)),
             // SAFETY: devices of a test only touch what the scenario tells them to.
             (None, Use::Identity) => Some(unsafe { self.iommu.attach_identity(master) }),
             (None, Use::Domain(domain)) if let Some(guest) = self.guest(domain) => {
@@ -178,7 +178,8 @@ impl Bench {
                 Some(self.iommu.attach(master, self.domains.get(domain)?))
             }
             (Some(pasid), Use::Blocked) => {
-                Some(self.iommu.detach_pasid(master, SubstreamId(pasid)))
+                let ended = self.iommu.detach_pasid(master, SubstreamId(pasid));
+                Some(ended.map_err(Into::into))
             }
             (Some(pasid), Use::Domain(domain)) => {
                 // A guest's is over one of stage 2, which has no PASIDs.

@@ -344,8 +344,10 @@ impl Bench {
         let scenario = self.scenario.clone();
         let instances = 0..scenario.instances.len();
         let fears: Vec<Fears> = instances.clone().map(|index| self.fears(index, lost)).collect();
-        // What was cut off is not taken over.
+        // What was cut off is not taken over, and stays so.
         self.look(|watch| watch.lose_silent());
+        let cut_off: Vec<Vec<u32>> =
+            self.look(|watch| instances.clone().map(|index| watch.cut_off(index)).collect());
         let kept = self.look(|watch| watch.oracle.crash());
         // Of a space that several used, under several tags, those of who is lost go with that.
         let go_on = self.look(|watch| {
@@ -388,6 +390,7 @@ impl Bench {
                 StreamTable { base: streams.base_register(), shape: streams.config_register() };
             if adopted[index] {
                 self.left.tables.push(table);
+                self.look(|watch| watch.cut_off_before(index, &cut_off[index]));
             }
             self.look(|watch| watch.replace_instance(index, table));
             self.smmus.push(Handle::new(smmu));

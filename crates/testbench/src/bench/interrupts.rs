@@ -24,7 +24,9 @@ pub(super) fn place(world: &World, instance: &Instance) -> Option<u64> {
 pub(super) fn configure(config: &mut InstanceConfig, instance: &Instance, page: Option<u64>) {
     config.completion = instance.queues.completion;
     let Some(page) = page else { return };
-    let message = |data: u32| Some(Message::new(PhysAddr(page + 8 * u64::from(data)), data));
+    // SAFETY: that page is for messages, and stays.
+    let message =
+        |data: u32| Some(unsafe { Message::new(PhysAddr(page + 8 * u64::from(data)), data) });
     config.messages = Messages {
         events: message(EVENTS),
         errors: message(ERRORS),

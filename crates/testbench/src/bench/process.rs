@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smmuv3::{AttachError, Attributes, Frames, Iova, Master, PhysAddr, Target};
+use smmuv3::{AttachError, Attributes, DetachError, Frames, Iova, Master, PhysAddr, Target};
 use smmuv3_pagetable::{Gather, Stage1Table4K};
 
 use super::calls::{self, Bond, Process};
@@ -75,11 +75,11 @@ impl Slot {
         };
         Some(bond.unbind().map_err(|refused| {
             running.bonds().push((master, refused.value));
-            refused.error
+            refused.error.into()
         }))
     }
 
-    pub(super) fn release(&self) -> Result<(), AttachError> {
+    pub(super) fn release(&self) -> Result<(), DetachError> {
         self.running().map_or(Ok(()), |running| running.process.release())
     }
 

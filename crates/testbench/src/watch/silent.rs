@@ -65,6 +65,17 @@ impl Watch {
         }
     }
 
+    /// Streams of `instance` that are cut off.
+    pub(crate) fn cut_off(&self, instance: usize) -> Vec<u32> {
+        let of_it = self.silent.cut_off.iter().filter(|(of, _)| *of == instance);
+        of_it.map(|(_, stream)| *stream).collect()
+    }
+
+    /// `streams` are still cut off as another kernel left them, and whoever has `instance` now is to be told.
+    pub(crate) fn cut_off_before(&mut self, instance: usize, streams: &[u32]) {
+        streams.iter().for_each(|stream| self.unanswered(instance, *stream));
+    }
+
     /// Whoever knew of `instance` is no more.
     pub(crate) fn forget_silent(&mut self, instance: usize) {
         self.silent.cut_off.retain(|(of, _)| *of != instance);

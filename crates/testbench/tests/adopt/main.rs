@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod cut_off;
 mod given_up;
 mod leaves;
 mod numbers;

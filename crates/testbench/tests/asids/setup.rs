@@ -230,10 +230,11 @@ impl Setup {
 
     pub fn detach(&self, device: usize, pasid: u32) -> Result<(), AttachError> {
         let master = &self.devices[device].master;
-        driver(|| match pasid {
+        let ended = driver(|| match pasid {
             0 => self.iommu.detach(master),
             _ => self.iommu.detach_pasid(master, SubstreamId(pasid)),
-        })
+        });
+        ended.map_err(Into::into)
     }
 
     /// Where page `page` of `domain` leads.

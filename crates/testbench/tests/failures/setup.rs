@@ -196,7 +196,7 @@ impl Setup {
         self.watch().oracle.attach_begins(master, to);
         let handle = &self.masters[master];
         let result = match to {
-            Use::Blocked => self.iommu.detach(handle),
+            Use::Blocked => self.iommu.detach(handle).map_err(Into::into),
             // SAFETY: devices of a test only touch what the test tells them to.
             Use::Identity => unsafe { self.iommu.attach_identity(handle) },
             Use::Domain(domain) => self.iommu.attach(handle, &self.domains[domain]),
@@ -345,10 +345,10 @@ impl Setup {
     }
 }
 
-/// What an instance did to an attach.
+/// What an instance did to an attach, or a detach.
 #[track_caller]
-pub fn attach_failure(result: Result<(), AttachError>) -> (usize, Failure) {
-    match result {
+pub fn attach_failure(result: Result<(), impl Into<AttachError>>) -> (usize, Failure) {
+    match result.map_err(Into::into) {
         Err(AttachError::Unconfirmed(Unconfirmed { instance, what, .. })) => {
             (instance.index(), what)
         }

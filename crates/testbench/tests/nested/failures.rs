@@ -35,7 +35,7 @@ fn change(host: &Host, to: Use) -> Result<(), AttachError> {
         Use::Bypass => nest(Guest::bypass()),
         Use::Invalid => nest(Ste::default()),
         Use::Plain => host.iommu.attach(&host.masters[0], &host.domain),
-        Use::Detached => host.iommu.detach(&host.masters[0]),
+        Use::Detached => host.iommu.detach(&host.masters[0]).map_err(Into::into),
     }
 }
 

@@ -61,15 +61,15 @@ impl Case {
             Call::AttachFirst => iommu.attach_pasid(first, self.pasids[0], &self.domains[1]),
             Call::AttachBeside => iommu.attach_pasid(first, self.pasids[1], &self.domains[2]),
             Call::Move => iommu.attach_pasid(first, self.pasids[0], &self.domains[2]),
-            Call::Detach => iommu.detach_pasid(first, self.pasids[0]),
+            Call::Detach => iommu.detach_pasid(first, self.pasids[0]).map_err(Into::into),
             Call::Bind | Call::BindTwice => self.process.bind(second).map(|bond| {
                 self.bonds.push(bond);
             }),
             Call::Unbind => self.bonds.pop().unwrap().unbind().map_err(|refused| {
                 self.bonds.push(refused.value);
-                refused.error
+                refused.error.into()
             }),
-            Call::Release => self.process.release(),
+            Call::Release => self.process.release().map_err(Into::into),
         }
     }
 

@@ -469,8 +469,8 @@ pub fn noticeable(steps: Vec<Step>) -> Vec<Step> {
 
 /// What an instance did to a change.
 #[track_caller]
-pub fn failure<T>(result: Result<T, AttachError>) -> (usize, Failure) {
-    match result {
+pub fn failure<T>(result: Result<T, impl Into<AttachError>>) -> (usize, Failure) {
+    match result.map_err(Into::into) {
         Err(
             AttachError::Unconfirmed(Unconfirmed { instance, what, .. })
             | AttachError::MakingRoom(Unconfirmed { instance, what, .. }),

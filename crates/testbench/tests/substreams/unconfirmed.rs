@@ -125,7 +125,9 @@ impl Case {
             Call::AttachFirst => iommu.attach_pasid(master, second, &self.domains[2]),
             Call::AttachLeaf => iommu.attach_pasid(master, third, &self.domains[2]),
             Call::Move => iommu.attach_pasid(master, second, &self.domains[1]),
-            Call::Detach | Call::DetachLast => iommu.detach_pasid(master, second),
+            Call::Detach | Call::DetachLast => {
+                iommu.detach_pasid(master, second).map_err(Into::into)
+            }
             Call::BindPrivate | Call::BindShared => {
                 self.process.bind(master).map(|bond| self.bonds.push(bond))
             }
@@ -133,10 +135,10 @@ impl Case {
                 Ok(()) => Ok(()),
                 Err(Refused { value: bond, error }) => {
                     self.bonds.push(bond);
-                    Err(error)
+                    Err(error.into())
                 }
             },
-            Call::Release => self.process.release(),
+            Call::Release => self.process.release().map_err(Into::into),
         }
     }
 
@@ -367,7 +369,7 @@ fn a_bond_that_was_handed_back_ends_after_its_master() {
         setup.refuse(0, 0);
         let Err(Refused { value: bond, error }) = bond.unbind() else { panic!("it was refused") };
         setup.machine.behave();
-        assert_eq!(failure::<()>(Err(error)).0, 0);
+        assert_eq!(failure(Err::<(), _>(error)).0, 0);
         setup.iommu.reset(&setup.smmus[0]).unwrap();
         assert!(setup.masters.pop().unwrap().close().is_ok());
         setup.places.clear();

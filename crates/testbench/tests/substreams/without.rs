@@ -47,7 +47,7 @@ impl Case {
     fn own(&self, own: Own) -> Result<(), AttachError> {
         let (iommu, master) = (&self.setup.iommu, &self.setup.masters[0]);
         match own {
-            Blocked => iommu.detach(master),
+            Blocked => iommu.detach(master).map_err(Into::into),
             // SAFETY: devices of a test only touch what the test tells them to.
             Identity => unsafe { iommu.attach_identity(master) },
             Own::Domain(domain) => iommu.attach(master, &self.domains[domain]),
@@ -58,7 +58,7 @@ impl Case {
         let (iommu, master) = (&self.setup.iommu, &self.setup.masters[0]);
         match domain {
             Some(domain) => iommu.attach_pasid(master, self.pasids[which], &self.domains[domain]),
-            None => iommu.detach_pasid(master, self.pasids[which]),
+            None => iommu.detach_pasid(master, self.pasids[which]).map_err(Into::into),
         }
     }
 
@@ -257,7 +257,8 @@ fn each_change_of_an_entry_takes_as_few_steps_as_it_can() {
     // SAFETY: devices of a test only touch what the test tells them to.
     let identity = || unsafe { iommu.attach_identity(master) };
     let attach_pasid = || iommu.attach_pasid(master, pasid, &domains[1]);
-    let detach_pasid = || iommu.detach_pasid(master, pasid);
+    let detach_pasid = || iommu.detach_pasid(master, pasid).map_err(Into::into);
+    let detach = || iommu.detach(master).map_err(Into::into);
     let counts = [
         // Blocked to contexts: the rest, then V and Config's word. Back: Config's, then the rest; the tag.
         ("first PASID of blocked", syncs(&attach_pasid), 2),
@@ -267,10 +268,10 @@ fn each_change_of_an_entry_takes_as_few_steps_as_it_can() {
         // S1DSS and SHCFG are one word; before it the first context, which takes two.
         ("a domain without PASID", syncs(&|| iommu.attach(master, &domains[0])), 3),
         // The word, the context's, the tag.
-        ("none without PASID", syncs(&|| iommu.detach(master)), 3),
+        ("none without PASID", syncs(&detach), 3),
         ("identity beside a PASID", syncs(&identity), 1),
         ("last PASID of identity", syncs(&detach_pasid), 3),
-        ("blocked", syncs(&|| iommu.detach(master)), 2),
+        ("blocked", syncs(&detach), 2),
     ];
     for (name, count, expected) in counts {
         assert_eq!(count, expected, "{name}");
