@@ -128,8 +128,9 @@ impl Guest {
     /// How its SMMUs are.
     fn config(&self, bench: &Bench) -> NestConfig {
         let under = bench.scenario.domains.get(self.under);
-        let stalls = under.map_or(0, |it| it.tables.guest_stalls);
-        NestConfig::new().with_snooped().with_stalls(stalls)
+        let (stalls, pages) =
+            under.map_or((0, 0), |it| (it.tables.guest_stalls, it.tables.guest_pages));
+        NestConfig::new().with_snooped().with_stalls(stalls).with_page_requests(pages)
     }
 
     fn lock(&self) -> MutexGuard<'_, Nests> {
@@ -325,6 +326,7 @@ impl Bench {
             guest.lock().remove(&instance);
         }
         self.hide_stalls(instance);
+        self.hide_pages(instance);
         self.forget_told(instance);
     }
 

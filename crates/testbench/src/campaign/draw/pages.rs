@@ -3,6 +3,7 @@
 
 use fastrand::Rng;
 
+use super::one_of;
 use crate::scenario::{Action, Scenario};
 
 /// Where this randomness starts, beside that of the rest, which is the same with and without it.
@@ -34,6 +35,11 @@ pub(super) fn asked(scenario: Scenario) -> Scenario {
         if let Action::Random(random) = &mut step.action {
             (random.weights.ask, random.weights.grant) = (rng.u32(4..=20), rng.u32(2..=12));
         }
+    }
+    // Guests that are shown some, fewer than there are, or as many.
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(16));
+    for domain in scenario.domains.iter_mut().filter(|it| it.tables.guests) {
+        domain.tables.guest_pages = one_of(rng, &[0, 1, 2, 8, 8, 0xffff]);
     }
     scenario
 }
