@@ -65,7 +65,8 @@ pub enum Report<P: Platform> {
     Aborted(Event),
     /// Events were lost.
     EventsLost(Lost),
-    /// A device asks for pages, and waits for an answer.
+    /// A device asks for pages, and waits for an answer: the host's, or that of the guest to which it is handed on
+    /// (`Nest::show_pages`), by whose addresses it asks.
     Pages(PageGroup<P>),
     /// A device asked for a page in vain. If it is the last of its group, that was answered
     /// ([`Answer::Invalid`](crate::page_request::Answer)), but where its stream or PASID is beyond those that the SMMU has,
@@ -78,7 +79,7 @@ pub enum Report<P: Platform> {
         why: Denied,
     },
     /// A device has stopped to use a PASID, and asks for nothing with it any more. What it had asked for was answered:
-    /// it does not wait for that.
+    /// it does not wait for that. A guest whose device it is learns of it by `Nest::stopped`.
     PasidStopped {
         /// The stream.
         stream: StreamId,

@@ -265,12 +265,17 @@ impl Pending {
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
         for (_, slot) in self.slots.each() {
-            let state = slot.state.load(Ordering::Acquire);
-            // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else
-            // has just answered.
-            if is_undecided(state) && which(slot.key()) {
-                let owed = state & !CODES | (OWED + u64::from(answer));
-                any |= slot.swap(state, owed);
+            loop {
+                let state = slot.state.load(Ordering::Acquire);
+                if !is_undecided(state) || !which(slot.key()) {
+                    break;
+                }
+                // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else has
+                // just answered, or it is handed on to a guest just now.
+                if slot.swap(state, state & !CODES | (OWED + u64::from(answer))) {
+                    any = true;
+                    break;
+                }
             }
         }
         any

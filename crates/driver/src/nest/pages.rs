@@ -87,6 +87,9 @@ impl<P: Platform> Nest<P> {
     /// What the guest is to be told when the device behind `stream`, the host's number, uses `pasid` no more
     /// ([`Report::PasidStopped`](crate::Report::PasidStopped)): the record for its queue of page requests, which asks for no answer.
     /// What the device had asked for with it is over. `None` if the stream is not the guest's, or it is shown no such PASID.
+    ///
+    /// A device that changed hands just before may have said so while it was another's: the record then has a PASID of which the
+    /// guest knows nothing, and asks for nothing.
     pub fn stopped(&self, stream: StreamId, pasid: SubstreamId) -> Option<PageRequest> {
         let (core, state) = (&self.core, &self.state);
         if !state.has_page_requests()

@@ -184,7 +184,9 @@ impl Bench {
                 .collect();
             (before, watch.before_change(&self.world, user), of_beside)
         });
+        self.look(|watch| watch.silent_before = known);
         let result = call();
+        let known = self.look(|watch| watch.silent_before);
         let Some(result) = result else {
             self.look(|watch| watch.oracle.attach_ends(user, false));
             return Done::default();
