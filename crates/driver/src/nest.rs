@@ -13,7 +13,8 @@
 //! | a guest's commands | [`Forwarder::forward`] | commands for the host's queue, of this guest's VMID and streams alone |
 //! | an event | [`event::owner`] | the guest's event, or none of its business |
 //!
-//! With the feature `alloc`, [`Nest`] does all that for a guest, and answers what has stalled, and what devices ask for, as the guest says.
+//! With the feature `alloc`, [`Nest`] does all that for a guest, and answers what has stalled, and what devices ask for, as the
+//! guest says.
 //!
 //! Whatever is illegal for the SMMU that the guest is shown is refused with the field and its value ([`Illegal`]): the
 //! guest is to be told as that SMMU would (C_BAD_STE, C_BAD_CD, CERROR_ILL).

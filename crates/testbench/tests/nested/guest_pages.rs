@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a guest's devices ask for (PRI) is shown to the guest, and answered by it: each group once, and nobody else's (§13).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use smmuv3::features::IdRegisters;
-use smmuv3::nest::{Cause, Forwarder, Stop};
+use smmuv3::nest::{Cause, Forwarder, Nest, Stop};
 use smmuv3::page_request::Answer;
 use smmuv3::{
-    AtsMode, Denied, DomainConfig, Interrupt, NestConfig, NestError, PageGroup, Refused, Report,
-    StreamId, SubstreamId,
+    AtsMode, Denied, DomainConfig, Interrupt, Iommu, NestConfig, NestError, PageGroup, Refused,
+    Report, Smmu, StreamId, SubstreamId,
 };
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, PageRequest, Ste};
 use smmuv3_model::{Answered, Observation, Page};
 use smmuv3_testbench::inside::Inside as _;
-use smmuv3_testbench::platform::TestPlatform;
+use smmuv3_testbench::platform::{Observer, Point, TestPlatform};
 
 use crate::guest::{DATA, Guest, PAGE, VA};
 use crate::host::{Host, STREAMS, Use};
@@ -370,6 +373,101 @@ fn what_one_guest_was_asked_no_other_is_shown() {
     assert_eq!((count.unwrap(), waiting(&host)), (1, 1));
     host.iommu.detach(&host.masters[0]).unwrap();
     assert_eq!(waiting(&host), 0);
+}
+
+/// At one moment while the device goes from one guest to another, whatever it is, the host reads what was asked of the first, and
+/// offers it, with what it had read before, to the second and then to the first.
+struct Meanwhile {
+    iommu: Iommu<TestPlatform>,
+    smmu: Smmu<TestPlatform>,
+    nests: [Nest<TestPlatform>; 2],
+    /// How many moments there still are before.
+    before: AtomicUsize,
+    handed: Mutex<Vec<PageGroup<TestPlatform>>>,
+    /// By which guest each was taken.
+    taken: Mutex<Vec<usize>>,
+}
+
+impl Observer for Meanwhile {
+    fn at(&self, _: Point, interruptible: bool) {
+        if !interruptible {
+            return;
+        }
+        match self.before.load(Ordering::Relaxed) {
+            0 => return,
+            left => self.before.store(left - 1, Ordering::Relaxed),
+        }
+        if self.before.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let mut handed = std::mem::take(&mut *self.handed.lock().unwrap());
+        let mut sink = |report| {
+            if let Report::Pages(group) = report {
+                handed.push(group);
+            }
+        };
+        while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut sink) {}
+        for group in handed {
+            let mut left = Some(group);
+            for (index, nest) in self.nests.iter().enumerate().rev() {
+                left = left.take().and_then(|group| match nest.show_pages(group, &mut |_| ()) {
+                    Ok(_) => {
+                        self.taken.lock().unwrap().push(index);
+                        None
+                    }
+                    Err(refused) => Some(refused.value),
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_guest_was_asked_no_other_is_shown_at_any_moment() {
+    let (mut moment, mut taken_by_first) = (1, 0);
+    loop {
+        let host = host(8, false);
+        let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+        let second = host.iommu.create_domain(second).unwrap();
+        let config = NestConfig::new().with_snooped().with_page_requests(8);
+        let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+        let handed = vec![group(&host, 0, None), group(&host, 0, Some(3))];
+        let _ = [None, Some(3)].map(|pasid| ask(&host, 0, pasid, 1));
+        told(&host);
+        let Host { world, iommu, smmu, nest: first, masters, domain, .. } = host;
+        let meanwhile = Arc::new(Meanwhile {
+            iommu,
+            smmu,
+            nests: [first, nest],
+            before: AtomicUsize::new(moment),
+            handed: Mutex::new(handed),
+            taken: Mutex::default(),
+        });
+        world.set_observer(Some(meanwhile.clone()));
+        meanwhile.nests[1].attach(&masters[0], &[StreamId(7)], &asking(0)).unwrap();
+        world.set_observer(None);
+        let taken = std::mem::take(&mut *meanwhile.taken.lock().unwrap());
+        assert!(!taken.contains(&1), "moment {moment}: {taken:?}");
+        taken_by_first += taken.len();
+        // Each was answered once, whoever had it.
+        world.machine().model(0).unwrap().run(usize::MAX);
+        let seen = world.observations(0).unwrap();
+        let answers = seen.iter().filter(|it| match it {
+            Observation::PageResponse { expected, .. } => {
+                assert!(expected, "moment {moment}: {it:?}");
+                true
+            }
+            _ => false,
+        });
+        assert_eq!(answers.count(), 4, "moment {moment}");
+        meanwhile.iommu.detach(&masters[0]).unwrap();
+        drop((domain, second));
+        if meanwhile.before.load(Ordering::Relaxed) != 0 {
+            break;
+        }
+        moment += 1;
+    }
+    assert!(moment > 4 && taken_by_first > 0, "{moment} {taken_by_first}");
 }
 
 /// An entry that says the same leaves to the guest what it was shown.
