@@ -63,6 +63,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("split", "a guest's devices that are given what the guest's stage 1 leads to"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
+    built_in!("guest-pages", "a guest's devices that ask the guest for pages"),
     built_in!(
         "guest-pasids",
         "a guest's devices with PASIDs, whose contexts are in the guest's memory"

@@ -73,9 +73,19 @@ pub(crate) fn decide<P: Platform>(
     (handle, code): (Handle, u8),
     command: impl Fn(Key, u8) -> Command,
 ) {
-    if !pending.decide(handle, code) {
-        return;
+    if pending.decide(handle, code) {
+        give_now(core, instance, pending, handle, command);
     }
+}
+
+/// As [`give`], but waits for nothing: where there is no room, whoever comes by does it ([`give_owed`]).
+pub(crate) fn give_now<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    pending: &Pending,
+    handle: Handle,
+    command: impl Fn(Key, u8) -> Command,
+) {
     let given = core.platform.mask_irqs(|| {
         pending.give(handle, |key, code| {
             !pending.is_closed() && place(core, instance, command(key, code), &mut None)

@@ -3,8 +3,8 @@
 //! one that does not answer.
 //!
 //! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device, PRI on in
-//! it, but under a guest's stage 1; PRI off in the device, ATS off in it, the device forgets all, STE.EATS off (§8.2), what it asked for is ended
-//! ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses, unless what it
+//! it, under a guest's stage 1 if the guest is shown that; PRI off in the device, ATS off in it, the device forgets all, STE.EATS
+//! off (§8.2), what it asked for is ended ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses, unless what it
 //! keeps are intermediate addresses ([`crate::ats`]).
 //!
 //! A device that does not answer an invalidation in time may use what it keeps for ever. Its stream is *quarantined*: the

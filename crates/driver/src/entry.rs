@@ -36,6 +36,11 @@ pub enum Stream {
     Nested(Ste),
 }
 
+/// STE.SW_RESERVED, which the SMMU ignores, of a guest's stream whose device may ask for pages, which the guest is shown. Whoever
+/// reads requests has no more of the guest than that.
+#[cfg(feature = "alloc")]
+pub(crate) const GUEST_ASKS: u64 = 1;
+
 /// Tables of stage 2 as an SMMU sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage2 {

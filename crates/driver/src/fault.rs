@@ -8,6 +8,7 @@ use smmuv3_formats::{Command, EventRecord, Ste, StreamId, SubstreamId};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
+use crate::entry::GUEST_ASKS;
 use crate::error::{Failure, InstanceId};
 use crate::event::Event;
 use crate::event_queue::{Delivery, Lost};
@@ -64,7 +65,8 @@ pub enum Report<P: Platform> {
     Aborted(Event),
     /// Events were lost.
     EventsLost(Lost),
-    /// A device asks for pages, and waits for an answer.
+    /// A device asks for pages, and waits for an answer: the host's, or that of the guest to which it is handed on
+    /// (`Nest::show_pages`), by whose addresses it asks.
     Pages(PageGroup<P>),
     /// A device asked for a page in vain. If it is the last of its group, that was answered
     /// ([`Answer::Invalid`](crate::page_request::Answer)), but where its stream or PASID is beyond those that the SMMU has,
@@ -77,7 +79,7 @@ pub enum Report<P: Platform> {
         why: Denied,
     },
     /// A device has stopped to use a PASID, and asks for nothing with it any more. What it had asked for was answered:
-    /// it does not wait for that.
+    /// it does not wait for that. A guest whose device it is learns of it by `Nest::stopped`.
     PasidStopped {
         /// The stream.
         stream: StreamId,
@@ -293,21 +295,33 @@ pub(crate) fn is_guests<P: Platform>(
     instance: &Instance<P>,
     stream: StreamId,
 ) -> bool {
-    guest_of(platform, instance, stream).is_some()
+    of_guest(platform, instance, stream).is_some()
 }
 
-/// The VMID of the guest to whose stage 1 `stream` is subject by its entry.
-pub(crate) fn guest_of<P: Platform>(
+/// What a stream's entry says of the guest to whose stage 1 it is subject.
+#[derive(Clone, Copy)]
+pub(crate) struct OfGuest {
+    /// The VMID of its translations.
+    #[cfg_attr(not(feature = "nested"), expect(dead_code, reason = "there are no guests"))]
+    pub(crate) vmid: u16,
+    /// It is shown page requests, and the stream's device may ask.
+    #[cfg_attr(not(feature = "ats"), expect(dead_code, reason = "nobody asks"))]
+    pub(crate) asks: bool,
+}
+
+/// The guest to whose stage 1 `stream`, which may be any, is subject by its entry.
+pub(crate) fn of_guest<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
     stream: StreamId,
-) -> Option<u16> {
+) -> Option<OfGuest> {
     let streams = instance.streams();
     let entry = streams.reaches(stream).then(|| streams.entry(platform, stream));
     // Only guests have both stages.
     let ste = entry.flatten().map(|entry| Ste(entry.load(platform)));
     // The field has 16 bits.
-    ste.filter(|ste| ste.config() == config::NESTED).map(|ste| ste.s2_vmid() as u16)
+    ste.filter(|ste| ste.config() == config::NESTED)
+        .map(|ste| OfGuest { vmid: ste.s2_vmid() as u16, asks: ste.sw_reserved() == GUEST_ASKS })
 }
 
 /// Reports at most `budget` events; whether more are waiting.

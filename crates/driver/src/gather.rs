@@ -16,6 +16,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use smmuv3_formats::{Iova, StreamId, SubstreamId};
 
 use crate::page_request::{Group, Page};
+#[cfg(feature = "nested")]
+use crate::pending::Sharer;
 use crate::pending::{Handle, Key, Pending};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
@@ -53,6 +55,21 @@ struct State {
     /// with whichever number. A slot that is free may still be there, until it is another's.
     by_number: Index,
     by_pasid: Index,
+}
+
+impl State {
+    /// `group` waits for an answer in the slot of `handle`.
+    fn note(&mut self, group: Group, handle: Handle) {
+        // Below the number of nodes.
+        let slot = handle.slot() as u32;
+        let by_number = (&mut self.by_number, number_of(group));
+        for (index, key) in [by_number, (&mut self.by_pasid, name_of(group))] {
+            // Drop what the index still has of the slot's former group, and of a former slot with this name.
+            index.remove_number(slot);
+            index.remove(key);
+            index.insert(key, slot);
+        }
+    }
 }
 
 /// Which groups.
@@ -268,16 +285,39 @@ impl Gather {
     ) -> Option<Handle> {
         self.state.with(platform, |state| {
             let handle = self.pending.insert(key(group, with_pasid))?;
-            // Below the number of nodes.
-            let slot = handle.slot() as u32;
-            let by_number = (&mut state.by_number, number_of(group));
-            for (index, key) in [by_number, (&mut state.by_pasid, name_of(group))] {
-                // Drop what the index still has of the slot's former group, and of a former slot with this name.
-                index.remove_number(slot);
-                index.remove(key);
-                index.insert(key, slot);
-            }
+            state.note(group, handle);
             Some(handle)
+        })
+    }
+
+    /// As [`Gather::wait`], of a guest's device: also `None` when the guest has its share.
+    #[cfg(feature = "nested")]
+    pub(crate) fn wait_for<P: Platform>(
+        &self,
+        platform: &P,
+        guest: Sharer,
+        group: Group,
+        with_pasid: bool,
+    ) -> Option<Handle> {
+        self.state.with(platform, |state| {
+            let handle = self.pending.insert_for(guest, key(group, with_pasid))?;
+            state.note(group, handle);
+            Some(handle)
+        })
+    }
+
+    /// The slot of the group that an answer to `named` may be for: one that waits and has that PASID; and without a PASID one that
+    /// has none, or any of that number. Whether it is, [`answered`] says of the key there.
+    #[cfg(feature = "nested")]
+    pub(crate) fn slot_of<P: Platform>(&self, platform: &P, named: Group) -> Option<usize> {
+        self.state.with(platform, |state| {
+            let exact = self.find_waiting(state, named, u64::BITS);
+            // Where answers carry no PASIDs, one group of a number waits at a time.
+            let of_number = STREAM_BITS + NUMBER_BITS;
+            exact.or_else(|| match named.pasid {
+                Some(_) => None,
+                None => self.find_waiting(state, named, of_number),
+            })
         })
     }
 
@@ -290,20 +330,24 @@ impl Gather {
         with_pasid: bool,
     ) -> bool {
         let bits = if with_pasid { u64::BITS } else { STREAM_BITS + NUMBER_BITS };
-        self.state.with(platform, |state| {
-            while let Some(slot) = state.by_number.find(number_of(group), bits) {
-                if self.pending.waiting(slot as usize).is_some() {
-                    return true;
-                }
-                if self.pending.is_being_given(slot as usize) {
-                    // It stays in the index: if there is no room for its answer, the group waits again.
-                    break;
-                }
-                // Answered already: taken out of the index, so that no later search meets it.
-                state.by_number.remove_number(slot);
+        self.state.with(platform, |state| self.find_waiting(state, group, bits)).is_some()
+    }
+
+    /// The slot of a group that waits and whose stream, number and PASID are the same in the upper `bits`.
+    fn find_waiting(&self, state: &mut State, group: Group, bits: u32) -> Option<usize> {
+        while let Some(slot) = state.by_number.find(number_of(group), bits) {
+            let at = slot as usize;
+            if self.pending.waiting(at).is_some() {
+                return Some(at);
             }
-            false
-        })
+            if self.pending.is_being_given(at) {
+                // It stays in the index: if there is no room for its answer, the group waits again.
+                break;
+            }
+            // Answered already: taken out of the index, so that no later search meets it.
+            state.by_number.remove_number(slot);
+        }
+        None
     }
 
     /// One of the groups with `pasid` that wait for an answer; each is returned once.
@@ -409,6 +453,13 @@ pub(crate) fn group(key: Key) -> (Group, bool) {
     let pasid = (key.stag & HAS_PASID != 0).then_some(key.substream);
     let group = Group { stream: key.stream, pasid, index: key.stag & 0x1ff };
     (group, key.stag & WITH_PASID != 0)
+}
+
+/// The group as answers to the one with this key name it: with its PASID only where they carry it.
+#[cfg(feature = "nested")]
+pub(crate) fn answered(key: Key) -> Group {
+    let (group, with_pasid) = group(key);
+    Group { pasid: group.pasid.filter(|_| with_pasid), ..group }
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

@@ -114,6 +114,10 @@ pub enum Mutation {
     GuestsAnswer,
     /// What a guest is to answer stays its own to answer when what it is subject to goes.
     GuestsStalls,
+    /// A guest's answers to page requests are forwarded as they are, whatever it is shown.
+    GuestsPages,
+    /// Groups that a guest is to answer stay its own to answer when what they ask of goes.
+    GuestsGroups,
     /// A guest is told of what a device was refused before it was the guest's.
     EventsBefore,
     /// What a guest says of a PASID, its context and what its device keeps, is said of another.
@@ -238,4 +242,7 @@ impl Mutation {
 
     /// Every one that takes a guest that is shown stalls.
     pub const OF_GUESTS_STALLS: [Self; 2] = [Self::GuestsAnswer, Self::GuestsStalls];
+
+    /// Every one that takes a guest that is shown page requests.
+    pub const OF_GUESTS_PAGES: [Self; 2] = [Self::GuestsPages, Self::GuestsGroups];
 }

@@ -13,7 +13,8 @@
 //! | a guest's commands | [`Forwarder::forward`] | commands for the host's queue, of this guest's VMID and streams alone |
 //! | an event | [`event::owner`] | the guest's event, or none of its business |
 //!
-//! With the feature `alloc`, [`Nest`] does all that for a guest, and answers what has stalled as the guest says.
+//! With the feature `alloc`, [`Nest`] does all that for a guest, and answers what has stalled, and what devices ask for, as the
+//! guest says.
 //!
 //! Whatever is illegal for the SMMU that the guest is shown is refused with the field and its value ([`Illegal`]): the
 //! guest is to be told as that SMMU would (C_BAD_STE, C_BAD_CD, CERROR_ILL).
@@ -23,6 +24,8 @@ use core::fmt;
 use smmuv3_formats::legality::Rule;
 use smmuv3_formats::{Field, structure};
 
+#[cfg(feature = "alloc")]
+mod answer;
 pub mod command;
 pub mod context;
 pub mod entry;
@@ -30,6 +33,8 @@ pub mod event;
 mod guest;
 #[cfg(feature = "alloc")]
 mod handle;
+#[cfg(all(feature = "alloc", feature = "ats"))]
+mod pages;
 mod parent;
 #[cfg(feature = "alloc")]
 mod stall;

@@ -16,7 +16,7 @@ use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
 use crate::answer::{self, BATCH, Batch};
 use crate::devices::is_of_device;
 use crate::error::{Failure, InstanceId};
-use crate::fault::{Report, is_guests};
+use crate::fault::{OfGuest, Report, of_guest};
 use crate::features::Features;
 use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
@@ -25,6 +25,8 @@ use crate::master::MasterState;
 use crate::mutation::Mutation;
 use crate::page_request::{Answer, Denied, Group, Page, PagesLost, Request, Standing};
 use crate::pending::{Handle, Key};
+#[cfg(feature = "nested")]
+use crate::pending::{Sharer, Showing};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::pri_queue::{Gap, Next, OVER, Reader};
@@ -106,6 +108,28 @@ impl<P: Platform> PageGroup<P> {
     }
 }
 
+#[cfg(feature = "nested")]
+impl<P: Platform> PageGroup<P> {
+    /// Whether it belongs to this instance of this `Iommu`.
+    pub(crate) fn is_of(&self, core: &Shared<Core<P>>, instance: InstanceId) -> bool {
+        self.smmu.core.is(core) && self.smmu.id == instance
+    }
+
+    /// Hands it on to a guest ([`Pending::show`](crate::pending::Pending::show)). Once it is shown, dropping it answers nothing.
+    pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
+        let pending = &self.smmu.hardware().gather().pending;
+        pending.show(self.handle, most, |key| own(key.stream))
+    }
+
+    /// Answers it without waiting for room in the command queue: if there is none, whoever comes by does it.
+    pub(crate) fn answer_now(mut self, answer: Answer) {
+        self.give_back();
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
+        let pending = &instance.gather().pending;
+        answer::decide(core, instance, pending, (self.handle, answer as u8), answers(core));
+    }
+}
+
 impl<P: Platform> Drop for PageGroup<P> {
     fn drop(&mut self) {
         self.give_back();
@@ -157,9 +181,10 @@ fn command<P: Platform>(core: &Core<P>, group: Group, answer: Answer, with_pasid
     group.command(answer, with_pasid)
 }
 
-/// Whether an instance has the PASID of a group; 0 is nobody's.
-fn has_pasid(features: &Features, group: Group) -> bool {
-    let within = |pasid: SubstreamId| pasid.0 != WITHOUT && pasid.0 >> features.ssid_bits == 0;
+/// Whether an instance has the PASID of a group; 0 is nobody's, but for guests.
+fn has_pasid(features: &Features, group: Group, of_guest: bool) -> bool {
+    let within =
+        |pasid: SubstreamId| (pasid.0 != WITHOUT || of_guest) && pasid.0 >> features.ssid_bits == 0;
     group.pasid.is_none_or(within)
 }
 
@@ -287,9 +312,12 @@ impl<P: Platform> Handler<'_, P> {
         let (core, instance, group) = (self.core, self.instance, page.group);
         let (platform, gather) = (&core.platform, instance.gather());
         let features = instance.features();
+        let guest = of_guest(platform, instance, group.stream);
         let (with_pasid, known) = match Standing::find(platform, instance.streams(), group.stream) {
             Standing::Known { with_pasid } => {
-                (with_pasid, has_pasid(features, group) && !self.is_of_guest(group.stream))
+                // Under a guest that is not shown page requests the device was told not to ask.
+                let may = guest.is_none_or(|guest| guest.asks);
+                (with_pasid, has_pasid(features, group, guest.is_some()) && may)
             }
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
@@ -302,7 +330,7 @@ impl<P: Platform> Handler<'_, P> {
         }
         // The slot is taken before the record is consumed: without room the record is to be read again.
         let handle = match page.last && group.is_answerable(features, with_pasid) {
-            true => match gather.wait(platform, group, with_pasid) {
+            true => match self.wait(guest, group, with_pasid) {
                 Some(handle) => Some(handle),
                 None => return self.without_room(page, known, with_pasid),
             },
@@ -337,9 +365,16 @@ impl<P: Platform> Handler<'_, P> {
         next
     }
 
-    /// Whether a guest's stage 1 is what `stream` is subject to: the device was told not to ask.
-    fn is_of_guest(&self, stream: StreamId) -> bool {
-        is_guests(&self.core.platform, self.instance, stream)
+    /// Puts a group that is complete among those that wait, if there is room: of a guest's device, as much as the guest has a
+    /// share in.
+    fn wait(&self, guest: Option<OfGuest>, group: Group, with_pasid: bool) -> Option<Handle> {
+        let (platform, gather) = (&self.core.platform, self.instance.gather());
+        #[cfg(feature = "nested")]
+        if let Some(guest) = guest {
+            return gather.wait_for(platform, Sharer::new(guest.vmid), group, with_pasid);
+        }
+        let _ = guest;
+        gather.wait(platform, group, with_pasid)
     }
 
     /// Denies a group by `answer`, if it waits for one.
@@ -372,9 +407,26 @@ impl<P: Platform> Handler<'_, P> {
         let (platform, gather) = (&self.core.platform, self.instance.gather());
         gather.forget(platform, Of::Pasid(stream, Some(pasid)));
         while let Some(handle) = gather.next_waiting(platform, stream, pasid) {
-            self.deny(Some(handle), Answer::Invalid);
+            let (core, instance) = (&**self.core, self.instance);
+            // Also what a guest was to answer, who is told by the same record.
+            if gather.pending.decide_for(handle, Answer::Invalid as u8) {
+                answer::give_now(core, instance, &gather.pending, handle, answers(core));
+            }
         }
     }
+}
+
+/// Gives the answer of a guest to a group that it is shown, which was decided, and waits for room if need be.
+///
+/// # Errors
+/// As [`PageGroup::respond`].
+#[cfg(feature = "nested")]
+pub(crate) fn give<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    handle: Handle,
+) -> Result<(), Failure> {
+    answer::give(core, instance, &instance.gather().pending, handle, answers(core))
 }
 
 /// Which of a master's groups are to end.
@@ -414,6 +466,12 @@ pub(crate) fn end<P: Platform>(
         };
         named && master.streams.contains(&group.stream)
     };
+    #[cfg(feature = "nested")]
+    if core.leaves_out(Mutation::GuestsGroups)
+        && gather.pending.shows(|key| ours(&gather::group(key).0))
+    {
+        return Ok(());
+    }
     let with_pasid = master.response_pasid;
     let said = |group: Group| {
         let answer = answer.filter(|_| group.is_answerable(instance.features(), with_pasid));

@@ -199,10 +199,10 @@ impl Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
-    /// The stream is blocked, has no translations of its own, is subject to a guest's stage 1, which knows of no page requests, or
-    /// does not exist; or it asked with a PASID that the SMMU does not have, or PASID 0, which is nobody's.
+    /// The stream is blocked, has no translations of its own, is subject to the stage 1 of a guest that is shown no page requests, or
+    /// does not exist; or it asked with a PASID that the SMMU does not have, or PASID 0, which is nobody's but a guest's.
     Unknown,
-    /// Devices that ask for more than they may have taken all the room that there is
+    /// Devices that ask for more than they may have taken all the room that there is, or those of a guest the guest's share of it
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
     /// try again, as by the SMMU itself where its queue is full.
     Full,

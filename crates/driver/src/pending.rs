@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stalled transactions that wait for an answer of the caller, without a lock: whoever answers one, and a detach that
+//! Stalled transactions, and groups of page requests, that wait for an answer of the caller, without a lock: whoever answers one, and a detach that
 //! ends it, may run on any CPU, and in interrupt context.
 //!
 //! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
@@ -243,17 +243,39 @@ impl Pending {
         self.slots.get(slot).is_some_and(|slot| slot.swap(generation | WAITING, owed))
     }
 
-    /// Decides the same answer to all that wait and that `which` says; whether there were any. They are to be given by
-    /// [`Pending::give_some`].
+    /// As [`Pending::decide`], also of one that a guest is to answer.
+    #[cfg(feature = "ats")]
+    pub(crate) fn decide_for(&self, handle: Handle, answer: u8) -> bool {
+        let Handle { slot, generation } = handle;
+        let Some(slot) = self.slots.get(slot) else { return false };
+        loop {
+            let state = slot.state.load(Ordering::Acquire);
+            if state & !CODES != generation || !is_undecided(state) {
+                return false;
+            }
+            // It may be handed on to a guest just now, or taken back from one.
+            if slot.swap(state, generation | (OWED + u64::from(answer))) {
+                return true;
+            }
+        }
+    }
+
+    /// Decides the same answer to all that wait and that `which` says, also to those that guests are to answer; whether there were
+    /// any. They are to be given by [`Pending::give_some`].
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
         for (_, slot) in self.slots.each() {
-            let state = slot.state.load(Ordering::Acquire);
-            // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else
-            // has just answered.
-            if state & CODES == WAITING && which(slot.key()) {
-                let owed = state & !CODES | (OWED + u64::from(answer));
-                any |= slot.swap(state, owed);
+            loop {
+                let state = slot.state.load(Ordering::Acquire);
+                if !is_undecided(state) || !which(slot.key()) {
+                    break;
+                }
+                // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else has
+                // just answered, or it is handed on to a guest just now.
+                if slot.swap(state, state & !CODES | (OWED + u64::from(answer))) {
+                    any = true;
+                    break;
+                }
             }
         }
         any
@@ -389,6 +411,12 @@ impl Pending {
             }
         }
     }
+}
+
+/// Whether what is in a slot with this state waits for an answer: its holder's, or a guest's.
+const fn is_undecided(state: u64) -> bool {
+    let code = state & CODES;
+    code >= WAITING && code != GIVING && code < OWED
 }
 
 impl Pending {

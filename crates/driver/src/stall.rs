@@ -260,8 +260,8 @@ pub(crate) fn take<P: Platform>(
 #[cfg_attr(not(feature = "nested"), expect(unused_variables, reason = "there are no guests"))]
 fn insert<P: Platform>(core: &Core<P>, instance: &Instance<P>, key: Key) -> Option<Handle> {
     #[cfg(feature = "nested")]
-    if let Some(vmid) = crate::fault::guest_of(&core.platform, instance, key.stream) {
-        return instance.pending().insert_for(crate::pending::Sharer::new(vmid), key);
+    if let Some(guest) = crate::fault::of_guest(&core.platform, instance, key.stream) {
+        return instance.pending().insert_for(crate::pending::Sharer::new(guest.vmid), key);
     }
     instance.pending().insert(key)
 }

@@ -305,10 +305,11 @@ impl Kind for SteKind {
         used
     }
 
-    /// MEV may have either value at any time. So may EATS on the way between none and full, since the device's ATS is
-    /// off meanwhile (§8.2); except with stage-2 stalls, with which full ATS is illegal (§7.1(4)).
+    /// MEV may have either value at any time, and so may SW_RESERVED, which is software's own. So may EATS on the way between
+    /// none and full, since the device's ATS is off meanwhile (§8.2); except with stage-2 stalls, with which full ATS is illegal
+    /// (§7.1(4)).
     fn indifferent(old: &Words, new: &Words) -> Words {
-        let bits = Self::NOTHING.with_mev(true);
+        let bits = Self::NOTHING.with_mev(true).with_sw_reserved(0xf);
         let either = [Ste(*old), Ste(*new)].iter().all(|ste| ste.eats() <= 1 && !ste.s2_s());
         bits.with_eats(u64::from(either)).0
     }
@@ -424,6 +425,9 @@ mod differences {
         // Another table (S1ContextPtr), and another S1CSH, at once.
         let moved = [0x8003_000b, 0x54, 0, 0, 0, 0, 0, 0];
         assert_eq!(critical::<SteKind>(&stage_1, &moved), [0x1_0000, 0x80, 0, 0, 0, 0, 0, 0]);
+        // What software notes for itself, beside that.
+        let noted = [0x8003_000b, 0xd4 | 1 << 20, 0, 0, 0, 0, 0, 0];
+        assert_eq!(critical::<SteKind>(&stage_1, &noted), in_word_0(0x1_0000));
         // EATS on is nobody's business while ATS is off.
         let ats = [0x8002_000b, 0xd4 | 1 << 28, 0, 0, 0, 0, 0, 0];
         assert_eq!(critical::<SteKind>(&stage_1, &ats), nothing);

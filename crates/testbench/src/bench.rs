@@ -12,6 +12,7 @@ mod dirty;
 mod end;
 mod events;
 mod guest;
+mod guest_pages;
 mod hand_over;
 mod handle;
 mod interrupts;
@@ -34,7 +35,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use smmuv3::{Domain, InstanceId, Iommu, Master, PageGroup, Smmu};
+use smmuv3::{Domain, InstanceId, Iommu, Master, Smmu};
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
 
@@ -197,7 +198,7 @@ pub struct Bench {
     /// Events that the host has read, and may ask about again.
     told: Mutex<told::Kept>,
     /// Groups of page requests that wait for an answer.
-    groups: Mutex<Vec<PageGroup<TestPlatform>>>,
+    groups: Mutex<pages::Groups>,
     /// What firmware left working, in the order of the scenario.
     kept: Mutex<Vec<Kept>>,
     /// What kernels left that were here before.

@@ -167,6 +167,10 @@ pub const FEATURES: &[Feature] = &[
         let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
         over.is_some_and(|over| tables(scenario, over, |it| it.guest_stalls > 0))
     }),
+    space("guest's page requests", |scenario, index| {
+        let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
+        over.is_some_and(|over| tables(scenario, over, |it| it.guest_pages > 0))
+    }),
     space("guest's PASIDs", |scenario, index| {
         let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
         over.is_some_and(|over| tables(scenario, over, |it| it.guest_contexts.is_some()))

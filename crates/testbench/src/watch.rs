@@ -42,6 +42,8 @@ pub struct Watch {
     pub oracle: Oracle,
     /// Whether the driver is interrupted.
     pub interfering: bool,
+    /// Just before the driver was asked for a change, the device of the master was known not to answer: then it is refused.
+    pub(crate) silent_before: bool,
     /// What the operation under way has to itself.
     pub(crate) busy: Busy,
     /// The operation under way asks an instance what an address translates to.
@@ -87,6 +89,7 @@ impl Watch {
         Self {
             oracle: Oracle::new(instances),
             interfering: false,
+            silent_before: false,
             busy: None,
             asks: false,
             depth: 0,

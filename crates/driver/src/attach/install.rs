@@ -163,7 +163,10 @@ pub(super) fn install<P: Platform>(
         if !state.keeps(before) {
             return Ok(());
         }
-        page_group::end(core, instance, state, Which::Substream(substream), Some(answer))
+        // A guest's contexts are all those of the stream.
+        let nested = [before, after].iter().any(|it| matches!(it, Stream::Nested(_)));
+        let which = if nested { Which::All } else { Which::Substream(substream) };
+        page_group::end(core, instance, state, which, Some(answer))
     };
     let told = if state.on {
         state.forget_kept(core, instance, substream).and_then(|()| end(state))

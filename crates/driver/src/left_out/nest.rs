@@ -20,6 +20,12 @@ pub(crate) mod state {
     /// The SMMU of a guest.
     pub(crate) enum NestState {}
 
+    impl NestState {
+        pub(crate) const fn has_page_requests(&self) -> bool {
+            match *self {}
+        }
+    }
+
     /// What a guest asks of a master.
     pub(crate) struct Nesting<P: Platform> {
         pub(crate) space: Shared<Space<P>>,

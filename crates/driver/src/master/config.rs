@@ -21,8 +21,9 @@ pub struct MasterConfig {
     pub(crate) ats: AtsMode,
     /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
     /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
-    /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`]. It is off while a guest's
-    /// stage 1 translates ([`Nest::attach`](crate::nest::Nest::attach)), by whose addresses nobody else could answer.
+    /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`]. Under a guest's
+    /// stage 1 ([`Nest::attach`](crate::nest::Nest::attach)), by whose addresses nobody else could answer, it is on if the guest is
+    /// shown page requests ([`NestConfig::page_requests`](crate::NestConfig::page_requests)).
     pub page_requests: u32,
     /// Its devices need the PASID in answers to requests with one ("PRG Response PASID Required"); else they need answers
     /// without.
@@ -78,7 +79,7 @@ impl MasterConfig {
 
     /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
     /// ([`MasterConfig::with_ats`]); and whether devices need the PASID in answers. With [`MasterConfig::with_split_ats`]
-    /// there are none: that is on under a guest's stage 1 alone, where nobody may ask.
+    /// they are guests' alone: that is on under a guest's stage 1 only.
     #[must_use]
     pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
         self.page_requests = credits;

@@ -9,7 +9,7 @@ use crate::ats::AtsMode;
 use crate::attach::{before_split, fill, write, write_all};
 use crate::compatibility::Stage;
 use crate::context_table::{ContextFormat, ContextTable};
-use crate::entry::{Stage2, Stream, WithoutSubstream};
+use crate::entry::{GUEST_ASKS, Stage2, Stream, WithoutSubstream};
 use crate::error::{Failure, InstanceId};
 use crate::features::Features;
 use crate::instance::Instance;
@@ -278,6 +278,7 @@ impl MasterState {
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
         // Entries that do not translate ignore EATS, and guests' entries have it already.
         let said = matches!(stream, Stream::Nested(_));
+        let ste = if said && self.asks(stream) { ste.with_sw_reserved(GUEST_ASKS) } else { ste };
         if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
     }
 
@@ -287,11 +288,13 @@ impl MasterState {
         self.ats.is_on(stream)
     }
 
-    /// Whether its devices are to ask for pages, when they have ATS on, while its entries say `stream`. A guest is shown no page
-    /// requests, and by its input addresses its host could not tell which memory is asked for.
+    /// Whether its devices are to ask for pages, when they have ATS on, while its entries say `stream`: under a guest's stage 1
+    /// if the guest is shown page requests. By its input addresses its host could not tell which memory is asked for.
     #[inline]
-    pub(crate) const fn asks(&self, stream: Stream) -> bool {
-        self.page_requests != 0 && !matches!(stream, Stream::Nested(_))
+    pub(crate) fn asks(&self, stream: Stream) -> bool {
+        let nested = matches!(stream, Stream::Nested(_));
+        let shown = || self.nest.as_ref().is_some_and(|nest| nest.has_page_requests());
+        self.page_requests != 0 && (!nested || shown())
     }
 
     /// Changes the entries of all its streams to `stream`, a step of all of them at a time, each of which ends in CFGI

@@ -223,6 +223,9 @@ fn meaning<S: Streams + ?Sized>(
             let plain = inv.with_global(false).with_ssid(0);
             Meaning::One(if inv.ssv() { inv } else { plain }.into())
         }
+        Op::PriResp if PriResp(command.0).ssv() && wide(PriResp(command.0).ssid()) => {
+            Meaning::Nothing
+        }
         Op::PriResp => answer(|command, sid| PriResp(command.0).with_sid(sid).into()),
         Op::Resume => answer(|command, sid| Resume(command.0).with_sid(sid).into()),
         Op::StallTerm => answer(|command, sid| StallTerm(command.0).with_sid(sid).into()),

@@ -44,7 +44,7 @@ impl Guest {
     }
 
     /// The most that a guest can be shown without more work for the hypervisor: neither stalls nor page
-    /// requests, which it would have to answer for the guest.
+    /// requests, which it has to bring to the guest.
     pub fn offer(host: &Features, parent: &Parent) -> IdRegisters {
         let registers = host.registers_in_effect();
         let IdRegisters { idr0, idr1, idr3, idr5, iidr, aidr, .. } = registers;

@@ -34,9 +34,9 @@ pub const LARGEST_FORWARD: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NestConfig {
-    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]), with [`NestConfig::stalls`]. Page
-    /// requests may not be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that
-    /// have it: full or split-stage ATS, as [`MasterConfig::ats`](crate::MasterConfig::ats) says.
+    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]), with [`NestConfig::stalls`] and
+    /// [`NestConfig::page_requests`]. Page requests (IDR0.PRI) may be among it if the latter says how many. Where a guest turns ATS
+    /// on, it is on for masters that have it: full or split-stage ATS, as [`MasterConfig::ats`](crate::MasterConfig::ats) says.
     ///
     /// With stalls (IDR0.STALL_MODEL as the host's), IDR5.STALL_MAX is how many may wait for the guest's answer at once:
     /// not more than [`Features::most_stalls`](crate::features::Features::most_stalls), and less where others' devices stall
@@ -51,6 +51,15 @@ pub struct NestConfig {
     /// Contexts of the guest stall where their master does ([`MasterConfig::stalls`](crate::MasterConfig::stalls)); those
     /// of others may not say so (C_BAD_CD).
     pub stalls: u32,
+    /// How many groups of page requests (PRI) may wait for the guest's answer at once, if the instance takes them, and at most as many
+    /// as it has room for ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)), of which
+    /// one guest has half at most: what is asked beyond that is to be asked again. 0 to show it an SMMU without. Each is handed
+    /// on by [`Nest::show_pages`].
+    ///
+    /// Devices of the guest ask where its entry turns ATS on and their master has page requests
+    /// ([`MasterConfig::page_requests`](crate::MasterConfig::page_requests)). Whether answers carry PASIDs is said there, and
+    /// not by the guest's STE.PPAR.
+    pub page_requests: u32,
     /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
     /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest
     /// could read what memory held before it was cleared.
@@ -60,7 +69,7 @@ pub struct NestConfig {
 impl NestConfig {
     /// As much as there is, over a domain with forced types.
     pub const fn new() -> Self {
-        Self { shown: None, stalls: 0, snooped: false }
+        Self { shown: None, stalls: 0, page_requests: 0, snooped: false }
     }
 
     /// With what the guest is shown.
@@ -74,6 +83,13 @@ impl NestConfig {
     #[must_use]
     pub const fn with_stalls(mut self, most: u32) -> Self {
         self.stalls = most;
+        self
+    }
+
+    /// With page requests that the guest answers, so many groups at once.
+    #[must_use]
+    pub const fn with_page_requests(mut self, most: u32) -> Self {
+        self.page_requests = most;
         self
     }
 
@@ -174,23 +190,30 @@ impl<P: Platform> Iommu<P> {
                     shown.idr0 = shown.idr0.with_stall_model(model);
                     shown.idr5 = shown.idr5.with_stall_max(most.into());
                 }
+                if let Some(queue) = instance.page_requests().filter(|_| config.page_requests != 0)
+                {
+                    shown.idr0 = shown.idr0.with_pri(true);
+                    shown.idr1 = shown.idr1.with_priqs(queue.size().log2().into());
+                }
                 shown
             }
         };
         // The guest relies on what it is shown, so it must be true.
         let (stalls, most) = (shown.idr0.stall_model() != 1, shown.idr5.stall_max());
+        let asked = config.page_requests != 0 && instance.page_requests().is_some();
         for (field, wrong, value) in [
             ("IDR0.ATS", shown.idr0.ats() && !features.ats, 1),
-            ("IDR0.PRI", shown.idr0.pri(), 1),
+            ("IDR0.PRI", shown.idr0.pri() && !asked, 1),
             ("IDR5.STALL_MAX", stalls && most > features.most_stalls.into(), most),
             ("IDR5.STALL_MAX", stalls && most == 0 && features.can_stall(), 0),
         ] {
             if wrong {
-                let text = "guests have no page requests, ATS where the host has it, and as many stalls as \
-                            there are, or none";
+                let text = "guests have ATS where the host has it, page requests if it says how many, and as \
+                            many stalls as there are, or none";
                 return Err(NestError::Illegal(Illegal::new("2.3", field, text, value)));
             }
         }
+        let shown = (shown, config.page_requests);
         let state = NestState::new(space.id, id, features, tables, shown)?;
         let state = Shared::new(state.map_err(NestError::Illegal)?)?;
         core.configuration.with(|configuration| {
@@ -215,8 +238,10 @@ impl<P: Platform> Iommu<P> {
 /// * when the guest's entry of a stream becomes known, or changes ([`Stop::Entries`](crate::nest::Stop::Entries)),
 ///   [`Nest::attach`];
 /// * when the guest moves CMDQ_PROD, [`Nest::forward`], until it says that there are no more;
-/// * of each event that [`Iommu::handle_interrupt`] reports, [`Nest::owner`], and where it is shown stalls, of each
-///   transaction that has stalled, [`Nest::show`].
+/// * of each event that [`Iommu::handle_interrupt`] reports, [`Nest::owner`];
+/// * where it is shown stalls, of each transaction that has stalled, [`Nest::show`];
+/// * where it is shown page requests, of each group of them, [`Nest::show_pages`], and when a device uses a PASID no more,
+///   [`Nest::stopped`].
 ///
 /// Dropping it aborts what the guest was to answer, and leaves its masters as they are; each is taken from the guest by any
 /// other attach, or a detach.

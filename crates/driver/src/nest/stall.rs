@@ -3,7 +3,7 @@
 //!
 //! A stall of the guest's stage 1 is handed out as any other, and [`Nest::show`] hands it on. It stays where all that wait
 //! are ([`crate::pending`]), so that whatever ends those ends it: a detach, another entry, a suspend, a reset, a removal. What
-//! the guest answers is looked up there, and by that alone it becomes a command:
+//! the guest answers is looked up there (`answer`), and by that alone it becomes a command:
 //!
 //! | the guest's command | what becomes of it |
 //! |---|---|
@@ -11,18 +11,14 @@
 //! | any other RESUME: of others' stalls, of the host's, of what is over or was answered | nothing, as of a STAG that an SMMU does not know (§4.2) |
 //! | STALL_TERM of a stream of its own | RESUME, as aborted, of each that it is shown of that stream. The host's STALL_TERM would take an entry that terminates, and would end the host's stalls, too |
 
+use smmuv3_formats::EventRecord;
 use smmuv3_formats::command::Resume;
-use smmuv3_formats::{Command, EventRecord, Opcode, StreamId};
 
-use super::handle::named;
-use crate::error::Failure;
-use crate::instance::Instance;
-use crate::mutation::Mutation;
 use crate::nest::{Cause, Guest, Nest, Owner, Streams, event};
 use crate::pending::Showing;
 use crate::platform::Platform;
 use crate::refused::Refused;
-use crate::stall::{self, Fault, Response};
+use crate::stall::{Fault, Response};
 
 impl<P: Platform> Nest<P> {
     /// Hands a stalled transaction on to the guest, if it is the guest's: what is to be put into its event queue. The
@@ -69,80 +65,10 @@ impl<P: Platform> Nest<P> {
             Err(cause) => Err(Refused { value: fault, error: cause }),
         }
     }
-
-    /// Carries out the guest's `command`, RESUME or STALL_TERM, which names the host's stream: answers stalls that the
-    /// guest was shown.
-    pub(super) fn answer(&self, instance: &Instance<P>, command: Command) -> Result<(), Failure> {
-        let Some(stream) = named(&command) else { return Ok(()) };
-        let pending = instance.pending();
-        match command.opcode() {
-            Some(Opcode::Resume) if self.core.leaves_out(Mutation::GuestsAnswer) => {
-                let commands = core::iter::once(command);
-                instance.commands().carry_out_first(&self.core.platform, instance.mmio(), commands)
-            }
-            Some(Opcode::Resume) => {
-                let resume = Resume(command.0);
-                // The field has 16 bits.
-                let stag = resume.stag() as u16;
-                let response = response(resume, &self.state.blank);
-                self.answer_one(instance, pending.slot_of(stag), (stream, Some(stag)), response)
-            }
-            Some(Opcode::StallTerm) => (0..pending.slots())
-                .try_for_each(|at| self.answer_one(instance, at, (stream, None), Response::Abort)),
-            // Answers to page requests: guests are shown none.
-            _ => Ok(()),
-        }
-    }
-
-    /// Answers the stall in slot `at`, if the guest is shown it, and it is of `stream` and has the STAG `stag`, if any
-    /// is given.
-    fn answer_one(
-        &self,
-        instance: &Instance<P>,
-        at: usize,
-        (stream, stag): (StreamId, Option<u16>),
-        response: Response,
-    ) -> Result<(), Failure> {
-        let core = &self.core;
-        // Inside the reader's section the stream stays the guest's until the answer is decided, so that it cannot
-        // answer a stall of the next owner with the same STAG.
-        let decided = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
-            given.guest(stream)?;
-            instance.pending().decide_shown(
-                at,
-                |key, name| key.stream == stream && stag.is_none_or(|stag| stag == name),
-                response as u8,
-            )
-        });
-        decided.map_or(Ok(()), |handle| stall::give(core, instance, handle))
-    }
-
-    /// Aborts all stalls that the guest is shown, since nobody is left who would forward its answers. Waits for
-    /// nothing.
-    pub(super) fn abandon(&self) {
-        let (core, instance) = (&self.core, self.smmu.hardware());
-        let pending = instance.pending();
-        let any = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
-            let own = |at| {
-                pending.decide_shown(
-                    at,
-                    |key, _| given.guest(key.stream).is_some(),
-                    Response::Abort as u8,
-                )
-            };
-            // `count`, not `any`: every slot has to be looked at.
-            (0..pending.slots()).filter_map(own).count() != 0
-        });
-        if any {
-            pending.set_owed();
-            // As many as there were. What finds no room is given by whoever comes by.
-            stall::give_owed(core, instance, &mut { usize::MAX });
-        }
-    }
 }
 
 /// What a guest's answer means (§4.2).
-fn response(resume: Resume, guest: &Guest) -> Response {
+pub(super) fn response(resume: Resume, guest: &Guest) -> Response {
     match (resume.ac(), resume.ab()) {
         (true, _) => Response::Retry,
         // The guest may be shown TERM_MODEL = 1 on a host whose SMMU has TERM_MODEL = 0.

@@ -30,6 +30,8 @@ pub(crate) struct NestState {
     shown: IdRegisters,
     /// The guest while it has no stream, hence no VMID of its own.
     pub(crate) blank: Guest,
+    /// How many groups of page requests may wait for the guest's answer at once; 0 if it is shown none.
+    pub(crate) page_requests: u32,
     pub(crate) given: Snapshot<Given>,
 }
 
@@ -49,6 +51,11 @@ pub(crate) struct Given {
 const NOT_YET: u64 = u64::MAX;
 
 impl Given {
+    /// Whether hardware has confirmed that it reads the guest's entry of `host`.
+    pub(crate) fn has_begun(&self, host: StreamId) -> bool {
+        self.since(host).is_some_and(|since| since != NOT_YET)
+    }
+
     /// The number from which on events of `host` are the guest's, if the stream is.
     pub(crate) fn since(&self, host: StreamId) -> Option<u64> {
         let rows = self.rows.iter().zip(&self.since);
@@ -74,11 +81,17 @@ impl NestState {
         instance: InstanceId,
         features: &Features,
         tables: Stage2,
-        shown: IdRegisters,
+        (shown, page_requests): (IdRegisters, u32),
     ) -> Result<Result<Self, Illegal>, NoMemory> {
         let given = Snapshot::new(try_box(Given::default())?);
         let guest = guest(features, tables, shown);
-        Ok(guest.map(|blank| Self { space, instance, shown, blank, given }))
+        let page_requests = if shown.idr0.pri() { page_requests } else { 0 };
+        Ok(guest.map(|blank| Self { space, instance, shown, blank, page_requests, given }))
+    }
+
+    /// Whether its devices may ask it for pages.
+    pub(crate) const fn has_page_requests(&self) -> bool {
+        self.page_requests != 0
     }
 
     /// The guest's streams without those of `host` and with `more`. If these `stay` with the guest, their events go on

@@ -181,6 +181,37 @@ fn an_answer_for_all_and_that_of_a_handler_are_one_command() {
     });
 }
 
+/// Whoever hands it on, also where the guest may have no more, and the device that waits no more: it is decided, whatever comes
+/// first, and the guest has nothing to answer.
+#[cfg(all(feature = "nested", feature = "ats"))]
+#[test]
+fn what_is_handed_on_to_a_guest_is_decided_by_a_device_that_stops() {
+    for (most, all) in [(0, false), (1, false), (0, true), (1, true)] {
+        explore(move || {
+            let pending = Arc::new(Pending::new(1).unwrap());
+            let handle = pending.insert(KEY).unwrap();
+            let host = {
+                let pending = pending.clone();
+                thread::spawn(move || pending.show(handle, most, |key| key == KEY))
+            };
+            let decided = match all {
+                true => pending.decide_all(|key| key == KEY, 1),
+                false => pending.decide_for(handle, 1),
+            };
+            assert!(decided);
+            host.join().unwrap();
+            assert_eq!(pending.decide_shown(0, |_, _| true, 2), None);
+            let mut given = 0;
+            pending.give(handle, |key, answer| {
+                assert_eq!((key, answer), (KEY, 1));
+                given += 1;
+                true
+            });
+            assert_eq!(given, 1);
+        });
+    }
+}
+
 /// Whoever shows it, a guest that answers twice, and a detach: one command, and none after the detach.
 #[cfg(feature = "nested")]
 #[test]

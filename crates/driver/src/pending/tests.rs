@@ -216,6 +216,32 @@ mod shown {
         assert_eq!(sweep(&pending, |_| true), [key(9, 0, 0)]);
     }
 
+    /// As where their device says that it waits no more.
+    #[test]
+    #[cfg(feature = "ats")]
+    fn what_a_guest_is_shown_may_be_decided_for_it() {
+        let pending = Pending::new(4).unwrap();
+        let handles = [0, 1, 2].map(|stag| pending.insert(key(8, stag, 0)).unwrap());
+        let Showing::Shown(stag) = pending.show(handles[0], 4, |_| true) else { panic!() };
+        let Showing::Shown(other) = pending.show(handles[1], 4, |_| true) else { panic!() };
+        assert!(!pending.decide(handles[0], 2), "it is not its holder's to answer");
+        assert!(pending.decide_for(handles[0], 2) && !pending.decide_for(handles[0], 1));
+        assert_eq!(decided(&pending, stag, 8), None, "too late");
+        // All that wait: shown to a guest or not.
+        assert!(pending.decide_all(|_| true, 1));
+        assert_eq!(decided(&pending, other, 8), None);
+        let mut answers = Vec::new();
+        for handle in handles {
+            let place = |key: Key, answer| {
+                answers.push((key.stag, answer));
+                true
+            };
+            assert_eq!(pending.give(handle, place), Given::Placed);
+            assert!(!pending.decide_for(handle, 0), "it is over");
+        }
+        assert_eq!(answers, [(0, 2), (1, 1), (2, 1)]);
+    }
+
     #[test]
     fn the_largest_table_has_a_number_for_each() {
         let pending = Pending::new(0xffff).unwrap();

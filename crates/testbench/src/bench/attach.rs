@@ -174,12 +174,19 @@ impl Bench {
             let has = user.substream.is_none() && oracle.guest_of(user.master).is_some();
             own.filter(|_| has).collect()
         });
-        let (before, stalls) = self.look(|watch| {
+        let of_contexts = self.oracle(|oracle| oracle.guest_of(user.master).is_some());
+        let (before, stalls, of_beside) = self.look(|watch| {
             let before = watch.oracle.using(user);
             watch.oracle.attach_begins(user, to);
-            (before, watch.before_change(&self.world, user))
+            let of_beside: Vec<_> = beside
+                .iter()
+                .map(|(user, _)| (*user, watch.before_change(&self.world, *user)))
+                .collect();
+            (before, watch.before_change(&self.world, user), of_beside)
         });
+        self.look(|watch| watch.silent_before = known);
         let result = call();
+        let known = self.look(|watch| watch.silent_before);
         let Some(result) = result else {
             self.look(|watch| watch.oracle.attach_ends(user, false));
             return Done::default();
@@ -200,6 +207,13 @@ impl Bench {
                 // What has stalled by a guest's context is the guest's to answer, as long as it has the device.
                 if to != before && !guests {
                     watch.after_change(&self.world, user, &stalls, to == Use::Blocked);
+                    for (user, stalls) in &of_beside {
+                        watch.after_change(&self.world, *user, stalls, false);
+                    }
+                }
+                if to == before && user.substream.is_none() && of_contexts {
+                    // The same space by another table, which is another entry: what was asked for by the former is over.
+                    watch.oracle.groups_are_over(user, &[], true);
                 }
             }
             watch.check_tags(&self.world, &owned, &self.widths());

@@ -128,8 +128,9 @@ impl Guest {
     /// How its SMMUs are.
     fn config(&self, bench: &Bench) -> NestConfig {
         let under = bench.scenario.domains.get(self.under);
-        let stalls = under.map_or(0, |it| it.tables.guest_stalls);
-        NestConfig::new().with_snooped().with_stalls(stalls)
+        let (stalls, pages) =
+            under.map_or((0, 0), |it| (it.tables.guest_stalls, it.tables.guest_pages));
+        NestConfig::new().with_snooped().with_stalls(stalls).with_page_requests(pages)
     }
 
     fn lock(&self) -> MutexGuard<'_, Nests> {
@@ -193,7 +194,9 @@ impl Guest {
         }) else {
             return nest.attach(master, &streams, &ste);
         };
+        // It may have been found out while the table was made.
         let known = bench.is_quarantined(at);
+        bench.look(|watch| watch.silent_before |= known);
         let attached = nest.attach(master, &streams, &ste);
         match &attached {
             Ok(()) => bench.exchange_table(at, Some(table)),
@@ -325,6 +328,7 @@ impl Bench {
             guest.lock().remove(&instance);
         }
         self.hide_stalls(instance);
+        self.hide_pages(instance);
         self.forget_told(instance);
     }
 

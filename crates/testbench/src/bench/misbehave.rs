@@ -141,7 +141,8 @@ impl Bench {
             self.look(|watch| watch.collect(&self.world));
         };
         settle();
-        let waiting = self.oracle(|oracle| oracle.all_waiting(instance));
+        let (waiting, asking) =
+            self.oracle(|oracle| (oracle.all_waiting(instance), oracle.all_asking(instance)));
         self.world.take_commands();
         let (mut forwarder, mut at, mut stops) = (Forwarder::new(), 0, 0);
         let illegal = loop {
@@ -182,6 +183,11 @@ impl Bench {
         if let Some(words) = given.difference(&made).chain(missing).next() {
             let what = if made.contains(words) { "was not given" } else { "was given" };
             return misuse(format_args!("of a guest's commands {} {what}", Command(*words)));
+        }
+        let left = self.oracle(|oracle| oracle.all_asking(instance));
+        if let Some(gone) = asking.iter().find(|it| !left.contains(it)) {
+            let text = format!("a guest answered what it was never shown: {gone:x?}");
+            return Err((Rule::R9, text));
         }
         let left = self.oracle(|oracle| oracle.all_waiting(instance));
         if let Some(gone) = waiting.iter().find(|it| !left.contains(it)) {
@@ -261,11 +267,18 @@ impl Bench {
                 let stag = self.unshown_stag(instance, rng);
                 no(Resume::new().with_sid(foreign).with_stag(stag.into()).into())
             }
+            (8, _) if shown.idr0.pri() => {
+                no(self.unshown_group(instance, rng).with_sid(foreign).into())
+            }
             (8, _) => no(CfgiCdAll::new().with_sid(foreign).into()),
             (9, (stream, _)) if shown.idr0.stall_model() != 1 => {
                 let stag = self.unshown_stag(instance, rng);
                 let resume = Resume::new().with_sid(stream).with_stag(stag.into());
                 Legal { stops: true, ..no(resume.with_ac(rng.bool()).into()) }
+            }
+            (9, (stream, _)) if shown.idr0.pri() => {
+                let response = self.unshown_group(instance, rng).with_sid(stream);
+                Legal { stops: true, ..no(response.into()) }
             }
             (10, (stream, host)) => {
                 let all = CfgiCdAll::new();

@@ -3,10 +3,11 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use smmuv3::{Interrupt, PageGroup};
+use smmuv3::{InstanceId, Interrupt, PageGroup};
 use smmuv3_model::Page;
 
-use super::stall::{ANSWERED, DROPPED};
+use super::guest_pages::Shown;
+use super::stall::{ANSWERED, DROPPED, Wrong};
 use super::{Bench, Done, Handle};
 use crate::oracle::{PAGE, User};
 use crate::platform::TestPlatform;
@@ -16,9 +17,29 @@ use crate::trace;
 /// Requests that are looked at where the driver is interrupted.
 const FEW: usize = 3;
 
+/// What waits for an answer, oldest first.
+#[derive(Default)]
+pub(super) struct Groups {
+    /// The host's.
+    pub(super) own: Vec<PageGroup<TestPlatform>>,
+    /// Those that guests are to answer.
+    pub(super) shown: Vec<Shown>,
+    /// What guests were to answer, and never will. Some wait still.
+    pub(super) unanswered: Vec<Shown>,
+}
+
+impl Groups {
+    /// Drops those of instances that are not kept.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(InstanceId) -> bool) {
+        self.own.retain(|group| is_kept(group.instance()));
+        self.shown.retain(|shown| is_kept(shown.instance()));
+        self.unanswered.retain(|shown| is_kept(shown.instance()));
+    }
+}
+
 impl Bench {
-    /// What waits for an answer, oldest first.
-    pub(super) fn groups(&self) -> MutexGuard<'_, Vec<PageGroup<TestPlatform>>> {
+    /// What waits for an answer.
+    pub(super) fn groups(&self) -> MutexGuard<'_, Groups> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,17 +102,20 @@ impl Bench {
             (instance, streams.to_vec())
         });
         let group = {
-            let mut groups = self.groups();
+            let groups = &mut self.groups().own;
             let of_master = |group: &PageGroup<TestPlatform>| {
                 self.index_of(group.instance()) == instance
                     && streams.contains(&group.group().stream.0)
             };
             groups.iter().position(of_master).map(|at| groups.remove(at))
         };
-        let Some(group) = group else {
+        let outcome = match group {
+            Some(group) => Some(self.say(group, grant)),
+            None => self.grant_by_guest(instance, &streams, grant),
+        };
+        let Some(outcome) = outcome else {
             return Done { outcome: "nothing waits".to_owned(), ..Done::default() };
         };
-        let outcome = self.say(group, grant);
         let acted = outcome == ANSWERED || outcome == DROPPED;
         Done { outcome, acted, ..Done::default() }
     }
@@ -125,16 +149,21 @@ impl Bench {
         if (chosen / 64).is_multiple_of(3) {
             return self.ask_meanwhile(chosen / 192);
         }
-        let group = {
-            let mut groups = self.groups();
-            let waiting = groups.len();
-            let answers = waiting > 0 && chosen.is_multiple_of(2);
-            answers.then(|| groups.remove(chosen / 8 % waiting))
+        let (own, shown) = {
+            let groups = self.groups();
+            (groups.own.len(), groups.shown.len())
         };
-        if let Some(group) = group {
+        if own + shown > 0 && chosen.is_multiple_of(2) {
             // Failures are for steps: the device would ask for nothing any more.
             let grants = [Grant::Success, Grant::Success, Grant::Invalid, Grant::Drop];
-            self.say(group, grants[chosen / 2 % grants.len()]);
+            let (at, grant) = (chosen / 8 % (own + shown), grants[chosen / 2 % grants.len()]);
+            if at < own {
+                let group = self.groups().own.remove(at);
+                self.say(group, grant);
+            } else {
+                let shown = self.groups().shown.remove(at - own);
+                self.say_of_guest(shown, grant, Wrong::ALL[chosen / 8192 % Wrong::ALL.len()]);
+            }
             return;
         }
         let instance = chosen / 2 % self.smmus.len().max(1);
@@ -177,9 +206,12 @@ impl Bench {
 
     /// Nobody answers any more: all that is left is over, and must be without a command.
     pub(super) fn grant_late(&self) {
-        let left = std::mem::take(&mut *self.groups());
-        for (index, group) in left.into_iter().enumerate() {
+        let Groups { own, shown, .. } = std::mem::take(&mut *self.groups());
+        for (index, group) in own.into_iter().enumerate() {
             self.say(group, Grant::ALL[index % Grant::ALL.len()]);
+        }
+        for shown in shown {
+            self.say_of_guest(shown, Grant::Success, Wrong::Others);
         }
         for instance in 0..self.smmus.len() {
             if let Some(mut model) = self.world.machine().model(instance) {

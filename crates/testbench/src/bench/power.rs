@@ -211,7 +211,7 @@ impl Bench {
         let present: Vec<_> = (0..self.smmus.len()).filter_map(|index| self.smmu(index)).collect();
         let is_kept =
             |id: InstanceId| id == smmu.id() || present.iter().any(|present| present.id() == id);
-        self.groups().retain(|group| is_kept(group.instance()));
+        self.groups().retain(is_kept);
         self.forget_stalls(is_kept);
         self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
         self.world.forget_given(instance);
@@ -254,7 +254,7 @@ impl Bench {
         Ok(())
     }
 
-    fn smmu(&self, instance: usize) -> Option<Arc<Smmu<TestPlatform>>> {
+    pub(super) fn smmu(&self, instance: usize) -> Option<Arc<Smmu<TestPlatform>>> {
         self.smmus.get(instance)?.get()
     }
 

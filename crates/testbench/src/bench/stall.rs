@@ -44,18 +44,19 @@ pub(super) const DROPPED: &str = "dropped";
 
 /// What a guest does wrong when it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wrong {
+pub(super) enum Wrong {
     Nothing,
     /// It answers a second time.
     Twice,
     /// It answers what is others', by guessing.
     Others,
-    /// It ends all of the stream, which goes on.
+    /// It ends all of the stream, which goes on. To page requests, for which there is no such command, it answers with a PASID where
+    /// there is none to be in the answer, and without where there is.
     All,
 }
 
 impl Wrong {
-    const ALL: [Self; 4] = [Self::Nothing, Self::Twice, Self::Others, Self::All];
+    pub(super) const ALL: [Self; 4] = [Self::Nothing, Self::Twice, Self::Others, Self::All];
 }
 
 impl Bench {
@@ -90,7 +91,11 @@ impl Bench {
                 record
             }
             Report::Pages(group) => {
-                self.groups().push(group);
+                self.take_group(instance, group);
+                return None;
+            }
+            Report::PasidStopped { stream, pasid } => {
+                self.tell_stop(instance, stream, pasid);
                 return None;
             }
             _ => return None,

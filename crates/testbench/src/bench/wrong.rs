@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use fastrand::Rng;
 use smmuv3::features::IdRegisters;
 use smmuv3::nest::Guest;
-use smmuv3_formats::command::{AtcInv, CfgiCd, CfgiSte, Sync, TlbiNhAsid, TlbiNhVa};
+use smmuv3_formats::command::{AtcInv, CfgiCd, CfgiSte, PriResp, Sync, TlbiNhAsid, TlbiNhVa};
 use smmuv3_formats::{Cd, Command, Ste};
 
 /// Bits of a word that must be 0, or not what they are, for an SMMU of which that is said.
@@ -143,6 +143,9 @@ fn codes(shown: &IdRegisters) -> Vec<u64> {
     if shown.idr0.ats() {
         codes.push(0x40);
     }
+    if shown.idr0.pri() {
+        codes.push(0x41);
+    }
     if shown.idr0.stall_model() != 1 {
         codes.extend([0x44, 0x45]);
     }
@@ -185,6 +188,12 @@ pub(super) fn command(rng: &mut Rng, stream: u64, shown: &IdRegisters) -> (Comma
         wrong.push((whole.with_size(rng.u64(53..64)).into(), "Size"));
         if !substreams {
             wrong.push((whole.with_size(52).with_ssv(true).into(), "SSV"));
+        }
+    }
+    if shown.idr0.pri() {
+        wrong.push((PriResp::new().with_sid(stream).with_resp(3).into(), "Resp"));
+        if !substreams {
+            wrong.push((PriResp::new().with_sid(stream).with_ssv(true).into(), "SSV"));
         }
     }
     match rng.u8(..) {

@@ -69,7 +69,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
-    scenario = guests::contexts(scenario);
+    scenario = pages::shown(guests::contexts(scenario));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {

@@ -234,6 +234,7 @@ const PLAIN: [fn(&mut Scenario, &[Numbered]); 10] = [
         };
         if !operations.iter().any(asks) {
             it.masters.iter_mut().for_each(|it| (it.pri, it.response_pasid) = (false, false));
+            it.domains.iter_mut().for_each(|it| it.tables.guest_pages = 0);
             it.instances
                 .iter_mut()
                 .for_each(|it| (it.pri, it.page_request_queue_log2) = (false, 8));

@@ -39,7 +39,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         &["attach PASID", "detach PASID", "stop"],
         "PASIDs have contexts, and these have none",
     ),
-    cannot(OF_GUESTS, &["stop"], "guests are shown no page requests"),
     cannot(
         &["stage 2 alone"],
         &["attach PASID", "detach PASID", "bind", "unbind", "release", "replace", "stop"],
@@ -106,16 +105,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         "what keeps translations does not stall",
     ),
     cannot(
-        &["split-stage ATS"],
-        &["ask", "grant", "stop"],
-        "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
-    ),
-    cannot(
-        OF_GUESTS,
-        &["ask", "grant"],
-        "guests are shown no page requests: devices have them off, and what they asked for before is over",
-    ),
-    cannot(
         OF_HOSTS,
         &["misbehave"],
         "it is a guest that does, which has domains of its own over one of the host's",
@@ -163,6 +152,7 @@ const OF_SPACES: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's page requests",
     "guest's PASIDs",
     "PASIDs or nothing",
     "PASIDs beside bypass",
@@ -195,6 +185,7 @@ const OF_DOMAINS: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "guest's stalls",
+    "guest's page requests",
     "guest's PASIDs",
     "PASIDs or nothing",
     "PASIDs beside bypass",
@@ -251,6 +242,7 @@ const OF_STAGE_2: &[&str] =
 const OF_GUESTS: &[&str] = &[
     "guest's stage 1",
     "guest's stalls",
+    "guest's page requests",
     "guest's PASIDs",
     "PASIDs or nothing",
     "PASIDs beside bypass",

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use smmuv3_formats::PageRequest;
 
-use super::{Oracle, Power, Rule, Use, User};
+use super::{Caused, Oracle, Power, Rule, Use, User};
 
 /// What names a group: stream, substream, and PRGIndex.
 pub type Group = (u32, Option<u32>, u16);
@@ -46,11 +46,15 @@ pub(super) struct Requests {
     completed: u64,
     /// Those that did not fit, not reported yet.
     lost: u64,
+    /// Under what the last request was recorded of the group that was reported last.
+    reported: Option<Caused>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Request {
     record: PageRequest,
+    /// Under what it was recorded.
+    caused: Option<Caused>,
     /// What it was asked of has gone since: it need not be reported.
     over: bool,
 }
@@ -104,12 +108,13 @@ impl Oracle {
         let of = group(&request);
         let due =
             request.last() && !request.is_stop_marker() && self.can_answer(instance, of.0, of.1);
+        let caused = self.under_what(instance, of.0);
         let Some(requests) = self.requests.get_mut(instance) else { return };
         if !queued {
             requests.lost += 1;
             return;
         }
-        requests.queue.push(Request { record: request, over: false });
+        requests.queue.push(Request { record: request, caused, over: false });
         if due {
             requests.completed += 1;
             requests.waiting.push(Waiting { group: of, serial: requests.completed });
@@ -179,8 +184,11 @@ impl Oracle {
         };
         // What need not be reported may look the same.
         if let Some(positions) = fits(false).or_else(|| fits(true)) {
+            let last = positions.last().and_then(|at| requests.queue.get(*at));
+            requests.reported = last.and_then(|last| last.caused);
             return requests.remove(positions);
         }
+        requests.reported = None;
         let known: Vec<_> = complete.iter().map(asked_for).collect();
         let text = format!("{of:x?} was reported with {pages:x?}, but asked for {known:x?}");
         self.accuse(Rule::R9, text);
@@ -261,21 +269,56 @@ impl Oracle {
         requests.incomplete.clear();
     }
 
-    /// The groups of a user that wait for an answer.
-    pub fn asking(&self, user: User) -> Vec<Waiting> {
+    /// Under what the group was asked for that was reported last.
+    pub(crate) fn cause_of_group(&self, instance: usize) -> Option<Caused> {
+        self.requests.get(instance)?.reported
+    }
+
+    /// The group of that name that waits for an answer.
+    pub fn waiting_group(&self, instance: usize, of: Group) -> Option<Waiting> {
+        self.requests.get(instance)?.waiting.iter().find(|it| it.group == of).copied()
+    }
+
+    /// All groups behind `instance` that wait for an answer.
+    pub fn all_asking(&self, instance: usize) -> Vec<Waiting> {
+        self.requests.get(instance).map(|requests| requests.waiting.clone()).unwrap_or_default()
+    }
+
+    /// Its guest's answer was carried out: it waits no more.
+    pub fn must_be_granted(&mut self, instance: usize, it: &Waiting) {
+        let requests = self.requests.get(instance);
+        if requests.is_some_and(|requests| requests.waiting.contains(it)) {
+            let of = it.group;
+            self.accuse(Rule::R9, format_args!("{of:x?}: its guest answered, and it waits on"));
+        }
+    }
+
+    /// Whether a change of `user` under way is to or from a guest's entry: it ends all that the stream has asked for, by whichever
+    /// PASID.
+    pub fn is_change_of_guest(&self, user: User) -> bool {
+        let Some(state) = self.masters.get(user.master) else { return false };
+        let of_guest = |after| {
+            let space = self.space(state.uses(None, after));
+            space.and_then(|space| self.over(space)).is_some()
+        };
+        user.substream.is_none() && (of_guest(false) || of_guest(true))
+    }
+
+    /// The groups of a user that wait for an answer, or of the `whole` of its streams.
+    pub fn asking(&self, user: User, whole: bool) -> Vec<Waiting> {
         let (instance, streams) = self.streams(user.master);
         let Some(requests) = self.requests.get(instance) else { return Vec::new() };
         let of_user = |it: &&Waiting| {
             let (stream, substream, _) = it.group;
-            streams.contains(&stream) && substream == user.substream
+            streams.contains(&stream) && (whole || substream == user.substream)
         };
         requests.waiting.iter().filter(of_user).copied().collect()
     }
 
-    /// After what `user` used was taken from it: none of the groups that waited `before` waits any more, and what
-    /// nobody has read of them need not be reported.
-    pub fn groups_are_over(&mut self, user: User, before: &[Waiting]) {
-        let left = self.asking(user);
+    /// After what `user` used, or the `whole` of its streams, was taken from it: none of the groups that waited `before` waits any
+    /// more, and what nobody has read of them need not be reported.
+    pub fn groups_are_over(&mut self, user: User, before: &[Waiting], whole: bool) {
+        let left = self.asking(user, whole);
         if let Some(it) = left.iter().find(|it| before.contains(it)) {
             let of = it.group;
             let text = format!("{user}: what it used is gone, but {of:x?} was never answered");
@@ -287,7 +330,7 @@ impl Oracle {
             of.master == user.master && !matches!(now, Use::Blocked | Use::Identity)
         };
         // Its devices ask for nothing any more, whatever the substream.
-        let silent = !self.users().any(translates);
+        let silent = whole || !self.users().any(translates);
         let Some(requests) = self.requests.get_mut(instance) else { return };
         for request in &mut requests.queue {
             let of = group(&request.record);

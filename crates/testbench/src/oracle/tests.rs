@@ -406,3 +406,59 @@ fn an_event_is_told_to_the_guest_that_had_the_device_and_to_no_other() {
     let kept = |moved| judged(moved, &|oracle, caused| oracle.kept_from(0, &event, caused));
     assert_eq!((kept(false), kept(true)), (Some(Rule::R9), None));
 }
+
+/// As of events: by what the device used when it asked.
+#[test]
+fn a_group_is_the_guests_that_had_the_device_and_is_over_when_that_loses_it() {
+    let guests = || {
+        let mut oracle = Oracle::new(1);
+        for over in [None, Some(0), None, Some(2)] {
+            oracle.add_domain(0x1000);
+            over.into_iter().for_each(|over| oracle.put_over(over));
+        }
+        oracle.add_master(0, vec![7]);
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        let request = PageRequest::default().with_sid(7).with_read(true).with_last(true);
+        oracle.asked(0, request.with_addr(0x10000).with_ssv(true).with_ssid(3), true);
+        oracle.asked(0, request.with_addr(0x11000).with_prg_index(1), true);
+        oracle
+    };
+    let (with, without) = ((7, Some(3), 0), (7, None, 1));
+    for (over, right) in [(0, true), (2, false)] {
+        let mut oracle = guests();
+        oracle.attach_begins(0, Use::Domain(3));
+        oracle.attach_ends(0, true);
+        oracle.reported_group(0, with, &[(0x10000, true, false)]);
+        let caused = oracle.cause_of_group(0).unwrap();
+        oracle.told(over, &"a group", &caused);
+        assert_eq!(broken(&oracle), (!right).then_some(Rule::R9), "{over}");
+    }
+    // All of it, whatever its PASID, ends with its guest's entry.
+    let user = User { master: 0, substream: None };
+    for (answered, right) in [(vec![0, 1], true), (vec![1], false), (vec![0], false)] {
+        let mut oracle = guests();
+        oracle.attach_begins(0, Use::Domain(3));
+        assert!(oracle.is_change_of_guest(user));
+        let before = oracle.asking(user, true);
+        assert_eq!(before.iter().map(|it| it.group).collect::<Vec<_>>(), [with, without]);
+        for index in &answered {
+            assert_eq!(oracle.granted(0, 7, *index), Granted::Waiting);
+        }
+        oracle.attach_ends(0, true);
+        oracle.groups_are_over(user, &before, true);
+        // What nobody has read need not be reported.
+        oracle.all_groups_reported(0);
+        assert_eq!(broken(&oracle), (!right).then_some(Rule::R9), "{answered:?}");
+    }
+    // What its guest has answered waits no more.
+    let mut oracle = guests();
+    let waiting = oracle.waiting_group(0, without).unwrap();
+    assert_eq!(oracle.granted(0, 7, 1), Granted::Waiting);
+    oracle.must_be_granted(0, &waiting);
+    assert_eq!(broken(&oracle), None);
+    let other = oracle.waiting_group(0, with).unwrap();
+    oracle.must_be_granted(0, &other);
+    assert_eq!(broken(&oracle), Some(Rule::R9));
+    assert_eq!(oracle.all_asking(0), [other]);
+}

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rule R9 for guests: an event is told to the guest whose device it was when that was recorded, and to no other.
+//! Rule R9 for guests: an event, and what a device asks for, is told to the guest whose device it was when that was recorded, and
+//! to no other.
+
+use std::fmt;
 
 use smmuv3_formats::EventRecord;
 
@@ -19,7 +22,12 @@ impl Oracle {
     /// Under what `event` is recorded now, if it is of a master's stream.
     pub(super) fn caused(&self, instance: usize, event: &EventRecord) -> Option<Caused> {
         // The field has 32 bits.
-        let master = self.master_of(instance, event.sid() as u32)?;
+        self.under_what(instance, event.sid() as u32)
+    }
+
+    /// What `stream` is subject to now, if it is a master's.
+    pub(super) fn under_what(&self, instance: usize, stream: u32) -> Option<Caused> {
+        let master = self.master_of(instance, stream)?;
         let state = self.masters.get(master)?;
         let uses = [state.uses(None, false), state.uses(None, true)];
         Some(Caused { master, uses, changes: state.changes })
@@ -30,8 +38,8 @@ impl Oracle {
         self.recorded.get(instance)?.front()?.1
     }
 
-    /// The driver says of an event that it is that guest's whose memory is the domain `over`.
-    pub(crate) fn told(&mut self, over: usize, event: &EventRecord, caused: &Caused) {
+    /// The driver says of an event, or of a group of page requests, that it is that guest's whose memory is the domain `over`.
+    pub(crate) fn told(&mut self, over: usize, event: &dyn fmt::Display, caused: &Caused) {
         if !caused.uses.iter().any(|use_| self.is_guest_over(*use_, over)) {
             let text = format!(
                 "{event} was told to the guest over domain {over}, which did not have the device when it was recorded"
@@ -41,7 +49,7 @@ impl Oracle {
     }
 
     /// The driver says that it is not, for want of the device.
-    pub(crate) fn kept_from(&mut self, over: usize, event: &EventRecord, caused: &Caused) {
+    pub(crate) fn kept_from(&mut self, over: usize, event: &dyn fmt::Display, caused: &Caused) {
         let Some(state) = self.masters.get(caused.master) else { return };
         // Nothing was changing, and nothing has changed since.
         let same = state.changes == caused.changes && !state.is_changing();

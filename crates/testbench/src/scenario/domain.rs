@@ -63,6 +63,8 @@ pub struct Tables {
     pub guests: bool,
     /// Of a guest's memory: how many stalled transactions its SMMUs are shown at once, where they stall; 0 for none.
     pub guest_stalls: u32,
+    /// Of stage 2: how many groups of page requests the guest over it is shown at once; 0 for an SMMU without.
+    pub guest_pages: u32,
     /// Of a guest's memory: how its contexts lie, where devices have PASIDs; `None` for one context each, and no PASIDs.
     pub guest_contexts: Option<ContextLayout>,
     /// Of a guest's: what becomes of accesses without a PASID where there are such contexts.
@@ -144,6 +146,7 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         over: None,
         guests: false,
         guest_stalls: fields.number("guest-stalls", 0..=0xffff).unwrap_or(0) as u32,
+        guest_pages: fields.number("guest-page-requests", 0..=0xffff).unwrap_or(0) as u32,
         guest_contexts: fields.word("guest-contexts", &ContextLayout::WORDS),
         without_pasid: fields.word("without-pasid", &WithoutPasid::WORDS).unwrap_or_default(),
     };
@@ -151,6 +154,7 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         ("upper-half", tables.stage_2 && tables.upper, "has no halves; leave it out"),
         ("forced-types", !tables.stage_2 && tables.forced_types, "needs stage = 2"),
         ("guest-stalls", !tables.stage_2 && tables.guest_stalls > 0, "needs stage = 2"),
+        ("guest-page-requests", !tables.stage_2 && tables.guest_pages > 0, "needs stage = 2"),
         ("guest-contexts", !tables.stage_2 && tables.guest_contexts.is_some(), "needs stage = 2"),
     ] {
         if wrong {
@@ -185,6 +189,7 @@ pub(super) fn write(
         all_attributes,
         forced_types,
         guest_stalls,
+        guest_pages,
         guest_contexts,
         without_pasid,
         ..
@@ -226,6 +231,9 @@ pub(super) fn write(
     }
     if guest_stalls != 0 {
         writeln!(out, "guest-stalls = {guest_stalls}")?;
+    }
+    if guest_pages != 0 {
+        writeln!(out, "guest-page-requests = {guest_pages}")?;
     }
     if let Some((word, _)) = ContextLayout::WORDS.iter().find(|(_, it)| Some(*it) == guest_contexts)
     {

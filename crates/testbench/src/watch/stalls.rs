@@ -13,8 +13,9 @@ pub struct Before {
     events: Vec<Stalled>,
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
-    /// The groups of page requests that wait.
+    /// The groups of page requests that wait, and whether those are of all PASIDs.
     groups: Vec<Waiting>,
+    whole: bool,
 }
 
 impl Watch {
@@ -51,17 +52,19 @@ impl Watch {
 
     /// What waits of `user` now.
     pub fn before_change(&self, world: &World, user: User) -> Before {
+        let whole = self.oracle.is_change_of_guest(user);
         Before {
             events: self.oracle.pending(user),
             ids: ids(world, &self.streams(user), user),
-            groups: self.oracle.asking(user),
+            groups: self.oracle.asking(user, whole),
+            whole,
         }
     }
 
     /// What `user` used was taken from it, all of it if it is `blocked`: nothing is left of what waited.
     pub fn after_change(&mut self, world: &World, user: User, before: &Before, blocked: bool) {
         self.oracle.stalls_are_over(user, &before.events, blocked);
-        self.oracle.groups_are_over(user, &before.groups);
+        self.oracle.groups_are_over(user, &before.groups, before.whole);
         let left = ids(world, &self.streams(user), user);
         if let Some(id) = left.iter().find(|id| blocked || before.ids.contains(id)) {
             let text =

@@ -24,7 +24,15 @@ impl Workload<'_> {
             .filter(|(master, _)| asks(*master))
             .collect();
         let masters: Vec<usize> = (0..self.scenario.masters.len()).filter(|it| asks(*it)).collect();
-        let (master, substream) = if self.rng.u8(..) < 224 {
+        // Those of guests are few, and come and go.
+        let of_guest = |(master, substream): &(usize, Substream)| {
+            *substream != Substream::None && oracle.guest_of(*master).is_some()
+        };
+        let few: Vec<_> = attached.iter().copied().filter(of_guest).collect();
+        let of_guests = !few.is_empty() && self.rng.bool();
+        let (master, substream) = if of_guests {
+            self.rng.choice(few)?
+        } else if self.rng.u8(..) < 224 {
             self.rng.choice(attached)?
         } else {
             let mut substreams = vec![Substream::None];
@@ -32,7 +40,7 @@ impl Workload<'_> {
             substreams.extend((0..self.scenario.processes.len()).map(Substream::Process));
             (self.rng.choice(masters)?, self.rng.choice(substreams)?)
         };
-        if substream != Substream::None && self.rng.u8(..) < 64 {
+        if substream != Substream::None && self.rng.u8(..) < if of_guests { 128 } else { 64 } {
             return Some(Operation::Stop { master, substream });
         }
         let user = oracle.substream(substream).map(|substream| User { master, substream });

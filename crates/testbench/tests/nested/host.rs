@@ -37,6 +37,9 @@ pub enum Use {
 /// The host's numbers of the devices' streams, and the guest's.
 pub const STREAMS: [(u32, u32); 2] = [(0x900, 0x20), (0xa00, 0x10)];
 
+/// How many page requests each device may have under way, where it asks.
+pub const CREDITS: u32 = 6;
+
 pub struct Host {
     pub world: Arc<World>,
     pub iommu: Iommu<TestPlatform>,
@@ -58,6 +61,8 @@ struct Devices {
     ats: [AtsMode; 2],
     /// They stall, and the guest is shown so many of that at once.
     stalls: Option<u32>,
+    /// They ask for pages, and the guest is shown so many groups of that at once; answers carry PASIDs.
+    pages: Option<(u32, bool)>,
 }
 
 pub const MACHINE: &str = r#"
@@ -146,6 +151,22 @@ impl Host {
         Self::of(machine, Config::default(), devices, instance)
     }
 
+    /// On a model with page requests and 8 bits of PASIDs; the guest is shown so many groups at once. Both devices ask, and need
+    /// PASIDs in answers or not. The queue has `log2` bits.
+    pub fn with_pages(shown: u32, needs_pasid: bool, ats: AtsMode, log2: u32) -> Self {
+        let mut scenario = Scenario::parse(MACHINE, "nested").unwrap();
+        let instance = &mut scenario.instances[0];
+        (instance.ats, instance.pri, instance.ssid_bits) = (true, true, 8);
+        for master in &mut scenario.masters {
+            (master.ats, master.pri, master.response_pasid) = (ats, true, needs_pasid);
+        }
+        let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+        let devices = Devices { ats: [ats; 2], pages: Some((shown, needs_pasid)), stalls: None };
+        let mut config = InstanceConfig::named("smmu");
+        config.page_request_queue_log2 = Some(log2);
+        Self::of(machine, Config::default(), devices, config)
+    }
+
     /// On a model that stalls whatever it may, without more; the guest is shown so many at once. Both devices stall, and so
     /// do the guest's contexts. Of `instance` the scenario's machine is made.
     pub fn with_stalls(shown: u32, instance: impl Fn(&mut Instance)) -> Self {
@@ -187,10 +208,14 @@ impl Host {
         let shape = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
         let domain = iommu.create_domain(shape).unwrap();
         let config = NestConfig::new().with_snooped().with_stalls(devices.stalls.unwrap_or(0));
+        let config = config.with_page_requests(devices.pages.map_or(0, |(shown, _)| shown));
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
         let add = |((stream, _), ats)| {
             let mut config = keeping(MasterConfig::default(), ats);
             config.stalls = devices.stalls.is_some();
+            if let Some((_, needs_pasid)) = devices.pages {
+                config = config.with_page_requests(CREDITS, needs_pasid);
+            }
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
         let masters = STREAMS.into_iter().zip(devices.ats).map(add).collect();

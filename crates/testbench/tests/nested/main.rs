@@ -7,6 +7,7 @@ mod before;
 mod common;
 mod failures;
 mod guest;
+mod guest_pages;
 mod host;
 mod hostile;
 mod pages;

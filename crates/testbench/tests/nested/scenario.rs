@@ -25,6 +25,12 @@ fn stalls() -> Scenario {
     Scenario::parse(text, "guest-stall.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// The scenario `guest-pages`.
+fn pages() -> Scenario {
+    let text = include_str!("../../../../scenarios/guest-pages.toml");
+    Scenario::parse(text, "guest-pages.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 /// The scenario `guest-hostile`.
 fn hostile() -> Scenario {
     let text = include_str!("../../../../scenarios/guest-hostile.toml");
@@ -211,6 +217,47 @@ fn how_many_stalls_a_guest_is_shown_is_written_as_it_is_read() {
     let wrong = text.replace("stage = 2\nguest-stalls", "guest-stalls");
     let errors = Scenario::parse(&wrong, "wrong.toml").unwrap_err().to_string();
     assert!(errors.contains("guest-stalls in domain \"memory\" needs stage = 2"), "{errors}");
+}
+
+/// What a guest is asked for it answers once, and no more than it is shown.
+#[test]
+fn what_guests_are_asked_for_is_not_left_waiting() {
+    let report = run(&pages(), &Options { no_shrink: true, ..Options::default() }, &mut |_| ());
+    let report = report.unwrap();
+    let said = report.steps.iter().filter(|step| step.text.starts_with("answer what"));
+    let outcomes: Vec<&str> = said.map(|step| &*step.outcome).collect();
+    let (late, nothing) = ("too late: it was over", "nothing waits");
+    let expected = ["answered", "answered", "dropped", nothing, late, "answered", "answered"];
+    assert_eq!(outcomes, expected);
+    let asked = report.steps.iter().filter(|step| step.outcome == "it may not ask");
+    assert_eq!(asked.count(), 1, "of the guest that is shown none");
+    let verdicts = verdicts_of(&pages(), 0..20, &Options::default());
+    assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_step_left_out_of_what_guests_grant_is_caught_on_nearly_every_seed() {
+    for mutation in smmuv3::Mutation::OF_GUESTS_PAGES {
+        let options = Options { mutation: Some(mutation), ..Options::default() };
+        let verdicts = verdicts_of(&pages(), 0..20, &options);
+        let caught = verdicts.iter().filter(|verdict| *verdict == "R9").count();
+        assert!(caught >= 19, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+#[test]
+fn how_many_groups_a_guest_is_shown_is_written_as_it_is_read() {
+    let again = Scenario::parse(&pages().to_toml(), "again.toml").unwrap();
+    let shown = |it: &Scenario| -> Vec<u32> {
+        it.domains.iter().map(|domain| domain.tables.guest_pages).collect()
+    };
+    assert_eq!(shown(&again), [2, 0, 0, 0, 0, 0]);
+    let text = include_str!("../../../../scenarios/guest-pages.toml");
+    let wrong = text.replace("stage = 2\nguest-page-requests", "guest-page-requests");
+    let errors = Scenario::parse(&wrong, "wrong.toml").unwrap_err().to_string();
+    let expected = "guest-page-requests in domain \"memory\" needs stage = 2";
+    assert!(errors.contains(expected), "{errors}");
 }
 
 #[test]

@@ -456,3 +456,35 @@ fn stalls_are_answered_by_whoever_handed_them_on() {
     assert_eq!(stop([0x11 << 32 | 0x45, 0]), Stop::Answer(Command([0x3_0000 << 32 | 0x45, 0])));
     assert_eq!(stop([0x12 << 32 | 0x45, 0]), Stop::Empty);
 }
+
+#[test]
+fn page_requests_are_answered_by_whoever_handed_them_on() {
+    let features = rich();
+    let guest = guest_of(&features, |shown| {
+        shown.idr0 = shown.idr0.with_pri(true);
+        shown.idr1 = shown.idr1.with_ssidsize(8);
+    });
+    let forward = |command| {
+        let mut out = [NOTHING; 1];
+        let done = Forwarder::new().forward(&guest, &STREAMS, &[Command(command)], &mut out);
+        assert_eq!(done.produced, 0);
+        done.stop
+    };
+    // Success for group 5 of stream 0x11, without a PASID and with the last one that there is.
+    assert_eq!(
+        forward([0x11 << 32 | 0x41, 0x2005]),
+        Stop::Answer(Command([0x3_0000 << 32 | 0x41, 0x2005]))
+    );
+    assert_eq!(
+        forward([0x11 << 32 | 255 << 12 | 1 << 11 | 0x41, 0x2005]),
+        Stop::Answer(Command([0x3_0000 << 32 | 255 << 12 | 1 << 11 | 0x41, 0x2005]))
+    );
+    // Another's stream, and a PASID that its SMMU does not have.
+    assert_eq!(forward([0x12 << 32 | 0x41, 0x2005]), Stop::Empty);
+    assert_eq!(forward([0x11 << 32 | 256 << 12 | 1 << 11 | 0x41, 0x2005]), Stop::Empty);
+    // Resp = 3 means nothing.
+    let Stop::Refused { index: 0, illegal } = forward([0x11 << 32 | 0x41, 0x3005]) else {
+        panic!()
+    };
+    assert_eq!((illegal.rule.field, illegal.value), ("Resp", 3));
+}
