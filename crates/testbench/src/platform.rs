@@ -13,7 +13,7 @@ use smmuv3_formats::Command;
 use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, EcmdqBase, EcmdqCons, EcmdqProd, Idr6, PAGE,
 };
-use smmuv3_model::Observation;
+use smmuv3_model::{Interrupts, Observation};
 
 use crate::cpu::Cpu;
 use crate::frames::FrameAllocator;
@@ -88,6 +88,8 @@ pub struct World {
     hook: Lock<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
     unseen: Lock<Vec<Vec<Observation>>>,
+    /// Wires of each instance that were traced as raised, and that nobody has handled since.
+    raised: Lock<Vec<Interrupts>>,
     /// The first thread that waited here, 0 before that, and whether any other has.
     first: AtomicUsize,
     several: AtomicBool,
@@ -148,6 +150,7 @@ impl World {
             numbers: Lock::new(BTreeMap::new()),
             hook: Lock::new(None),
             unseen: Lock::new(vec![Vec::new(); instances]),
+            raised: Lock::new(vec![Interrupts::default(); instances]),
             first: AtomicUsize::new(0),
             several: AtomicBool::new(elsewhere),
         })
@@ -267,6 +270,9 @@ impl World {
             return Some(news);
         }
         let interrupts = model.interrupts();
+        if let Some(raised) = self.raised.lock().get_mut(instance) {
+            *raised = either(*raised, interrupts);
+        }
         drop(model);
         self.trace(|trace| {
             for observation in &news {
@@ -278,6 +284,21 @@ impl World {
         let mut all = unseen.get_mut(instance).map(std::mem::take).unwrap_or_default();
         all.extend(news);
         Some(all)
+    }
+
+    /// The wires that the model of `instance` has raised since the last call, traced by then or not; `None` where the machine
+    /// has no model of it.
+    pub(crate) fn interrupts(&self, instance: usize) -> Option<Interrupts> {
+        let mut model = self.machine.model(instance)?;
+        let now = model.interrupts();
+        drop(model);
+        if self.tracer.is_none() {
+            return Some(now);
+        }
+        self.trace(|trace| trace.interrupts(instance, now));
+        let mut raised = self.raised.lock();
+        let before = raised.get_mut(instance).map(std::mem::take).unwrap_or_default();
+        Some(either(before, now))
     }
 
     /// Each of `seen`, which are empty, becomes what the model of the SMMU with that number did since the last call; whether
@@ -367,6 +388,17 @@ impl World {
         if let Some(given) = snoop.given.get_mut(instance) {
             *given += u64::from(count);
         }
+    }
+}
+
+/// What was raised at either of two times.
+fn either(one: Interrupts, other: Interrupts) -> Interrupts {
+    Interrupts {
+        eventq: one.eventq || other.eventq,
+        gerror: one.gerror || other.gerror,
+        cmd_sync: one.cmd_sync || other.cmd_sync,
+        event: one.event || other.event,
+        priq: one.priq || other.priq,
     }
 }
 

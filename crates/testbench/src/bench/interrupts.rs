@@ -46,7 +46,7 @@ impl Bench {
             None => [false; 4],
             Some(Interrupts::Messages) => self.arrived(instance),
             Some(Interrupts::Combined | Interrupts::Wired) => {
-                match self.world.machine().model(instance).map(|mut model| model.interrupts()) {
+                match self.world.interrupts(instance) {
                     Some(edges) => [edges.cmd_sync, edges.gerror, edges.eventq, edges.priq],
                     None => [true; 4],
                 }
