@@ -4,6 +4,7 @@
 //! It learns what is intended from whoever calls the driver (a range is being mapped, an attach has
 //! returned), never from the driver's own tables.
 
+mod attributes;
 mod contexts;
 mod dirty;
 mod expected;

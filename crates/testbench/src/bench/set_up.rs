@@ -252,9 +252,7 @@ impl Bench {
             if scenario.is_privileged(index) {
                 self.watch().oracle.is_privileged(index);
             }
-            let types = master.overrides;
-            let overridden = types.memory.is_some() || types.sharing.is_some();
-            self.watch().oracle.changes_without_a_hit(index, overridden);
+            self.watch().oracle.changes_without_a_hit(index, &master.overrides);
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);
             }

@@ -31,8 +31,9 @@ pub(super) fn untranslated(overrides: &Overrides) -> Attributes {
 /// What is mapped so, alone.
 fn mapped(kind: MemoryKind) -> Attributes {
     let memory = match kind {
-        // What is as stage 1 says is as the device says where there is none: write-back.
-        MemoryKind::Normal | MemoryKind::AsStage1 => MemoryType::WRITE_BACK,
+        // As the device says, where there is no stage 1.
+        MemoryKind::AsStage1 => return Attributes::default(),
+        MemoryKind::Normal => MemoryType::WRITE_BACK,
         MemoryKind::Uncached => normal(Cacheability::None),
         MemoryKind::Device => MemoryType::Device(1),
         MemoryKind::WriteThrough => normal(Cacheability::Through),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the oracle expects, and what it accuses of.
 
+use smmuv3::Overrides;
 use smmuv3_formats::{EventId, PageRequest};
 
 use super::*;
@@ -353,7 +354,7 @@ fn what_a_kernel_left_changes_without_a_hit_where_that_is_one_word() {
         oracle.add_domain(0x1000);
         oracle.add_domain(0x2000);
         oracle.add_master_with(0, vec![7], Contexts::new(8, true));
-        oracle.changes_without_a_hit(0, false);
+        oracle.changes_without_a_hit(0, &Overrides::default());
         let uses = [(User::from(0), Use::Identity), (with(5), Use::Domain(1))];
         for (user, to) in uses.into_iter().take(1 + usize::from(pasid)) {
             oracle.attach_begins(user, to);

@@ -4,6 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use smmuv3::Overrides;
+use smmuv3_model::Attributes;
+
+use super::attributes::untranslated;
 use super::{Life, Oracle};
 use crate::scenario::Substream;
 
@@ -111,6 +115,8 @@ pub(super) struct MasterState {
     pub(super) hitless: bool,
     /// Types of its accesses are others where nothing translates than where stage 2 does: that is another word of an entry.
     pub(super) overridden: bool,
+    /// With which attributes accesses arrive that nothing translates.
+    pub(super) untranslated: Attributes,
     /// It goes on as a kernel before this one left it, all its substreams together.
     pub(super) kept: bool,
     /// Changes of what it uses that have begun.
@@ -177,6 +183,7 @@ impl Oracle {
             split: false,
             hitless: false,
             overridden: false,
+            untranslated: untranslated(&Overrides::default()),
             kept: false,
             changes: 0,
             response_bits: None,
@@ -360,11 +367,13 @@ impl Oracle {
     }
 
     /// No access of `master` that is permitted before a change and after it is refused meanwhile, unless it goes from one
-    /// translation to another, and one of these has a stage 2; or, where it is `overridden` what types accesses have that
-    /// nothing translates, between those and a stage 2, which looks at the same word.
-    pub fn changes_without_a_hit(&mut self, master: usize, overridden: bool) {
+    /// translation to another, and one of these has a stage 2; or, where types of accesses are overridden that nothing
+    /// translates, between those and a stage 2, which looks at the same word.
+    pub fn changes_without_a_hit(&mut self, master: usize, overrides: &Overrides) {
         if let Some(state) = self.masters.get_mut(master) {
-            (state.hitless, state.overridden) = (true, overridden);
+            state.hitless = true;
+            state.overridden = overrides.memory.is_some() || overrides.sharing.is_some();
+            state.untranslated = untranslated(overrides);
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
 
-use smmuv3_model::{Access, Reason, Transfer};
+use smmuv3_model::{Access, Attributes, Reason, Transfer};
 
 use super::Watch;
 use crate::bench::Bench;
@@ -151,7 +151,15 @@ impl Watch {
             Some(transfer) => model.hold_access(access, transfer),
             None => model.access(access),
         };
+        // What the device says itself: write-back, not shared.
+        let attributes = match outcome {
+            Ok(_) => model.attributes(&access, Attributes::default()),
+            Err(_) => None,
+        };
         drop(model);
+        if let Some(found) = attributes {
+            self.oracle.arrived_as(user, iova, found);
+        }
         match outcome {
             Ok(translation) if waits => {
                 self.oracle.goes_to(user, iova, write, translation.pa, how);
