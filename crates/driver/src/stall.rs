@@ -300,7 +300,8 @@ pub(crate) enum Ending {
 }
 
 /// Ends stalled transactions of `streams`. When it has returned, none is pending that had its event in the queue when this was
-/// called: none at all, if they cannot stall any more as they did, and hardware has confirmed that.
+/// called: none at all, if they cannot stall any more as they did, and hardware has confirmed that; but of one substream, those
+/// whose events found the queue full wait until these are read, since nothing else tells their STAGs.
 pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,

@@ -82,8 +82,16 @@ impl Watch {
 /// The numbers of the transactions that wait.
 fn ids(world: &World, (instance, streams): &(usize, Vec<u32>), user: User) -> Vec<u64> {
     let Some(model) = world.machine().model(*instance) else { return Vec::new() };
+    // Of one substream alone nobody can end what found the event queue full: it has no number that an answer could name
+    // until its event is read.
+    let unknown: Vec<u64> = match user.substream {
+        Some(_) => model.stalled().filter(|it| !it.recorded).map(|it| it.id).collect(),
+        None => Vec::new(),
+    };
+    let is_known = |id: u64| !unknown.contains(&id);
     let of_user = model
         .stalled()
-        .filter(|it| streams.contains(&it.access.stream) && it.access.substream == user.substream);
+        .filter(|it| streams.contains(&it.access.stream) && it.access.substream == user.substream)
+        .filter(|it| it.behind.map_or(is_known(it.id), is_known));
     of_user.map(|it| it.id).collect()
 }
