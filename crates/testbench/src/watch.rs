@@ -187,9 +187,9 @@ impl Watch {
                 self.report_group(instance, group);
                 return false;
             }
-            Report::PageDenied { page, .. } => {
+            Report::PageDenied { page, why } => {
                 tally.pages.denied += 1;
-                self.report_denial(instance, page);
+                self.report_denial(instance, page, *why);
                 return false;
             }
             Report::PasidStopped { stream, pasid } => {

@@ -168,12 +168,15 @@ impl Oracle {
         let Some(state) = self.masters.get(user.master).filter(|it| it.split) else {
             return self.expected(user, iova, false).reach.contains(&output);
         };
-        if self.bypasses(user) && output == iova {
-            return true;
-        }
-        [false, true].iter().any(|after| {
-            let space = self.space(state.uses(user.substream, *after));
-            space.is_some_and(|space| self.leads_first(space, iova, output))
+        [false, true].into_iter().any(|after| {
+            let own = state.uses(user.substream, after);
+            let plain = self.space(state.uses(None, after));
+            let through =
+                plain.and_then(|plain| self.by_contexts(state, plain, user.substream, own));
+            // Granted as it is, where stage 1 is skipped (S1DSS, §12.1).
+            let bypasses = matches!(through, Some(Ok(space)) if Some(space) != self.space(own));
+            bypasses && output == iova
+                || self.space(own).is_some_and(|space| self.leads_first(space, iova, output))
         })
     }
 

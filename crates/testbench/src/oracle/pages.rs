@@ -38,6 +38,8 @@ pub(super) struct Requests {
     queue: Vec<Request>,
     /// Groups of which some may be forgotten, which was reported.
     incomplete: BTreeSet<Group>,
+    /// Groups of those that wait that nobody will remember: beyond the room that there is.
+    beyond: BTreeSet<Group>,
     /// Complete groups that nobody has answered, in order.
     waiting: Vec<Waiting>,
     /// Those that waited when their device was reset: nobody does any more, but answers may be on their way.
@@ -126,7 +128,8 @@ impl Oracle {
         let Some(requests) = self.requests.get_mut(instance) else { return Granted::Nobody };
         let named = |it: &Waiting| (it.group.0, it.group.2) == (stream, index);
         if let Some(at) = requests.waiting.iter().position(named) {
-            requests.waiting.remove(at);
+            let answered = requests.waiting.remove(at);
+            requests.beyond.remove(&answered.group);
             return Granted::Waiting;
         }
         match requests.in_vain.iter().position(named) {
@@ -242,6 +245,14 @@ impl Oracle {
             index += 1;
             index > at + 1 || !of_it(request)
         });
+    }
+
+    /// The driver reported that there was no room for a group: it is denied, and nobody remembers it.
+    pub fn no_room_for_group(&mut self, instance: usize, of: Group) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        if requests.waiting.iter().any(|it| it.group == of) {
+            requests.beyond.insert(of);
+        }
     }
 
     /// The driver reported that it forgot what it had of a group, or of all that had begun.
@@ -376,7 +387,10 @@ impl Oracle {
     pub fn groups_were_reset(&mut self, instance: usize, done: bool) {
         let Some(requests) = self.requests.get_mut(instance) else { return };
         requests.throw_away();
-        let left = std::mem::take(&mut requests.waiting);
+        let beyond = std::mem::take(&mut requests.beyond);
+        let mut left = std::mem::take(&mut requests.waiting);
+        // A device that asks for more than it may, and whose denial the reset threw away, goes without.
+        left.retain(|it| !beyond.contains(&it.group));
         if let Some(Waiting { group: of, .. }) = left.first().filter(|_| done) {
             self.accuse(Rule::R9, format_args!("{of:x?} was not answered by a reset"));
         }
