@@ -567,8 +567,8 @@ pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command
         // The device has ended it again since, and takes whichever answer comes first for that of both: one is enough.
         return;
     }
-    // There was a slot for it when its command was placed; if that is taken now, devices have asked for more than their
-    // credits allow.
+    // There was a slot for it when its command was placed, or it was a denial without one; if all are taken now, devices
+    // have asked for more than their credits allow, and this one goes without.
     if let Some(handle) = gather.wait(platform, group, with_pasid) {
         gather.pending.decide(handle, answer as u8);
     }

@@ -204,7 +204,8 @@ pub enum Denied {
     Unknown,
     /// Devices that ask for more than they may have taken all the room that there is, or those of a guest the guest's share of it
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
-    /// try again, as by the SMMU itself where its queue is full.
+    /// try again, as by the SMMU itself where its queue is full. Where all room is taken, a reset of the SMMU may throw away what
+    /// it was told: it asks for more than it may, and goes without.
     Full,
     /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
     /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.

@@ -187,9 +187,9 @@ impl Watch {
                 self.report_group(instance, group);
                 return false;
             }
-            Report::PageDenied { page, why } => {
+            Report::PageDenied { page, .. } => {
                 tally.pages.denied += 1;
-                self.report_denial(instance, page, *why);
+                self.report_denial(instance, page);
                 return false;
             }
             Report::PasidStopped { stream, pasid } => {

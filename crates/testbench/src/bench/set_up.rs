@@ -241,6 +241,8 @@ impl Bench {
                 self.watch().oracle.responses_carry(index, instance.ssid_bits);
             }
             if let Some(instance) = instance {
+                let room = 1 << instance.page_request_queue_log2;
+                self.watch().oracle.has_room_for(master.instance, room);
                 self.watch().oracle.outputs(index, instance.oas);
             }
             if master.ats == AtsMode::Split {

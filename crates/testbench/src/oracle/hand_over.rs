@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pages::Requests;
 use super::space::{Shape, SpaceState};
 use super::stalls::Stalls;
 use super::user::Useful;
@@ -50,7 +51,7 @@ impl Oracle {
         // Whatever waited for the old kernel.
         self.recorded.iter_mut().for_each(|queue| queue.clear());
         self.lost.iter_mut().for_each(|lost| *lost = 0);
-        self.requests.iter_mut().for_each(|requests| *requests = Default::default());
+        self.requests.iter_mut().for_each(Requests::forget);
         kept
     }
 

@@ -38,7 +38,9 @@ pub(super) struct Requests {
     queue: Vec<Request>,
     /// Groups of which some may be forgotten, which was reported.
     incomplete: BTreeSet<Group>,
-    /// Groups of those that wait that nobody will remember: beyond the room that there is.
+    /// For so many groups that wait there is room, where that is known.
+    room: Option<usize>,
+    /// Of those that wait the ones beyond it: what they are denied by, nobody remembers.
     beyond: BTreeSet<Group>,
     /// Complete groups that nobody has answered, in order.
     waiting: Vec<Waiting>,
@@ -74,6 +76,11 @@ const fn asked(request: &PageRequest) -> (u64, bool, bool) {
 }
 
 impl Requests {
+    /// Nothing was asked so far, of another kernel.
+    pub(super) fn forget(&mut self) {
+        *self = Self { room: self.room, ..Self::default() };
+    }
+
     /// Where in the queue the requests of a group are: of each that is complete, as the number may have come back.
     fn complete(&self, of: Group) -> Vec<Vec<usize>> {
         let (mut complete, mut begun) = (Vec::new(), Vec::new());
@@ -119,6 +126,9 @@ impl Oracle {
         requests.queue.push(Request { record: request, caused, over: false });
         if due {
             requests.completed += 1;
+            if requests.room.is_some_and(|room| requests.waiting.len() >= room) {
+                requests.beyond.insert(of);
+            }
             requests.waiting.push(Waiting { group: of, serial: requests.completed });
         }
     }
@@ -247,11 +257,10 @@ impl Oracle {
         });
     }
 
-    /// The driver reported that there was no room for a group: it is denied, and nobody remembers it.
-    pub fn no_room_for_group(&mut self, instance: usize, of: Group) {
-        let Some(requests) = self.requests.get_mut(instance) else { return };
-        if requests.waiting.iter().any(|it| it.group == of) {
-            requests.beyond.insert(of);
+    /// Behind `instance` there is room for so many groups that wait.
+    pub fn has_room_for(&mut self, instance: usize, groups: usize) {
+        if let Some(requests) = self.requests.get_mut(instance) {
+            requests.room = Some(groups);
         }
     }
 

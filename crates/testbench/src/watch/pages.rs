@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is seen of devices that ask for pages.
 
-use smmuv3::page_request::{Denied, Group, Page};
+use smmuv3::page_request::{Group, Page};
 use smmuv3::{PageGroup, PagesLost};
 use smmuv3_model::Observation;
 
@@ -47,10 +47,7 @@ impl Watch {
         self.oracle.reported_group(instance, name(group.group()), &pages);
     }
 
-    pub(super) fn report_denial(&mut self, instance: usize, page: &Page, why: Denied) {
-        if why == Denied::Full {
-            self.oracle.no_room_for_group(instance, name(page.group));
-        }
+    pub(super) fn report_denial(&mut self, instance: usize, page: &Page) {
         self.oracle.reported_denial(instance, name(page.group), page.iova.0, page.last);
     }
 
