@@ -311,7 +311,9 @@ pub(crate) fn change<P: Platform>(
             configuration.join(entering.place, user)
         });
         let user = (devices != 0).then_some(User { master, substream });
-        let joins = entering.as_ref().is_some_and(|it| !it.is_new) && devices != 0;
+        // A driver without `ats` has no such devices, which the compiler does not see.
+        let joins =
+            cfg!(feature = "ats") && devices != 0 && entering.as_ref().is_some_and(|it| !it.is_new);
         let published = entering.and_then(|Entering { place, targets, .. }| {
             configuration.publish_for(place, targets?, user)
         });
@@ -580,6 +582,8 @@ fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Fai
 
 /// Waits until whatever was unmapped by those who did not find a device among the targets is gone from `instance`: what
 /// others with the same tag let it cache, it may grant a device that asks, and nobody would tell the device.
+#[cold]
+#[inline(never)]
 pub(crate) fn catch_up<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
     core.readers.grace(|| core.platform.relax());
     settle(core, instance)
