@@ -23,6 +23,7 @@
 //! matters, [`CommandQueue::settle`] waits for all lanes. Answers to stalled transactions, which nobody waits for, are in
 //! the first lane, whoever gives them.
 
+mod devices;
 mod direct;
 #[cfg(feature = "alloc")]
 mod first;
@@ -34,7 +35,7 @@ mod reset;
 
 use core::fmt;
 use core::iter;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
 use smmuv3_formats::{Command, PhysAddr};
@@ -150,31 +151,7 @@ impl Ticket {
     }
 }
 
-/// Somebody waits for answers of devices.
-#[must_use]
-pub(crate) struct Asked<'a>(&'a AtomicUsize);
-
-impl Asked<'_> {
-    /// Leaves it to the caller to say when it is over: [`CommandQueue::devices_were_asked`].
-    pub(crate) fn keep(self) {
-        core::mem::forget(self);
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Common {
-    /// Whether devices may be why the SMMU has stood still for so many nanoseconds: their answers are still to come, or the
-    /// error that says that they do not (§3.2).
-    #[cold]
-    fn is_devices_turn(&self, waited: u64) -> bool {
-        waited <= self.device_deadline && self.asked.load(Ordering::Relaxed) != 0
-    }
-
     /// Counts and traces a command that a queue stopped at, before the lane notes it.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
         self.state.refuse();
@@ -246,25 +223,6 @@ impl CommandQueue {
     #[inline]
     pub fn repeats(&self) -> bool {
         self.common.repeating
-    }
-
-    /// Lets the SMMU stand still for `nanoseconds` where a device may be why.
-    pub(crate) fn waiting_for_devices(mut self, nanoseconds: u64) -> Self {
-        self.common.device_deadline = nanoseconds;
-        self
-    }
-
-    /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, for each in turn, and
-    /// that is no sign that it is gone. So until the returned value is dropped, when the caller has waited for it.
-    #[inline]
-    pub(crate) fn devices_are_asked(&self) -> Asked<'_> {
-        self.common.asked.fetch_add(1, Ordering::Relaxed);
-        Asked(&self.common.asked)
-    }
-
-    /// As if a value that was [kept](Asked::keep) were dropped.
-    pub(crate) fn devices_were_asked(&self) {
-        drop(Asked(&self.common.asked));
     }
 
     /// Leaves a step out, if that is one of its own.
