@@ -69,7 +69,7 @@ impl Response {
 /// }
 /// ```
 ///
-/// Dropping it answers [`Response::Abort`]. A detach, an attach of something else, the release of the process, and a
+/// Dropping it answers [`Response::Abort`], and waits for room as [`Fault::respond`] does. A detach, an attach of something else, the release of the process, and a
 /// reset end what is pending; an answer that comes after that does nothing. Between two domains of stage 1, what stalls while the
 /// attach is under way stays, to be answered as any other ([`Iommu::attach`](crate::Iommu::attach)).
 ///
@@ -136,10 +136,8 @@ impl<P: Platform> Fault<P> {
     ///
     /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
     pub fn respond(self, response: Response) -> Result<bool, Failure> {
-        let result = self.answer(response);
+        self.answer(response)
         // The answer is decided: the drop finds nothing that waits, and does nothing.
-        drop(self);
-        result
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
@@ -164,9 +162,9 @@ impl<P: Platform> Fault<P> {
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
-        let answer = (self.handle, Response::Abort as u8);
-        answer::decide(core, instance, instance.pending(), answer, answers(core));
+        // It waits for room: nobody might come by later, since no interrupt is for that. Where the SMMU does not answer, its
+        // reset ends the transaction.
+        let _ = self.answer(Response::Abort);
     }
 }
 

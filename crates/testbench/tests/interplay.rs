@@ -6,7 +6,7 @@ mod common;
 use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::keeping::trusted;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use smmuv3::{
     AddMasterError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
@@ -16,7 +16,7 @@ use smmuv3_formats::Ste;
 use smmuv3_formats::command::{AtcInv, CfgiCd};
 use smmuv3_model::{Access, Observation, Profile, Reason};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
-use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::Scenario;
 
@@ -34,6 +34,11 @@ struct Setup {
 impl Setup {
     /// One SMMU, with five command queues.
     fn new(change: impl Fn(Profile) -> Profile) -> Self {
+        Self::with_commands(8, change)
+    }
+
+    /// The same, whose queue for answers holds 2^`log2` commands.
+    fn with_commands(log2: u32, change: impl Fn(Profile) -> Profile) -> Self {
         let text = "name = \"interplay\"\ninstance = [{ name = \"smmu0\", ats = true }]\n\
                     master = [{ name = \"nic\", instance = \"smmu0\", streams = [1], ats = true }]";
         let scenario = common::parse(text);
@@ -43,7 +48,7 @@ impl Setup {
         let world = World::new(Arc::new(machine.unwrap()), 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mut config = InstanceConfig::named("smmu0");
-        (config.sid_bits, config.stalls) = (4, 8);
+        (config.sid_bits, config.stalls, config.command_queue_log2) = (4, 8, log2);
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         assert_eq!(smmu.inside().commands().lanes(), 4);
@@ -60,10 +65,14 @@ impl Setup {
 
     /// The device's access waits.
     fn stall(&self) {
+        self.stall_at(IOVA.0);
+    }
+
+    fn stall_at(&self, iova: u64) {
         let mut model = self.world.machine().model(0).unwrap();
         // Those of before are over, also for the SMMU.
         model.settle_stalls();
-        let refused = model.translate(Access::read(STREAM.0, IOVA.0));
+        let refused = model.translate(Access::read(STREAM.0, iova));
         let reason = refused.err().map(|refusal| refusal.reason);
         assert!(matches!(reason, Some(Reason::Stalled(_))), "{reason:?}");
     }
@@ -290,4 +299,40 @@ fn random_operations_of_a_host_in_el2_hold_all_rules() {
     let text = RANDOM.replace("name = \"smmu0\",", "name = \"smmu0\", hyp = true, btm = true,");
     let world = "pasids = 3\nworld = \"el2-e2h\"\nprocess = [{ name = \"shell\" }]";
     holds(&text.replace("pasids = 3", world), 0..16);
+}
+
+/// Lets a stuck SMMU go on once the driver waits.
+struct Unsticks(Weak<World>);
+
+impl Observer for Unsticks {
+    fn at(&self, point: Point, _: bool) {
+        if let (Point::Idle, Some(world)) = (point, self.0.upgrade()) {
+            world.machine().model(0).unwrap().set_stuck(false);
+        }
+    }
+}
+
+/// No interrupt says that there is room in the command queue again, so whoever drops a stall waits for that.
+#[test]
+fn a_stall_that_is_dropped_is_answered_though_nobody_comes_by_later() {
+    let setup = Setup::with_commands(2, |profile| profile.stalls(0, 16));
+    let master = setup.master(MasterConfig::default().with_stalls()).unwrap();
+    let domain = setup.domain(DomainConfig::default());
+    setup.iommu.attach(&master, &domain).unwrap();
+    let faults: Vec<_> = (0..6)
+        .map(|index| {
+            setup.stall_at(IOVA.0 + index * PAGE);
+            let mut reports = setup.reports();
+            let Some(Report::Stalled(fault)) = reports.pop() else { panic!("{reports:?}") };
+            fault
+        })
+        .collect();
+    setup.world.machine().model(0).unwrap().set_stuck(true);
+    setup.world.set_observer(Some(Arc::new(Unsticks(Arc::downgrade(&setup.world)))));
+    // More than the four that the command queue holds.
+    faults.into_iter().for_each(drop);
+    let mut model = setup.world.machine().model(0).unwrap();
+    model.run(usize::MAX);
+    model.settle_stalls();
+    assert_eq!(model.stalled().count(), 0);
 }

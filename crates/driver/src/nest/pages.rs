@@ -77,7 +77,8 @@ impl<P: Platform> Nest<P> {
                 Ok(count)
             }
             Ok(None) => {
-                pages.answer_now(Answer::Success);
+                // If the SMMU does not answer, its reset ends the group.
+                let _ = pages.respond(Answer::Success);
                 Ok(0)
             }
             Err(cause) => Err(Refused { value: pages, error: cause }),
