@@ -54,6 +54,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("granules", "pages of 4, 16 and 64 KiB, of both stages and halves"),
     built_in!("wide", "52-bit addresses, first tables side by side, uncached walks"),
     built_in!("contiguous", "groups that are cached as one, and blocks that are cut"),
+    built_in!("straddle", "blocks that may not be cut, and are not"),
     built_in!("dirty", "what devices wrote, as hardware marks it"),
     built_in!("attributes", "a hypervisor's VMIDs, forced types, and pages that are in use"),
     built_in!("nested", "a guest's stage 1 over the host's stage 2, behind two SMMUs"),

@@ -346,6 +346,7 @@ impl Bench {
                 self.map(*space, *iova, *bytes, *source, (*write, *kind, *rights))
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
+            Operation::Cut { domain, iova, bytes, must } => self.cut(*domain, *iova, *bytes, *must),
             Operation::Defer { domain, iova, bytes } => self.defer(*domain, *iova, *bytes),
             Operation::Flush { domain } => self.flush(*domain),
             Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),

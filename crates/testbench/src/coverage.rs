@@ -232,6 +232,7 @@ pub const VERBS: &[&str] = &[
     "replace",
     "map",
     "unmap",
+    "cut",
     "defer",
     "flush",
     "reclaim",
@@ -292,6 +293,7 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
+        Operation::Cut { .. } => "cut",
         Operation::Defer { .. } => "defer",
         Operation::Flush { .. } => "flush",
         Operation::Reclaim { .. } => "reclaim",
@@ -375,6 +377,7 @@ impl<'a> Counter<'a> {
             }
             Operation::Unmap { space, iova, bytes }
             | Operation::Take { domain: space, iova, bytes }
+            | Operation::Cut { domain: space, iova, bytes, .. }
             | Operation::Defer { domain: space, iova, bytes } => {
                 self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
             }

@@ -113,6 +113,17 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Unmap a range that may cut a block, which is refused then, and changes nothing.
+    Cut {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+        /// Whether it cuts one for certain.
+        must: bool,
+    },
     /// Unmap a range of a domain, and tell no instance yet.
     Defer {
         /// Index of the domain.
@@ -333,6 +344,9 @@ impl Operation {
             Action::ProcessUnmap { process, iova, length } => {
                 Self::Unmap { space: space(process), iova: *iova, bytes: *length }
             }
+            Action::Cut { domain, iova, length, must } => {
+                Self::Cut { domain: *domain, iova: *iova, bytes: *length, must: *must }
+            }
             Action::Defer { domain, iova, length } => {
                 Self::Defer { domain: *domain, iova: *iova, bytes: *length }
             }
@@ -444,6 +458,9 @@ impl Operation {
                     Some(process) => Action::ProcessUnmap { process, iova, length },
                     None => Action::Unmap { domain: *space, iova, length },
                 }
+            }
+            Self::Cut { domain, iova, bytes, must } => {
+                Action::Cut { domain: *domain, iova: *iova, length: *bytes, must: *must }
             }
             Self::Defer { domain, iova, bytes } => {
                 Action::Defer { domain: *domain, iova: *iova, length: *bytes }
@@ -585,6 +602,10 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Unmap { space, iova, bytes } => {
                 write!(f, "unmap {} at {iova:#x} in {}", Bytes(*bytes), scenario.space(*space))
+            }
+            Operation::Cut { domain, iova, bytes, .. } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "unmap {bytes} at {iova:#x} in {of}, which may cut a block")
             }
             Operation::Defer { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));

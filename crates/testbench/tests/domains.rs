@@ -109,6 +109,47 @@ fn contiguous_on_qemu() {
 }
 
 #[test]
+fn straddle_on_the_model() {
+    holds_on_the_model("straddle");
+}
+
+#[test]
+fn straddle_on_qemu() {
+    holds_on_qemu("straddle");
+}
+
+/// Without BBML a group of contiguous pages is whole, too: one end that cuts it, the other, and what lies around it.
+#[test]
+fn groups_are_not_cut_without_leave() {
+    let text = r#"
+name = "groups"
+instance = [{ name = "smmu", range-invalidation = false }]
+master = [{ name = "nic", instance = "smmu", streams = [1] }]
+domain = [{ name = "groups", contiguous = true }]
+memory = [{ name = "ram", size = "128K", align = "64K" }]
+step = [
+    { attach = { master = "nic", domain = "groups" } },
+    { map = { domain = "groups", iova = 0x50000000, memory = "ram", length = "68K" } },
+    { unmap = { domain = "groups", iova = 0x5000f000, length = "8K", refused = "straddle" } },
+    { unmap = { domain = "groups", iova = 0x50000000, length = "60K", refused = "straddle" } },
+    { write = { master = "nic", iova = 0x5000f000, data = "there" } },
+    { write = { master = "nic", iova = 0x50010000, data = "there" } },
+    { unmap = { domain = "groups", iova = 0x50010000, length = "4K" } },
+    { read = { master = "nic", iova = 0x50010000, length = 8 } },
+    { expect-fault = { master = "nic", event = "F_TRANSLATION" } },
+    { unmap = { domain = "groups", iova = 0x50000000, length = "64K" } },
+]
+"#;
+    let options = Options { no_shrink: true, ..Options::default() };
+    let report = run(&common::parse(text), &options, &mut |_| ()).unwrap();
+    assert!(report.is_ok(), "{:#?}", report.failure);
+    // The word means something: where groups may be cut, that they are is a failure.
+    let report =
+        run(&common::parse(&text.replace("false", "true")), &options, &mut |_| ()).unwrap();
+    assert!(report.failure.is_some());
+}
+
+#[test]
 fn invalidation_on_the_model() {
     holds_on_the_model("invalidation");
     holds_on_the_model("invalidation-el2");

@@ -3,21 +3,12 @@
 
 use std::ops::Range;
 
-use smmuv3::{Iova, UnmapError};
-use smmuv3_pagetable::UnmapError as TableUnmapError;
+use smmuv3::Iova;
 
+use super::mapping::cuts;
 use super::{Bench, Done};
-use crate::oracle::{Oracle, PAGE};
+use crate::oracle::PAGE;
 use crate::trace;
-
-/// Whether a deferred unmap of `range` was refused since it would cut a block, of which the driver says where it is, and which
-/// may be there by all that is known of `space`.
-fn cuts(oracle: &Oracle, space: usize, range: &Range<u64>, error: &UnmapError) -> bool {
-    let UnmapError::Table(TableUnmapError::Straddle { block, size }) = *error else { return false };
-    let Some(end) = block.0.checked_add(size) else { return false };
-    let inside = |at: u64| block.0 < at && at < end;
-    (inside(range.start) || inside(range.end)) && oracle.may_be_one(space, block.0, size)
-}
 
 impl Bench {
     /// Unmaps, and tells nobody: until [`Bench::flush`] devices may go on, or not. What would cut a block is refused, and

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mapping and unmapping.
 
-use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot};
+use std::ops::Range;
+
+use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot, UnmapError};
+use smmuv3_pagetable::UnmapError as TableUnmapError;
 
 use super::{Bench, Done};
 use crate::operation::Source;
-use crate::oracle::PAGE;
+use crate::oracle::{Oracle, PAGE};
 use crate::scenario::{MemoryKind, Rights};
 use crate::trace::{self, Args};
+
+/// Whether an unmap of `range` was refused since it would cut a block, of which the driver says where it is, and which
+/// may be there by all that is known of `space`.
+pub(super) fn cuts(oracle: &Oracle, space: usize, range: &Range<u64>, error: &UnmapError) -> bool {
+    let UnmapError::Table(TableUnmapError::Straddle { block, size }) = *error else { return false };
+    let Some(end) = block.0.checked_add(size) else { return false };
+    let inside = |at: u64| block.0 < at && at < end;
+    (inside(range.start) || inside(range.end)) && oracle.may_be_one(space, block.0, size)
+}
 
 impl Bench {
     /// The operands of a call on input addresses of an address space, for the trace.
@@ -172,6 +184,45 @@ impl Bench {
             Err(error) => error,
         };
         Done { outcome, acted, reported, ..Done::default() }
+    }
+
+    /// Unmaps what may cut a block, or cuts one for certain: is it refused, then rightly, and nothing has changed.
+    pub(super) fn cut(&self, domain: usize, iova: u64, bytes: u64, must: bool) -> Done {
+        let handle = self.domains.get(domain).filter(|_| self.guest(domain).is_none());
+        let Some(handle) = handle else { return Done::default() };
+        let range = iova..iova + bytes;
+        self.flush_first(domain, &range);
+        let (outer, mapped) = self.look(|watch| {
+            let mapped = watch.oracle.pages(domain, range.clone()).count() as u64 * PAGE;
+            watch.oracle.unmap_begins(domain, range.clone());
+            (watch.busy.replace((domain, range.clone())), mapped)
+        });
+        // SAFETY: as in `unmap_as`.
+        let unmap = || unsafe { handle.unmap(Iova(iova), bytes) };
+        let result = self.traced("call", "unmap", || self.range(domain, iova, bytes), unmap);
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = outer;
+            watch.oracle.unmap_ends(domain, range.clone(), result.is_ok());
+            match &result {
+                Err(error) if cuts(&watch.oracle, domain, &range, error) => {}
+                Err(error) => watch.refuse(format_args!("unmap was refused: {error}")),
+                Ok(_) if must => watch.refuse("an unmap that cuts a block was done"),
+                Ok(removed) => {
+                    watch.after_unmap(&self.world, domain, &range);
+                    if *removed != mapped {
+                        watch.refuse(format_args!(
+                            "unmap removed {removed:#x} of {mapped:#x} bytes"
+                        ));
+                    }
+                }
+            }
+        });
+        let outcome = match &result {
+            Ok(removed) => format!("{} KiB gone", removed >> 10),
+            Err(error) => error.to_string(),
+        };
+        Done { outcome, acted: true, ..Done::default() }
     }
 
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {

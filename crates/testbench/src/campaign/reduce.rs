@@ -357,6 +357,7 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         if let Operation::Attach { to: Use::Domain(domain), .. }
         | Operation::Map { space: domain, .. }
         | Operation::Unmap { space: domain, .. }
+        | Operation::Cut { domain, .. }
         | Operation::Defer { domain, .. }
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }

@@ -46,7 +46,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     ),
     cannot(
         &["process"],
-        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        &["cut", "dirty", "accessed", "defer", "flush", "reclaim"],
         "its tables are the operating system's",
     ),
     cannot(&["process"], &["detach"], "it is unbound"),
@@ -96,7 +96,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     ),
     cannot(
         OF_GUESTS,
-        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        &["cut", "dirty", "accessed", "defer", "flush", "reclaim"],
         "its tables are the guest's",
     ),
     cannot(

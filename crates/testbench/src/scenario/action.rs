@@ -147,6 +147,17 @@ pub enum Action {
         /// Bytes.
         length: u64,
     },
+    /// Remove all mappings of a range that may cut a block, which is refused then.
+    Cut {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// Whether it cuts one for certain.
+        must: bool,
+    },
     /// Remove all mappings of a range, and tell no instance yet.
     Defer {
         /// Index of the domain.

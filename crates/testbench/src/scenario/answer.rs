@@ -57,4 +57,7 @@ pub enum Answer {
 impl Answer {
     /// The word that scenarios have for [`Answer::Judged`].
     pub const JUDGED: &str = "maybe";
+
+    /// The word that scenarios have for an unmap that is refused, since a block reaches over an end of its range.
+    pub const STRADDLE: &str = "straddle";
 }

@@ -102,7 +102,8 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
                     .into_iter()
                     .for_each(wrong);
             }
-            Action::Unmap { domain: space, iova, length }
+            Action::Cut { domain: space, iova, length, must: false }
+            | Action::Unmap { domain: space, iova, length }
             | Action::Take { domain: space, iova, length, .. } => {
                 unmap(&mut mapped[space], iova, length, step.line);
             }

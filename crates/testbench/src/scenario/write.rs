@@ -262,6 +262,11 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, range) = (domain(*of), range(*iova, *length));
             writeln!(out, "unmap = {{ domain = {of}, {range} }}")
         }
+        Action::Cut { domain: of, iova, length, must } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            let refused = quoted(if *must { Answer::STRADDLE } else { Answer::JUDGED });
+            writeln!(out, "unmap = {{ domain = {of}, {range}, refused = {refused} }}")
+        }
         Action::Defer { domain: of, iova, length } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             writeln!(out, "unmap-deferred = {{ domain = {of}, {range} }}")

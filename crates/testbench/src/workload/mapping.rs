@@ -147,7 +147,29 @@ impl Workload<'_> {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
         }
+        if (40..72).contains(&roll) {
+            return self.cut(oracle, space);
+        }
         self.unmap_in(oracle, space)
+    }
+
+    /// A run of pages that begins or ends in the middle of what may be a block. One that is, is refused, where blocks are not split.
+    fn cut(&mut self, oracle: &Oracle, domain: usize) -> Option<Operation> {
+        let tables = self.scenario.domains.get(domain)?.tables;
+        if tables.over.is_some() {
+            return None;
+        }
+        let (window, unit) = self.pages_of(oracle, domain);
+        let least = oracle.shape(domain).uncut.into_iter().filter(|uncut| *uncut != 0).min()?;
+        let mapped = oracle.pages(domain, window).map(|(iova, _)| iova);
+        let whole = |iova: u64| oracle.block(domain, iova).filter(|block| block.start == iova);
+        let wholes = mapped.filter(|iova| iova.is_multiple_of(least)).filter_map(whole);
+        let wholes: Vec<_> = wholes.collect();
+        let whole = self.rng.choice(&wholes)?.clone();
+        let cut = whole.start + unit * self.rng.u64(1..(whole.end - whole.start) / unit);
+        let range = if self.rng.bool() { whole.start..cut } else { cut..whole.end };
+        let bytes = range.end - range.start;
+        Some(Operation::Cut { domain, iova: range.start, bytes, must: false })
     }
 
     /// A run of pages, with what must not be cut.

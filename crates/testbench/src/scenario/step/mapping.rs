@@ -4,7 +4,7 @@
 use super::Reader;
 use crate::scenario::read::lookup;
 use crate::scenario::source::{Fields, Value};
-use crate::scenario::{Access, Action, MemoryKind, PAGE, Rights};
+use crate::scenario::{Access, Action, Answer, MemoryKind, PAGE, Rights};
 
 impl Reader<'_> {
     pub(super) fn map(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -75,8 +75,14 @@ impl Reader<'_> {
         let range = self.range(fields);
         let dirty = fields.flag("dirty").unwrap_or(false);
         if !dirty {
+            let words = [(Answer::STRADDLE, true), (Answer::JUDGED, false)];
+            let refused = fields.word("refused", &words);
             let (domain, iova, length) = range?;
-            return Some(Action::Unmap { domain, iova, length });
+            let Some(must) = refused else {
+                return Some(Action::Unmap { domain, iova, length });
+            };
+            self.own_tables(fields, domain)?;
+            return Some(Action::Cut { domain, iova, length, must });
         }
         let expect = written(fields)?;
         let (domain, iova, length) = range?;
