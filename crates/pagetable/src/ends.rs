@@ -181,7 +181,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: the caller's contract.
             let (place, value) = unsafe { self.place(frames, at, start, end) };
             // A table that the walk ended at lies wholly in the range: no group of it is cut.
-            let group = Self::group_shift(place.shift).map(|group| at >> group);
+            // The ends may lie at different levels, where groups of the same number are others.
+            let group = Self::group_shift(place.shift).map(|group| (group, at >> group));
             if (place.shift == SHIFT || !is_table(value)) && group != done {
                 done = group;
                 // SAFETY: as above.

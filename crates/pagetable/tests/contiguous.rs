@@ -147,3 +147,72 @@ fn nothing_of_a_group_is_left_in_a_tlb() {
     }
     assert!(groups > 1000 && cuts > 30, "{groups} {cuts}");
 }
+
+/// Both ends of a range cut a group, at different levels, and the groups have the same number at each: `[page, block]` of the two
+/// levels and `[small, large]` of their groups, in bytes.
+fn cut_two_of_one_number<const SHIFT: u32>([page, block]: [u64; 2], [small, large]: [u64; 2]) {
+    let dirty = config(Bbml::One).with_dirty(Dirty::Clean);
+    for way in 0..4 {
+        let arena = Arena::new(0x8000_0000);
+        let table = Table::<SHIFT, 1>::with(&arena, &dirty).unwrap();
+        let map = |iova, len| {
+            // SAFETY: one thread.
+            unsafe { table.map(&arena, Iova(iova), PhysAddr(1 << 40 | iova), len, RW) }.unwrap();
+        };
+        let hinted = |iova| arena.walk(&table, iova).map(|(_, _, leaf)| leaf & HINT != 0);
+        map(small, small);
+        map(large, large);
+        assert_eq!([small, large].map(hinted), [Some(true); 2], "{page:#x}");
+        // Without the first page of the first one, up to the first block of the second one.
+        let (start, end) = (small + page, large + block);
+        let (iova, len) = (Iova(start), end - start);
+        let (mut gather, mut told) = (Gather::<8>::sized(), 0);
+        let mut covered: Option<core::ops::Range<u64>> = None;
+        let mut cover = |range: core::ops::Range<u64>| {
+            let before = covered.take().unwrap_or(range.clone());
+            covered = Some(before.start.min(range.start)..before.end.max(range.end));
+        };
+        // SAFETY: one thread.
+        let removed = unsafe {
+            match way {
+                0 => table.clear(&arena, iova, len).unwrap(),
+                1 => {
+                    let tell = |_, bytes| told += bytes;
+                    table.clear_reporting(&arena, iova, len, tell).unwrap()
+                }
+                _ => {
+                    let mut unmap = table.unmap(&arena, iova, len).unwrap();
+                    while match way {
+                        2 => unmap.next(&mut gather),
+                        _ => unmap.next_reporting(&mut gather, |_, bytes| told += bytes),
+                    } {
+                        cover(gather.range());
+                        gather.free_tables(&arena);
+                        gather.clear();
+                    }
+                    unmap.unmapped()
+                }
+            }
+        };
+        assert_eq!(removed, small - page + block, "{page:#x}, way {way}");
+        assert!(told <= removed, "{page:#x}, way {way}");
+        assert_eq!(hinted(small), Some(false), "{page:#x}, way {way}");
+        assert_eq!(hinted(large), None, "{page:#x}, way {way}");
+        for at in (end..2 * large).step_by(block as usize) {
+            assert_eq!(hinted(at), Some(false), "{page:#x}, way {way}: {at:#x}");
+        }
+        if let Some(covered) = covered {
+            assert!(covered.start <= small && covered.end >= 2 * large, "{covered:x?}");
+        }
+    }
+}
+
+#[test]
+fn two_groups_of_one_number_at_two_levels_are_both_cut() {
+    const G1: u64 = 1 << 30;
+    cut_two_of_one_number::<12>([K4, M2], [K64, 16 * M2]);
+    cut_two_of_one_number::<12>([M2, G1], [16 * M2, 16 * G1]);
+    // 128 pages, 32 blocks; 32 of each.
+    cut_two_of_one_number::<14>([0x4000, 32 << 20], [M2, G1]);
+    cut_two_of_one_number::<16>([K64, 512 << 20], [M2, 16 * G1]);
+}
