@@ -319,6 +319,11 @@ impl CommandQueue {
         self.common.state.fail();
     }
 
+    /// Notes that the SMMU has failed, and that it is not confirmed to be off: it was to be suspended or resumed.
+    pub(crate) fn give_up_awake(&self) {
+        self.common.state.fail_awake();
+    }
+
     /// Number of entries, of each lane.
     #[inline]
     pub fn size(&self) -> Size {

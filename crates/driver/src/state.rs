@@ -161,6 +161,14 @@ impl State {
         fence(Ordering::SeqCst);
     }
 
+    /// Notes that the SMMU was to sleep, or to wake, and has failed at that: it was not confirmed off, and has its registers. It
+    /// walks no tables before [`State::work`], so what was left out meanwhile was so rightly.
+    pub(crate) fn fail_awake(&self) {
+        // In this order, that nobody finds that it works.
+        self.fail();
+        self.word.fetch_and(!ASLEEP, Ordering::AcqRel);
+    }
+
     /// Whether an invalidation can be left out, by someone who has made the change before. The cold half of a look that
     /// found that it does not work.
     #[cold]
@@ -225,6 +233,15 @@ mod tests {
         assert!(state.now().has_failed() && !state.is_as_at(before));
         state.work();
         assert!(state.now().works());
+    }
+
+    #[test]
+    fn who_failed_to_sleep_has_its_registers() {
+        let state = State::new();
+        state.sleep();
+        state.fail_awake();
+        assert!(state.now().has_failed() && !state.now().is_off() && !state.elides());
+        assert!(state.enter(0).is_some());
     }
 
     #[test]

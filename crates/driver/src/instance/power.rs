@@ -22,7 +22,9 @@ impl<P: Platform> Instance<P> {
         self.set_while_off(platform)?;
         let stopped = self.stop_walking(platform);
         if stopped.is_err() {
-            self.commands.give_up();
+            // Also after it was put to sleep: its queues may be in use, so it is to be turned off, or started, as any that has
+            // failed, and what it has recorded is still to be read.
+            self.commands.give_up_awake();
         }
         stopped
     }
@@ -60,7 +62,8 @@ impl<P: Platform> Instance<P> {
         }
         let result = self.bring_up(platform, false);
         if result.is_err() {
-            self.commands.give_up();
+            // Its registers were written: it is not confirmed off any more.
+            self.commands.give_up_awake();
         }
         result
     }

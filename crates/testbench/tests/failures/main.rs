@@ -19,4 +19,5 @@ mod setup;
 mod several;
 mod start;
 mod streams;
+mod suspend;
 mod wedged;
