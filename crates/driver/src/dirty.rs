@@ -242,7 +242,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             let (mut cursor, mut result) = unsafe { self.cursor(self.own(), table, iova, len) }?;
             while cursor.next_reporting(&mut gather, &mut *report) {
-                result = result.and(self.settle(&mut gather, granule));
+                result = Unconfirmed::both(result, self.settle(&mut gather, granule));
             }
             result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
         })?;

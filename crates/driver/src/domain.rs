@@ -400,7 +400,7 @@ impl<P: Platform> Domain<P> {
             let mut gather = Gather::new();
             let mut result = Ok(());
             while cursor.next(&mut gather) {
-                result = result.and(self.settle(&mut gather, granule));
+                result = Unconfirmed::both(result, self.settle(&mut gather, granule));
             }
             result.map(|()| cursor.reclaimed()).map_err(ReclaimError::Unconfirmed)
         })

@@ -551,8 +551,11 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
 /// A command that a reset found in a queue, and that the SMMU had not come to: if it is an answer, it will be given
 /// again.
 pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
-    let Some((group, answer, with_pasid)) = Group::read(command) else { return };
+    let Some((group, answer, _)) = Group::read(command) else { return };
     let gather = instance.gather();
+    // Not what the command has: a group without a PASID has none in its answer, where those of others have theirs.
+    let standing = Standing::find(platform, instance.streams(), group.stream);
+    let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
     if gather.is_waiting(platform, group, with_pasid) {
         // The device has ended it again since, and takes whichever answer comes first for that of both: one is enough.
         return;

@@ -9,6 +9,7 @@ use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
+use crate::place::GHOST;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
 use crate::space::Space;
@@ -71,7 +72,8 @@ fn forget_kept<P: Platform>(
     place: usize,
 ) -> Result<(), Failure> {
     let users = configuration.places.get(place).map_or(&[][..], |place| &place.users);
-    users.iter().try_for_each(|user| {
+    // A ghost has no substream, nor anything that a device could keep: its user is at another place by now.
+    users.iter().filter(|user| user.substream != GHOST).try_for_each(|user| {
         let state = configuration.masters.get(user.master).filter(|state| state.on);
         let instance = state.and_then(|state| core.instances.get(state.instance));
         let (Some(state), Some(instance)) = (state, instance) else { return Ok(()) };

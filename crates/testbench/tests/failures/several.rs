@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Several instances fail in one call: all are named, and what is kept says for which it waits.
 
-use smmuv3::{InstanceId, InstanceSet, Quarantined, UnmapError};
+use smmuv3::{
+    Attributes, Dirty, DomainConfig, InstanceId, InstanceSet, Iova, PhysAddr, Prot, Quarantined,
+    UnmapError,
+};
 use smmuv3_testbench::machine::Machine as _;
 use smmuv3_testbench::oracle::Use;
 
-use crate::setup::{GPU, NARROW, NIC, PAGE, Setup, WIDE};
+use crate::setup::{BLOCK, GPU, NARROW, NIC, PAGE, Setup, WIDE, config};
 
 const IOVA: u64 = 0x10_0000;
 
@@ -49,4 +52,35 @@ fn all_that_failed_are_named_and_found_by_their_numbers() {
         assert_eq!(left, Vec::from_iter(rest));
     }
     setup.tear_down("after two failures");
+}
+
+/// One does not confirm that a block was split, the other one confirms that and not that its first page is gone.
+#[test]
+fn an_unmap_that_splits_and_reports_names_those_of_all_rounds() {
+    let mut later = 0;
+    for nth in 0..8 {
+        let setup = Setup::with(nth, config(), |profile| profile.bbml(2).httu(2));
+        let kind = DomainConfig::default().with_splitting().with_dirty(Dirty::Clean);
+        let domain = setup.iommu.create_domain(kind).unwrap();
+        let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+        let memory = PhysAddr(setup.memory);
+        // SAFETY: the memory is the test's, here and below.
+        unsafe { domain.map(Iova(0), memory, BLOCK, attributes) }.unwrap();
+        for master in [NIC, GPU] {
+            setup.iommu.attach(&setup.masters[master], &domain).unwrap();
+        }
+        setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+        setup.machine.model(WIDE).unwrap().wedge_after(Some(nth));
+        // SAFETY: as above.
+        let unmapped = unsafe { domain.unmap_reporting(Iova(0), PAGE, &mut |_, _| ()) };
+        let Err(UnmapError::Unconfirmed(unconfirmed)) = unmapped else { panic!("{unmapped:?}") };
+        let failed = setup.iommu.smmus().filter(|smmu| smmu.has_failed());
+        let failed: InstanceSet = failed.map(|smmu| smmu.id()).collect();
+        assert_eq!(unconfirmed.waiting, failed, "{nth}");
+        later += u32::from(nth > 1 && setup.has_failed(WIDE));
+        setup.world.set_observer(None);
+        // Its masters are attached to what nobody takes down.
+        std::mem::forget((setup, domain));
+    }
+    assert!(later > 0, "the other one failed in the first round or not at all");
 }

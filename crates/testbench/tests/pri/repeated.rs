@@ -118,3 +118,31 @@ fn where_answers_carry_pasids_groups_of_others_have_numbers_of_their_own() {
     setup.iommu.detach_pasid(&setup.gpu, pasid).unwrap();
     setup.iommu.free_pasid(pasid).unwrap();
 }
+
+/// The SMMU had not come to the answer to a group without a PASID, nor to that to one with it, when it is reset; a third of the same
+/// number waits.
+#[test]
+fn a_reset_gives_all_answers_of_one_number() {
+    let setup = Setup::new(5);
+    let pasids = [(); 2].map(|()| setup.iommu.allocate_pasid().unwrap());
+    for pasid in pasids {
+        setup.iommu.attach_pasid(&setup.gpu, pasid, &setup.other).unwrap();
+    }
+    let [one, other] = pasids.map(|pasid| Some(pasid.0));
+    let stuck = |stuck| setup.world.machine().model(0).unwrap().set_stuck(stuck);
+    stuck(true);
+    for pasid in [other, None] {
+        setup.send(GPU, pasid, 3, true);
+        assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+    }
+    setup.send(GPU, one, 3, true);
+    let waits = setup.group();
+    stuck(false);
+    setup.iommu.reset(&setup.smmu).unwrap();
+    let mut answered: Vec<_> = setup.responses().iter().map(|it| (it.1, it.2)).collect();
+    answered.sort_unstable();
+    let mut expected = [(None, 3), (one, 3), (other, 3)];
+    expected.sort_unstable();
+    assert_eq!(answered, expected);
+    assert_eq!(waits.respond(Answer::Success), Ok(false));
+}
