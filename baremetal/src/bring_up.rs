@@ -61,9 +61,10 @@ pub fn bring_up(
 
 /// The registers of an SMMU.
 fn registers(instance: &Instance) -> Option<Registers> {
-    let pages = NonNull::new(with_exposed_provenance_mut(instance.registers.base as usize))?;
+    let Region { base, len } = instance.registers;
+    let pages = NonNull::new(with_exposed_provenance_mut(base as usize))?;
     // SAFETY: firmware says that they are there; they are mapped as Device memory, and nobody else uses them.
-    Some(unsafe { Registers::new(pages) })
+    Some(unsafe { Registers::new(pages, len as usize) })
 }
 
 /// Has events and errors of the SMMUs read when they interrupt, and those woken who wait for commands.

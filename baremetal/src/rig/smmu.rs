@@ -31,7 +31,7 @@ impl Memory {
     pub fn new() -> Option<Self> {
         let pages = FRAMES.allocate(BYTES, BYTES)?;
         // SAFETY: so many bytes, aligned, for ever. That they are memory, and no device's, changes no access.
-        let registers = unsafe { Registers::new(pages) };
+        let registers = unsafe { Registers::new(pages, BYTES) };
         let smmu = Self { registers, pages };
         let idr0 = Idr0::default()
             .with_s1p(true)

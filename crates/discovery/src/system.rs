@@ -7,7 +7,7 @@ use core::fmt;
 use smmuv3::features::Unsupported;
 use smmuv3::{
     AddMasterError, Coherence, Completion, Domain, EnableError, InstanceConfig, InstanceId,
-    Interrupt, Iommu, Master, MasterConfig, NoMemory, Platform, Probe, Smmu, StreamId,
+    Interrupt, Iommu, Master, MasterConfig, Messages, NoMemory, Platform, Probe, Smmu, StreamId,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
@@ -25,6 +25,8 @@ use crate::topology::Topology;
 pub enum BringUpError {
     /// No registers were given.
     NoRegisters,
+    /// Firmware has no such SMMU.
+    NoSuchInstance,
     /// Its registers are fewer than an SMMUv3 has, or begin where they cannot: nobody was asked for them.
     Registers {
         /// Their base.
@@ -49,6 +51,7 @@ impl fmt::Display for BringUpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRegisters => f.write_str("no registers were given"),
+            Self::NoSuchInstance => f.write_str("firmware has no such SMMU"),
             Self::Registers { base, len } => {
                 write!(f, "{len:#x} bytes at {base:#x} are no registers of an SMMUv3")
             }
@@ -193,8 +196,10 @@ fn probe<P: Platform>(
     config.coherent = coherence;
     config.firmware = instance.firmware();
     configure(instance, &mut config);
-    // Nobody would be told.
-    if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {
+    // Firmware names no wires for what is told by messages.
+    config.interrupts |= config.messages != Messages::default();
+    let told = instance.interrupts.sync.is_some() || config.messages.sync.is_some();
+    if config.completion == Completion::Interrupt && !told {
         config.completion = Completion::Poll;
     }
     iommu.probe(registers, config).map_err(BringUpError::Unsupported)
@@ -214,12 +219,12 @@ impl<P: Platform> System<P> {
     /// An SMMU.
     ///
     /// # Errors
-    /// Why it is not in use; [`BringUpError::NoRegisters`] also when there is no such.
+    /// Why it is not in use.
     pub fn smmu(&self, index: InstanceIndex) -> Result<&Smmu<P>, BringUpError> {
         match self.smmus.get(index.0) {
             Some(Ok(smmu)) => Ok(smmu),
             Some(Err(error)) => Err(*error),
-            None => Err(BringUpError::NoRegisters),
+            None => Err(BringUpError::NoSuchInstance),
         }
     }
 

@@ -315,7 +315,7 @@ impl Topology {
     }
 
     /// Says of which memory [`Topology::bring_up`] is to keep the streams going; the streams of the rest abort like all
-    /// others. Without a call of this, that is all of it.
+    /// others. Without a call of this, none are kept: all abort.
     ///
     /// # Safety
     /// The devices may access the memory that `claim` says yes to, for as long as they are not attached elsewhere: nobody

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use common::tree::Tree;
 use smmuv3::{
     AddMasterError, Attributes, Coherence, Completion, Config, DomainConfig, InstanceConfig,
-    Interrupt, Iommu, Iova, KeepError, PhysAddr, Prot, StreamId,
+    Interrupt, Iommu, Iova, KeepError, Message, PhysAddr, Prot, StreamId,
 };
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
     BringUpError, Device, InstanceIndex, LookupError, MasterError, NotKept, System, Topology,
 };
+use smmuv3_formats::register::IrqCtrl;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
@@ -139,6 +140,28 @@ fn interrupts_that_nobody_is_told_of_are_not_asked_for() {
         // The tree with lines has one for events and one for errors, and none for CMD_SYNC.
         assert_eq!((config.interrupts, config.completion), (enabled, Completion::Poll));
     }
+}
+
+/// Firmware need not name wires for what is told by messages.
+#[test]
+fn interrupts_that_are_messages_need_no_wires() {
+    let rig = rig(&two().replace("[[instance]]\n", "[[instance]]\nmsi = true\n"));
+    let frame = rig.world.frames().allocate(0x1000, 0x1000).unwrap();
+    let configure = |_: &_, config: &mut InstanceConfig| {
+        // SAFETY: the frame is the test's, and nobody else's.
+        let message = unsafe { Message::new(PhysAddr(frame), 7) };
+        config.messages.errors = Some(message);
+        config.messages.sync = Some(message);
+        config.completion = Completion::Interrupt;
+    };
+    let topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
+    let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+    let system = topology.bring_up(&rig.iommu, |_| mmio.take(), configure).unwrap();
+    let smmu = system.smmu(InstanceIndex(0)).unwrap();
+    let config = smmu.config();
+    assert_eq!((config.interrupts, config.completion), (true, Completion::Interrupt));
+    assert!(IrqCtrl(rig.machine.read32(0, IrqCtrl::OFFSET)).gerror());
+    assert_eq!(system.smmu(InstanceIndex(9)).err(), Some(BringUpError::NoSuchInstance));
 }
 
 #[test]

@@ -195,16 +195,16 @@ pub(crate) fn change<P: Platform>(
         // Devices that keep output addresses of the tables are among the targets. Devices with split-stage ATS are not:
         // stage 2 is walked when they use what they keep, and a guest invalidates for its own stage 1.
         let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
-        let quarantined = |configuration: &Configuration<P>| {
+        let quarantined = |configuration: &Configuration<P>, changed| {
             let state = configuration.masters.get(master)?;
             let stream = state.quarantined(&core.platform, instance)?;
-            Some(AttachError::Quarantined { instance: id, stream })
+            Some(AttachError::Quarantined { instance: id, stream, changed })
         };
         // For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
         // unbound; `Report::Quarantined` tells of the device.
         let binds = matches!(goal, Goal::Bind(_));
         let silent =
-            |configuration: &Configuration<P>| quarantined(configuration).filter(|_| !binds);
+            |configuration: &Configuration<P>| quarantined(configuration, true).filter(|_| !binds);
         let slot = state.slot(substream);
         let nested = substream == WITHOUT && state.nested.is_some();
         // After a reset a guest may still have the master's streams.
@@ -246,7 +246,7 @@ pub(crate) fn change<P: Platform>(
 
         // Prepare.
         if !matches!(goal, Goal::Blocked | Goal::Unbind(_))
-            && let Some(error) = quarantined(configuration)
+            && let Some(error) = quarantined(configuration, false)
         {
             return Err(error);
         }

@@ -47,10 +47,13 @@ impl<P: Platform> Domain<P> {
         config: DomainConfig,
         removed: u64,
     ) -> Result<Self, CreateError> {
-        if let Some(vmid) = config.vmid
-            && (config.stage != Stage::Two || !core.config.is_hypervisors(vmid))
-        {
-            return Err(CreateError::Vmid { vmid });
+        if let Some(vmid) = config.vmid {
+            if config.stage != Stage::Two {
+                return Err(CreateError::VmidStage { vmid });
+            }
+            if !core.config.is_hypervisors(vmid) {
+                return Err(CreateError::Vmid { vmid });
+            }
         }
         let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
         let features = present.map(|(_, instance)| instance.features());
@@ -147,7 +150,9 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// See [`MapErrorKind`]. On error nothing of the range is mapped: what had been was removed again,
-    /// with its invalidation. Devices may have used it in between, and written: that is told nowhere.
+    /// with its invalidation. Devices may have used it in between, and written: that is told nowhere. With
+    /// [`MapError::unconfirmed`] an instance did not confirm the removal: neither the range nor the memory may be used again before
+    /// it was reset, as after [`UnmapError::Unconfirmed`].
     ///
     /// # Safety
     /// The caller owns the memory for as long as it is mapped. No other operation of the domain touches an

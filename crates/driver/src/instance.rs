@@ -86,11 +86,11 @@ impl<P: Platform> fmt::Debug for Probed<P> {
     }
 }
 
-/// Why an SMMU could not be taken into use.
+/// Why an SMMU could not be taken into use, or back into it: by a reset, a resume; or not out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnableError {
-    /// No memory for its tables and queues.
+    /// No memory: for its tables and queues, or for what a reset or a removal lets go of.
     NoMemory,
     /// A handshake register did not follow within the deadline.
     Handshake {
@@ -101,7 +101,7 @@ pub enum EnableError {
         /// What it shows.
         read: u32,
     },
-    /// The first commands were not carried out.
+    /// Commands were not carried out: the first ones, or those by which it is to forget.
     Commands(Failure),
     /// The policy has no ASID left for the streams that are to be kept.
     NoAsid {
@@ -129,11 +129,11 @@ pub enum EnableError {
 impl fmt::Display for EnableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoMemory => f.write_str("no memory for tables and queues"),
+            Self::NoMemory => f.write_str("no memory"),
             Self::Handshake { register, expected, read } => {
                 write!(f, "{register} is not acknowledged: expected {expected:#x}, read {read:#x}")
             }
-            Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
+            Self::Commands(failure) => write!(f, "commands were not carried out: {failure}"),
             Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
             Self::NoVmid => f.write_str("all VMIDs for stage 2 are in use"),
             Self::Tag { vmid, asid: Some(asid) } => {

@@ -247,9 +247,9 @@ impl InstanceSet {
         self.0 == 0
     }
 
-    /// Those of both.
+    /// Those that are in either.
     #[must_use]
-    pub const fn and(self, others: Self) -> Self {
+    pub const fn union(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
@@ -267,7 +267,7 @@ impl From<InstanceId> for InstanceSet {
 
 impl FromIterator<InstanceId> for InstanceSet {
     fn from_iter<I: IntoIterator<Item = InstanceId>>(instances: I) -> Self {
-        instances.into_iter().fold(Self::default(), |set, id| set.and(id.into()))
+        instances.into_iter().fold(Self::default(), |set, id| set.union(id.into()))
     }
 }
 
@@ -284,6 +284,6 @@ mod tests {
         assert!(!set.contains(InstanceId::first(1)) && InstanceSet::default().is_empty());
         let ids = [0, 2, 63].map(InstanceId::first);
         assert_eq!(ids.into_iter().collect::<InstanceSet>(), set);
-        assert_eq!(set.and(InstanceId::first(1).into()), InstanceSet(1 << 63 | 0b111));
+        assert_eq!(set.union(InstanceId::first(1).into()), InstanceSet(1 << 63 | 0b111));
     }
 }

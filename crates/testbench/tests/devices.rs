@@ -307,7 +307,10 @@ master = [
         assert_eq!(more, 0);
         let other = iommu.create_domain(DomainConfig::default()).unwrap();
         let refused = iommu.attach(&nic, &other).unwrap_err();
-        assert!(matches!(refused, AttachError::Quarantined { stream: StreamId(5), .. }));
+        assert!(matches!(
+            refused,
+            AttachError::Quarantined { stream: StreamId(5), changed: false, .. }
+        ));
         // It was reset, and is what it was.
         answer(&world, 5, Answers::InTime);
         iommu.readmit(&nic).unwrap();
@@ -335,7 +338,10 @@ master = [
         disk.close().unwrap();
         let disk = iommu.add_master(&smmu, &[StreamId(6)], MasterConfig::default()).unwrap();
         let refused = iommu.attach(&disk, &domain).unwrap_err();
-        assert!(matches!(refused, AttachError::Quarantined { stream: StreamId(6), .. }));
+        assert!(matches!(
+            refused,
+            AttachError::Quarantined { stream: StreamId(6), changed: false, .. }
+        ));
         iommu.readmit(&disk).unwrap();
         iommu.attach(&disk, &domain).unwrap();
         assert!(reads(&world, DISK, IOVA + 3 * PAGE));

@@ -401,12 +401,12 @@ fn a_hypervisors_vmid_is_had_by_one_domain_an_instance_and_by_none_that_is_given
     let setup = Setup::new("vmid-bits = 8", config);
     let guest = DomainConfig::default().with_stage_2();
     let create = |config| setup.iommu.create_domain(config);
-    for (config, vmid) in [
-        (guest.with_vmid(10), 10),
-        (guest.with_vmid(0), 0),
-        (DomainConfig::default().with_vmid(3), 3),
+    for (config, error) in [
+        (guest.with_vmid(10), CreateError::Vmid { vmid: 10 }),
+        (guest.with_vmid(0), CreateError::Vmid { vmid: 0 }),
+        (DomainConfig::default().with_vmid(3), CreateError::VmidStage { vmid: 3 }),
     ] {
-        assert_eq!(create(config).err(), Some(CreateError::Vmid { vmid }));
+        assert_eq!(create(config).err(), Some(error));
     }
     let tag = |domain: &Domain<TestPlatform>| domain.targets().unwrap()[0].tag;
     let attach = |domain| setup.iommu.attach(&setup.master, domain);

@@ -119,14 +119,15 @@ pub enum AttachError {
         instance: InstanceId,
     },
     /// The master is in quarantine, since a device of its did not answer: see
-    /// [`Master::is_quarantined`](crate::Master::is_quarantined). If it was found to be so only now, the change was made,
-    /// which counts once it is readmitted; else nothing was changed. [`Process::bind`](crate::Process::bind) tells only
-    /// of what was known before.
+    /// [`Master::is_quarantined`](crate::Master::is_quarantined).
     Quarantined {
         /// The instance.
         instance: InstanceId,
         /// The stream.
         stream: StreamId,
+        /// It was found to be so only now: the change was made, which counts once it is readmitted. Else nothing was changed.
+        /// [`Process::bind`](crate::Process::bind) tells only of what was known before.
+        changed: bool,
     },
     /// The master works with physical addresses alone ([`MasterConfig::identity_only`](crate::MasterConfig::identity_only)).
     /// Nothing was changed.
@@ -209,7 +210,7 @@ impl fmt::Display for AttachError {
             Self::Adopted { instance } => {
                 write!(f, "{instance}: the master works as it was adopted, with all its PASIDs")
             }
-            Self::Quarantined { instance, stream } => {
+            Self::Quarantined { instance, stream, .. } => {
                 write!(f, "{instance}: stream {stream} is in quarantine: its device did not answer")
             }
             Self::IdentityOnly { instance } => {

@@ -25,8 +25,13 @@ pub enum CreateError {
         feature: &'static str,
     },
     /// It is not a VMID that the hypervisor has for itself
-    /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)), or the domain is not for stage 2.
+    /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)).
     Vmid {
+        /// The VMID.
+        vmid: u16,
+    },
+    /// A VMID was chosen ([`DomainConfig::vmid`]) for a domain of stage 1, whose VMID is the instance's.
+    VmidStage {
         /// The VMID.
         vmid: u16,
     },
@@ -47,6 +52,9 @@ impl fmt::Display for CreateError {
                 write!(f, "the driver was built without such tables (feature `{feature}`)")
             }
             Self::Vmid { vmid } => write!(f, "VMID {vmid:#x} is not the hypervisor's"),
+            Self::VmidStage { vmid } => {
+                write!(f, "VMID {vmid:#x} was chosen for stage 1, which has no choice")
+            }
         }
     }
 }
@@ -59,7 +67,8 @@ impl core::error::Error for CreateError {}
 pub struct MapError {
     /// What was wrong.
     pub kind: MapErrorKind,
-    /// Set when a part had been mapped, was removed again, and an instance did not confirm that.
+    /// Set when a part had been mapped, was removed again, and an instance did not confirm that: devices may still reach the
+    /// memory. It is in quarantine, and neither it nor the range may be used again before the instance was reset.
     pub unconfirmed: Option<Unconfirmed>,
 }
 

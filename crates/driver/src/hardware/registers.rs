@@ -8,20 +8,18 @@ use safe_mmio::{SharedMmioPointer, UniqueMmioPointer};
 
 use crate::platform::Mmio;
 
-/// 32-bit words of two pages of 64 KiB (§2.1).
-const WORDS: usize = (2 << 16) / 4;
-
 /// A register, or half of one. No read of any has an effect (§2.2).
 type Word = ReadPureWrite<u32>;
 
-/// The two 64 KiB register pages of one SMMU, mapped as Device memory.
+/// The 64 KiB register pages of one SMMU, mapped as Device memory: two (§2.1), one where the SMMU has no second
+/// ([`Firmware`](crate::Firmware)), and more where its enhanced command queues are to be used (§2.6).
 ///
 /// It has the barriers that [`Mmio`] asks for, on AArch64: one before each write, one after each read. On other
 /// architectures they only hold the compiler; that is enough where accesses of registers are ordered with all others
 /// by themselves, as on x86-64, and is there for tests.
 #[derive(Debug)]
 pub struct Registers {
-    words: SharedMmioPointer<'static, [Word; WORDS]>,
+    words: SharedMmioPointer<'static, [Word]>,
 }
 
 // SAFETY: an access is one aligned load or store of Device memory, which any number of CPUs may do at once. In which
@@ -29,22 +27,28 @@ pub struct Registers {
 unsafe impl Sync for Registers {}
 
 impl Registers {
-    /// Registers whose first page is at `pages`, with the second right behind it.
+    /// Registers whose first page is at `pages`, with the others right behind it, `bytes` in all: as firmware has it, or 0x20000
+    /// without enhanced queues. What lies beyond is not accessed: reads give 0.
     ///
     /// # Safety
-    /// 128 KiB from `pages` on, which is aligned to 8 bytes, are mapped to the two register pages of an SMMUv3 for as
+    /// `bytes` from `pages` on, which is aligned to 8 bytes, are mapped to the register pages of an SMMUv3 for as
     /// long as this exists: readable and writable, as Device-nGnRE memory or a stricter kind (nGnRnE). Nobody else
     /// writes to them.
-    pub unsafe fn new(pages: NonNull<u8>) -> Self {
+    pub unsafe fn new(pages: NonNull<u8>, bytes: usize) -> Self {
+        let words = NonNull::slice_from_raw_parts(pages.cast(), bytes / 4);
         // SAFETY: the caller says that it is mapped as device memory, and nobody else's. All of it may be read and
         // written; what that does to the SMMU is the driver's affair.
-        let words = unsafe { UniqueMmioPointer::new(pages.cast()) };
+        let words = unsafe { UniqueMmioPointer::new(words) };
         Self { words: words.into() }
     }
 }
 
 impl Mmio for Registers {
-    /// Beyond the two pages: 0.
+    fn bytes(&self) -> u64 {
+        self.words.len() as u64 * 4
+    }
+
+    /// Beyond the pages: 0.
     fn read32(&self, offset: u32) -> u32 {
         let Some(word) = self.words.get(offset as usize / 4) else { return 0 };
         let value = word.read();
@@ -52,7 +56,7 @@ impl Mmio for Registers {
         value
     }
 
-    /// Beyond the two pages: nothing.
+    /// Beyond the pages: nothing.
     fn write32(&self, offset: u32, value: u32) {
         let Some(word) = self.words.get(offset as usize / 4) else { return };
         let Some(word) = NonNull::new(word.ptr().cast_mut()) else { return };
@@ -115,12 +119,15 @@ mod tests {
     use std::boxed::Box;
     use std::vec;
 
+    const BYTES: usize = 0x2_0000;
+
     #[test]
     fn words_are_where_their_offset_says_and_nothing_is_behind_the_pages() {
-        let memory = Box::leak(vec![0u64; WORDS / 2].into_boxed_slice());
+        let memory = Box::leak(vec![0u64; BYTES / 8].into_boxed_slice());
         let pages = NonNull::from(&mut *memory).cast();
         // SAFETY: memory of that size, which stays, and stands for registers.
-        let registers = unsafe { Registers::new(pages) };
+        let registers = unsafe { Registers::new(pages, BYTES) };
+        assert_eq!(registers.bytes(), 0x2_0000);
         registers.write32(0x20, 1);
         registers.write64(0x90, 0x4000_0000_0123_4568);
         // The last word of the second page, and the one behind it.

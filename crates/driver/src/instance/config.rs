@@ -15,7 +15,7 @@ use crate::stream_table::StreamTableShape;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceConfig {
-    /// What to call it, for people. The driver shows it in reports and traces, and does nothing else with it.
+    /// What to call it, for people. The driver shows it in traces and by `Debug`, and does nothing else with it.
     pub name: Name,
     /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
     pub command_queue_log2: u32,
@@ -41,7 +41,7 @@ pub struct InstanceConfig {
     /// until it gives them up (CERROR_ATC_INV_SYNC), after which they are in quarantine and it goes on. PCIe lets a device take a
     /// minute, and the root complex half as much again. Who has less finds the SMMU failed instead, and all devices behind it.
     pub device_deadline: u64,
-    /// Raise the event queue's and the error interrupt: wired, but those that are messages.
+    /// Raise the interrupts of the event queue, of page requests and of errors: wired, but those that are messages.
     pub interrupts: bool,
     /// Which interrupts are messages. Where the SMMU cannot send them, it is refused: nobody would hear of its
     /// events.
