@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One change of what a master's accesses are subject to: prepare, install, commit, as the module above tells it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use smmuv3_formats::SubstreamId;
+
+use super::error::AttachError;
+use super::install::{self, install};
+use super::{catch_up, flush, settle};
+use crate::compatibility::Stage;
+use crate::configuration::{Configuration, spare, spare_for};
+use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::instance::Instance;
+use crate::invalidate::{Scope, Tag};
+use crate::iommu::Core;
+use crate::mutation::Mutation;
+use crate::nest::state::{Moves, Nesting};
+use crate::place::{Bound, Place, Slot, User, WITHOUT};
+use crate::platform::Platform;
+use crate::seat::{self, Number, Seat};
+use crate::shared::{NoMemory, Shared};
+use crate::space::{Installed, Space, Targets};
+use crate::targets::Retired;
+use crate::trace::{Change, Trace};
+
+/// What a master's accesses are to be subject to, or how that is to change.
+pub(crate) enum Goal<P: Platform> {
+    Blocked,
+    Identity,
+    Space(Shared<Space<P>>),
+    /// As `Space`; if the master is bound to the space already, one bond more.
+    Bind(Shared<Space<P>>),
+    /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
+    /// more.
+    Unbind(u64),
+    /// As `Space`, with the entry that a guest asks for.
+    Nest(Nesting<P>),
+}
+
+/// Changes what the accesses of a master with `substream`, or without, are subject to. Returns the number of the seat
+/// that it has then, if any.
+pub(crate) fn change<P: Platform>(
+    core: &Core<P>,
+    master: usize,
+    substream: u32,
+    goal: Goal<P>,
+) -> Result<Option<u64>, AttachError> {
+    core.configuration.with(|configuration| {
+        let change = described(configuration, master, substream, &goal);
+        let Some(change) = change else {
+            return carry_out(core, configuration, master, substream, &goal);
+        };
+        core.platform.trace(&Trace::Begun(change));
+        let result = carry_out(core, configuration, master, substream, &goal);
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
+        result
+    })
+}
+
+fn carry_out<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+) -> Result<Option<u64>, AttachError> {
+    let Some(call) = Call::new(core, configuration, master, substream, goal)? else {
+        return Ok(None);
+    };
+    if let Some(seat) = call.is_so_already(configuration) {
+        return Ok(seat);
+    }
+    let mut moves = call.may_begin(configuration)?;
+    if let Some(bound) = call.stays(configuration) {
+        let restated = restate(core, configuration, call.instance, master, bound, goal, &mut moves);
+        restated.map_err(|what| call.unconfirmed(what))?;
+        return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
+    }
+    let ready = call.prepare(configuration, moves)?;
+    let done = call.install(configuration, ready)?;
+    call.commit(configuration, done)
+}
+
+/// One call of [`change`], under the configuration mutex: whose accesses, and to what.
+struct Call<'a, P: Platform> {
+    core: &'a Core<P>,
+    instance: &'a Instance<P>,
+    /// Of the instance.
+    id: InstanceId,
+    master: usize,
+    substream: u32,
+    goal: &'a Goal<P>,
+    /// The space that the goal leads to.
+    space: Option<&'a Shared<Space<P>>>,
+    /// What the master is attached to at the beginning.
+    slot: Slot,
+    /// Devices that are among the targets: those that keep output addresses of the tables. Devices with split-stage ATS are not:
+    /// stage 2 is walked when they use what they keep, and a guest invalidates for its own stage 1.
+    devices: usize,
+}
+
+/// What [`Call::prepare`] has got: only hardware can fail from here on.
+struct Ready {
+    moves: Moves,
+    /// The seat that the master has until now.
+    old: Option<Bound>,
+    entering: Option<Entering>,
+    /// Memory for the old space's targets without the old place.
+    leaving: Option<Box<Targets>>,
+}
+
+/// What [`Call::install`] has put in place.
+struct Done {
+    old: Option<Bound>,
+    new: Option<Bound>,
+    leaving: Option<Box<Targets>>,
+    /// The new space's targets of before.
+    published: Option<Retired<Targets>>,
+    /// Whether guests that had the master's streams have lost them for certain.
+    parted: Result<(), Failure>,
+}
+
+/// The place that a master is about to enter, with the memory for that.
+struct Entering {
+    place: usize,
+    /// The place was made for this.
+    is_new: bool,
+    /// Memory for the space's next targets, if the place is new or devices join it.
+    targets: Option<Box<Targets>>,
+}
+
+impl<'a, P: Platform> Call<'a, P> {
+    /// Looks at what is asked for; `None` if there is nobody of whom it is asked any more.
+    fn new(
+        core: &'a Core<P>,
+        configuration: &Configuration<P>,
+        master: usize,
+        substream: u32,
+        goal: &'a Goal<P>,
+    ) -> Result<Option<Self>, AttachError> {
+        // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
+        // lent: it is bound and unbound alone.
+        if substream != WITHOUT
+            && matches!(goal, Goal::Space(_) | Goal::Blocked)
+            && configuration.lent.binary_search(&substream).is_err()
+        {
+            return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
+        }
+        // From `add` to `close` this index is this master's.
+        let state = configuration.masters.get(master);
+        // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
+        // another master's.
+        if let Goal::Unbind(seat) = *goal
+            && !state.is_some_and(|state| state.slot(substream).may_be(seat))
+        {
+            return Ok(None);
+        }
+        let Some(state) = state else { return Err(AttachError::Foreign) };
+        let (id, bits) = (state.instance, state.bits);
+        let Some(instance) = core.instances.get(id) else { return Err(AttachError::Foreign) };
+        if u64::from(substream) >> bits != 0 && substream != WITHOUT {
+            let pasid = SubstreamId(substream);
+            return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
+        }
+        if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
+            return Err(AttachError::Adopted { instance: id });
+        }
+        let space = match goal {
+            Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
+                return Err(AttachError::Released);
+            }
+            Goal::Space(space) | Goal::Bind(space) => Some(space),
+            Goal::Nest(nesting) => Some(&nesting.space),
+            Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
+        };
+        if state.identity_only && space.is_some() {
+            return Err(AttachError::IdentityOnly { instance: id });
+        }
+        if state.is_stuck() || instance.commands().has_failed() {
+            return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
+        }
+        let slot = state.slot(substream);
+        let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
+        Ok(Some(Self { core, instance, id, master, substream, goal, space, slot, devices }))
+    }
+
+    fn unconfirmed(&self, what: Failure) -> AttachError {
+        AttachError::Unconfirmed(Unconfirmed::new(self.id, what))
+    }
+
+    fn user(&self) -> User {
+        User { master: self.master, substream: self.substream }
+    }
+
+    /// Whether the master is in quarantine, which is found before anything was `changed`, or after.
+    fn quarantined(&self, configuration: &Configuration<P>, changed: bool) -> Option<AttachError> {
+        let state = configuration.masters.get(self.master)?;
+        let stream = state.quarantined(&self.core.platform, self.instance)?;
+        Some(AttachError::Quarantined { instance: self.id, stream, changed })
+    }
+
+    /// For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
+    /// unbound; `Report::Quarantined` tells of the device.
+    fn silent(&self, configuration: &Configuration<P>) -> Option<AttachError> {
+        let binds = matches!(self.goal, Goal::Bind(_));
+        self.quarantined(configuration, true).filter(|_| !binds)
+    }
+
+    /// The seat that the master has, if the goal changes nothing in hardware: only how often it is bound.
+    fn is_so_already(&self, configuration: &mut Configuration<P>) -> Option<Option<u64>> {
+        let state = configuration.masters.get(self.master)?;
+        let alone = self.substream == WITHOUT;
+        let adopted = state.adopted && !self.core.leaves_out(Mutation::NoAdoptedEnd);
+        let nested = alone && state.nested.is_some();
+        // After a reset a guest may still have the master's streams.
+        let given = alone && (state.nest.is_some() || state.former.is_some());
+        match (self.slot, self.goal) {
+            (Slot::Blocked, Goal::Blocked) if adopted && alone => None,
+            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
+                Some(None)
+            }
+            (Slot::At(bound), Goal::Unbind(_)) if bound.bonds > 1 => {
+                self.count(configuration, bound, bound.bonds - 1);
+                Some(Some(bound.seat))
+            }
+            (Slot::At(bound), Goal::Space(_) | Goal::Bind(_)) => {
+                if nested || self.stays(configuration).is_none() {
+                    return None;
+                }
+                if let Goal::Bind(_) = self.goal {
+                    self.count(configuration, bound, bound.bonds + 1);
+                }
+                Some(Some(bound.seat))
+            }
+            _ => None,
+        }
+    }
+
+    /// The master's seat, if its place is one of the space that the goal leads to.
+    fn stays(&self, configuration: &Configuration<P>) -> Option<Bound> {
+        let (Slot::At(bound), Some(space)) = (self.slot, self.space) else { return None };
+        configuration.places.get(bound.place)?.space.is(space).then_some(bound)
+    }
+
+    /// Notes that the master at `bound` was bound to it so many times.
+    fn count(&self, configuration: &mut Configuration<P>, bound: Bound, bonds: usize) {
+        configuration.rebind(self.user(), bound.place, |bound| bound.bonds = bonds);
+    }
+
+    /// What is to become of guests that have the master's streams, or are to have them, unless something forbids the change.
+    fn may_begin(&self, configuration: &mut Configuration<P>) -> Result<Moves, AttachError> {
+        if !matches!(self.goal, Goal::Blocked | Goal::Unbind(_))
+            && let Some(error) = self.quarantined(configuration, false)
+        {
+            return Err(error);
+        }
+        if let Some(space) = self.space {
+            let state = configuration.masters.get(self.master);
+            let clash = state.and_then(|state| state.clash(self.substream, space.stage()));
+            if let Some(clash) = clash {
+                let pasid = SubstreamId(clash);
+                return Err(AttachError::SubstreamStage { instance: self.id, pasid });
+            }
+        }
+        let moves = Moves::prepare(configuration, self.master, self.substream, self.goal)?;
+        // Faults so far are counted for what the master used until now.
+        configuration.settle_faults(self.core, self.id);
+        Ok(moves)
+    }
+
+    /// Takes all memory, and looks for a seat.
+    fn prepare(
+        &self,
+        configuration: &mut Configuration<P>,
+        mut moves: Moves,
+    ) -> Result<Ready, AttachError> {
+        let (core, instance, master) = (self.core, self.instance, self.master);
+        if !matches!(self.slot, Slot::At(_)) {
+            // Hardware reads no guest's entry for this master now, so guests that still have its streams can lose them
+            // first.
+            part(core, configuration, instance, master, &mut moves)
+                .map_err(|what| self.unconfirmed(what))?;
+        }
+        core.quarantine.reserve(&core.platform)?;
+        configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
+        let leaving = self.slot.bound().map(|old| leaving(configuration, old));
+        let leaving = leaving.transpose()?.flatten();
+        let entering = match self.space {
+            Some(space) => Some(self.find(configuration, space)?),
+            None => None,
+        };
+        // Read after the search, which may have moved the old seat to another place.
+        let state = configuration.masters.get(master);
+        let old = state.and_then(|state| state.slot(self.substream).bound());
+        Ok(Ready { moves, old, entering, leaving })
+    }
+
+    /// The place that the master is about to enter, with the memory for that.
+    fn find(
+        &self,
+        configuration: &mut Configuration<P>,
+        space: &Shared<Space<P>>,
+    ) -> Result<Entering, AttachError> {
+        let (core, id) = (self.core, self.id);
+        let features = self.instance.features();
+        space.fits(features).map_err(|what| AttachError::Mismatch { instance: id, what })?;
+        if let Some(state) = configuration.masters.get_mut(self.master) {
+            state.reserve(self.substream)?;
+            state.make_room(&core.platform, features, SubstreamId(self.substream))?;
+            if space.stage() == Stage::One {
+                state.make_copy(&core.platform, self.substream);
+            }
+        }
+        // All memory is taken before the search for a seat: that may change tags, and after it only hardware
+        // may fail.
+        let room = Room::new(configuration, id, space, self.devices)?;
+        let seat = seat::find(core, configuration, self.master, space)?;
+        let entering = enter(configuration, id, space, seat, room)?;
+        // A place that exists is among the targets already: they change only if devices are added.
+        let targets = entering.targets.filter(|_| entering.is_new || self.devices != 0);
+        Ok(Entering { targets, ..entering })
+    }
+
+    /// Publishes the new targets, and then lets hardware reach the tables. Where that is not confirmed the master is blocked, until
+    /// a reset.
+    fn install(
+        &self,
+        configuration: &mut Configuration<P>,
+        ready: Ready,
+    ) -> Result<Done, AttachError> {
+        let Ready { mut moves, old, entering, leaving } = ready;
+        let (core, instance, master) = (self.core, self.instance, self.master);
+        let new = entering.as_ref().map(|it| configuration.join(it.place, self.user()));
+        // A driver without `ats` has no such devices, which the compiler does not see.
+        let joins = cfg!(feature = "ats")
+            && self.devices != 0
+            && entering.as_ref().is_some_and(|it| !it.is_new);
+        let published = entering.and_then(|Entering { place, targets, .. }| {
+            configuration.publish_for(place, targets?, self.among_targets())
+        });
+        let tables = new.and_then(|new| {
+            let place = configuration.places.get(new.place)?;
+            place.space.stage_2(place.tag)
+        });
+        let (nested, entered) =
+            moves.enter(configuration, master, instance.features(), tables, self.goal);
+        let nested = core.guests_entry(nested);
+        moves.end(configuration, master);
+        let caught_up = if joins { catch_up(core, instance) } else { Ok(()) };
+        let installed = caught_up.and_then(|()| {
+            let new = (new, nested);
+            install(core, configuration, instance, master, self.substream, self.goal, new)
+        });
+        if entered.is_some() {
+            Retired::free([entered], &core.readers, || core.platform.relax());
+        }
+        if let Err(what) = installed {
+            // Guests that had the master's streams keep them until a reset: hardware may still read their entries.
+            if let Some(state) = configuration.masters.get_mut(master) {
+                state.block_streams(&core.platform, instance);
+                state.switch_off(core);
+                state.set_slot(self.substream, Slot::Stuck([old, new]));
+            }
+            Retired::free([published], &core.readers, || core.platform.relax());
+            return Err(self.unconfirmed(what));
+        }
+        moves.begin(core, configuration, instance, master, self.goal);
+        let parted = part(core, configuration, instance, master, &mut moves);
+        Ok(Done { old, new, leaving, published, parted })
+    }
+
+    /// The master as a user whose devices are among the targets.
+    fn among_targets(&self) -> Option<User> {
+        (self.devices != 0).then(|| self.user())
+    }
+
+    /// Flushes the old space's tag if nobody uses it any more, takes it off the targets, and waits until no unmap uses those.
+    fn commit(
+        &self,
+        configuration: &mut Configuration<P>,
+        done: Done,
+    ) -> Result<Option<u64>, AttachError> {
+        let Done { old, new, leaving, published, parted } = done;
+        let (core, instance, user) = (self.core, self.instance, self.among_targets());
+        let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
+        let place = old.map(|old| old.place).filter(|_| emptied || self.devices != 0);
+        let mut settled = Ok(());
+        let mut withdrawn = None;
+        if let (Some(place), Some(targets)) = (place, leaving) {
+            // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
+            let tag = configuration.places.get(place).map(|place| place.tag);
+            let flushed = match tag.filter(|_| emptied) {
+                Some(tag) => flush(core, instance, tag),
+                None => Ok(()),
+            };
+            let leaves = emptied && flushed.is_ok();
+            if flushed.is_err() {
+                // Prepare reserved the room.
+                configuration.held.push(place);
+            }
+            // Where others keep the place, or it is held, only this master's devices leave the targets.
+            if leaves || user.is_some() {
+                withdrawn = configuration.withdraw_for(place, targets, leaves, user);
+            }
+            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+            if leaves {
+                drop(configuration.forget(core, place));
+            }
+            settled = flushed;
+            if self.devices != 0 {
+                settled = settled.and_then(|()| settle(core, instance));
+            }
+        } else {
+            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        }
+        settled.map_err(|what| self.unconfirmed(what))?;
+        let seat = new.map(|new| new.seat);
+        match self.silent(configuration) {
+            Some(error) if seat.is_some() => Err(error),
+            _ => parted.map(|()| seat).map_err(|what| self.unconfirmed(what)),
+        }
+    }
+}
+
+/// The change as traces describe it.
+#[inline]
+fn described<P: Platform>(
+    configuration: &Configuration<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+) -> Option<Change> {
+    let state = configuration.masters.get(master)?;
+    let (instance, stream) = (state.instance, *state.streams.first()?);
+    let substream = (substream != WITHOUT).then_some(SubstreamId(substream));
+    Some(match goal {
+        Goal::Blocked | Goal::Unbind(_) => Change::Detach { instance, stream, substream },
+        Goal::Identity => Change::Attach { instance, stream, substream, space: None },
+        Goal::Space(space) | Goal::Bind(space) => {
+            Change::Attach { instance, stream, substream, space: Some(space.id) }
+        }
+        Goal::Nest(nesting) => {
+            Change::Attach { instance, stream, substream, space: Some(nesting.space.id) }
+        }
+    })
+}
+
+/// Memory for the targets of `old`'s space without its place.
+fn leaving<P: Platform>(
+    configuration: &Configuration<P>,
+    old: Bound,
+) -> Result<Option<Box<Targets>>, NoMemory> {
+    let place = configuration.places.get(old.place);
+    place.map(|place| spare(&place.space, MORE)).transpose()
+}
+
+/// How many more targets a space may have once a master has entered it: the new one, and one in another bank.
+const MORE: usize = 2;
+
+/// Memory for a seat at a new place; there is room for one more user at those that exist.
+struct Room {
+    targets: Box<Targets>,
+    users: Vec<User>,
+}
+
+impl Room {
+    fn new<P: Platform>(
+        configuration: &mut Configuration<P>,
+        instance: InstanceId,
+        space: &Space<P>,
+        devices: usize,
+    ) -> Result<Self, NoMemory> {
+        configuration.places.reserve(1)?;
+        let targets = spare_for(space, MORE, devices)?;
+        let mut users = Vec::new();
+        users.try_reserve(1).map_err(|_| NoMemory)?;
+        let here = |target: &&Installed| target.instance == instance;
+        for target in space.targets.for_writer().iter().filter(here) {
+            if let Some(place) = configuration.places.get_mut(target.place) {
+                place.users.try_reserve(1).map_err(|_| NoMemory)?;
+            }
+        }
+        Ok(Self { targets, users })
+    }
+}
+
+/// The place that `seat` names, made if it is new. Fails only if no ASID or VMID is free, and then the search for the
+/// seat had changed no tag.
+fn enter<P: Platform>(
+    configuration: &mut Configuration<P>,
+    instance: InstanceId,
+    space: &Shared<Space<P>>,
+    seat: Seat,
+    room: Room,
+) -> Result<Entering, AttachError> {
+    let asids = &mut configuration.asids;
+    let (tag, shared) = match seat {
+        Seat::At(place) => {
+            return Ok(Entering { place, is_new: false, targets: Some(room.targets) });
+        }
+        Seat::New { vmid, number: Number::Free } => {
+            let bits = asids.bits_of_new(instance);
+            let free = asids.allocate(instance, vmid);
+            (asids.tag(instance, vmid, free.ok_or(AttachError::NoAsid { instance, bits })?), false)
+        }
+        Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
+        Seat::New { vmid, number: Number::Pinned(asid) } => {
+            let tag = asids.tag(instance, vmid, asid);
+            // The number is free, or the space's own on another instance.
+            asids.take(instance, tag);
+            (tag, true)
+        }
+        Seat::Stage2(Some(vmid)) => (Tag::stage_2(vmid), false),
+        Seat::Stage2(None) => {
+            let bits = asids.vmid_bits(instance);
+            let free = asids.allocate_vmid(instance)?;
+            (Tag::stage_2(free.ok_or(AttachError::NoVmid { instance, bits })?), false)
+        }
+    };
+    let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
+    let place = configuration.places.insert(place);
+    Ok(Entering { place, is_new: true, targets: Some(room.targets) })
+}
+
+/// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without
+/// streams can invalidate nothing, so all that is cached under its VMID is invalidated first; and afterwards none of
+/// its commands that name those streams is under way.
+fn part<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    if moves.leaves_nobody() {
+        return Ok(());
+    }
+    // Flushed before the guest loses its streams. Other masters may go on using the VMID.
+    let tags = moves.emptied().into_iter().flatten();
+    let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
+    let mut result = Ok(());
+    if tags.clone().next().is_some() {
+        result = instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All));
+    }
+    let left = moves.leave(configuration, master);
+    if left.iter().any(Option::is_some) {
+        Retired::free(left, &core.readers, || core.platform.relax());
+        // Commands that the guests gave before may still be in the queue of any CPU.
+        result = result.and(settle(core, instance));
+    }
+    result
+}
+
+/// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
+fn restate<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    bound: Bound,
+    goal: &Goal<P>,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    let place = configuration.places.get(bound.place);
+    let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
+    let nested = core.guests_entry(nested);
+    moves.end(configuration, master);
+    let mut written = Ok(());
+    if let Some(state) = configuration.masters.get_mut(master) {
+        let before = state.stream();
+        state.nested = nested;
+        written = install::restate(core, instance, state, before);
+        if written.is_err() {
+            state.block_streams(&core.platform, instance);
+            state.switch_off(core);
+            state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
+        }
+    }
+    if entered.is_some() {
+        Retired::free([entered], &core.readers, || core.platform.relax());
+    }
+    written?;
+    moves.begin(core, configuration, instance, master, goal);
+    part(core, configuration, instance, master, moves)
+}
