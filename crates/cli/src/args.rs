@@ -178,7 +178,11 @@ pub struct Fuzz {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub out: PathBuf,
 
-    /// Print what was found as one JSON object
+    /// Print how often each operation came with each feature, in a table of more than 300 columns
+    #[arg(long)]
+    pub coverage: bool,
+
+    /// Print what was found as one JSON object, with those counts
     #[arg(long)]
     pub json: bool,
 }

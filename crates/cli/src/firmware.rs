@@ -42,11 +42,30 @@ pub enum FirmwareError {
     Read(String, ReadError),
 }
 
+/// Who asks: where the other kind of table is to be given instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// `iort` or `dt`: to the other command.
+    Command,
+    /// `sid`, which takes either: by the other option.
+    Option,
+}
+
+impl Asker {
+    /// What takes tables of `kind`, `iort` or `dt`.
+    fn other(self, kind: &str) -> String {
+        match self {
+            Self::Command => format!("smmuv3 {kind}"),
+            Self::Option => format!("--{kind}"),
+        }
+    }
+}
+
 /// Reads an IORT: the table, what `acpidump` prints, or what `iasl -d` makes of it.
 ///
 /// # Errors
 /// [`FirmwareError`], which says what to give instead.
-pub fn iort(name: &str) -> Result<Firmware, FirmwareError> {
+pub fn iort(name: &str, asker: Asker) -> Result<Firmware, FirmwareError> {
     let bytes = input::bytes(name, "an IORT", MOST_BYTES)?;
     let file = input::called(name).to_owned();
     let other = |what: &str, advice: String| FirmwareError::Other {
@@ -58,12 +77,14 @@ pub fn iort(name: &str) -> Result<Firmware, FirmwareError> {
     let table = match (&dumped, kind(&bytes)) {
         (Some(table), _) => table,
         (None, Kind::Blob) => {
-            return Err(other("a device tree blob", format!("use smmuv3 dt {name}")));
+            return Err(other("a device tree blob", format!("use {} {name}", asker.other("dt"))));
         }
         (None, Kind::Source) => {
-            let advice =
-                "use smmuv3 dt with the blob that dtc makes of it: dtc -O dtb -o machine.dtb";
-            return Err(other("a device tree's source", format!("{advice} {name}")));
+            let dt = asker.other("dt");
+            let advice = format!(
+                "use {dt} with the blob that dtc makes of it: dtc -O dtb -o machine.dtb {name}"
+            );
+            return Err(other("a device tree's source", advice));
         }
         (None, Kind::Disassembly) => {
             let advice =
@@ -109,7 +130,7 @@ pub fn iort(name: &str) -> Result<Firmware, FirmwareError> {
 ///
 /// # Errors
 /// [`FirmwareError`], which says what to give instead.
-pub fn device_tree(name: &str) -> Result<Firmware, FirmwareError> {
+pub fn device_tree(name: &str, asker: Asker) -> Result<Firmware, FirmwareError> {
     let bytes = input::bytes(name, "a device tree blob", MOST_BYTES)?;
     let file = input::called(name).to_owned();
     let other = |what: &str, advice: String| FirmwareError::Other {
@@ -123,10 +144,13 @@ pub fn device_tree(name: &str) -> Result<Firmware, FirmwareError> {
             return Err(other("a device tree's source, not the blob", advice));
         }
         Kind::Dump | Kind::Disassembly => {
-            return Err(other("an ACPI table's text", format!("use smmuv3 iort {name}")));
+            return Err(other(
+                "an ACPI table's text",
+                format!("use {} {name}", asker.other("iort")),
+            ));
         }
         Kind::Unknown if bytes.starts_with(b"IORT") => {
-            return Err(other("an IORT", format!("use smmuv3 iort {name}")));
+            return Err(other("an IORT", format!("use {} {name}", asker.other("iort"))));
         }
         Kind::Unknown => {
             let advice = "give /sys/firmware/fdt, or what dtc -O dtb makes of a source or of \

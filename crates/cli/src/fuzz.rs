@@ -54,7 +54,8 @@ pub fn execute(fuzz: &Fuzz) -> Result<u8, Failure> {
     let seeds = [fuzz.seeds.start, fuzz.seeds.end];
     let seconds = started.elapsed().as_secs_f64();
     let outcome = Outcome::new(seeds, fuzz.steps, seconds, summary, files);
-    let wanted = show(fuzz.json, &outcome, || report::render_campaign(&outcome, columns()))?;
+    let text = || report::render_campaign(&outcome, fuzz.coverage, columns());
+    let wanted = show(fuzz.json, &outcome, text)?;
     if outcome.is_ok() {
         return Ok(HELD);
     }

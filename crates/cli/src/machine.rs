@@ -10,7 +10,7 @@ mod view;
 use std::io;
 
 use crate::args::Machine;
-use crate::firmware::{self, Firmware, FirmwareError};
+use crate::firmware::{self, Asker, Firmware, FirmwareError};
 use crate::output::show;
 use crate::{BROKEN, Failure, HELD, columns, sid, write_out};
 use view::View;
@@ -33,7 +33,7 @@ pub fn device_tree(machine: &Machine) -> Result<u8, Failure> {
 
 fn execute(
     machine: &Machine,
-    read: fn(&str) -> Result<Firmware, FirmwareError>,
+    read: fn(&str, Asker) -> Result<Firmware, FirmwareError>,
 ) -> Result<u8, Failure> {
     let refuse = |error: Box<dyn std::error::Error>| Failure::Other(error);
     // A name that is none is told before anything else is.
@@ -41,7 +41,7 @@ fn execute(
         Some(device) => Some(sid::read(device).map_err(|why| refuse(why.into()))?),
         None => None,
     };
-    let firmware = read(&machine.file).map_err(|error| refuse(Box::new(error)))?;
+    let firmware = read(&machine.file, Asker::Command).map_err(|error| refuse(Box::new(error)))?;
     if let (Some(asked), Some(name)) = (&machine.device, &name) {
         let answers = device::Answers::of(&firmware.topology, asked, name);
         show(machine.json, &answers, || answers.text(columns()))?;

@@ -8,7 +8,7 @@ mod span;
 use std::io;
 
 use crate::args::Sid;
-use crate::firmware::{self, Firmware, FirmwareError};
+use crate::firmware::{self, Asker, Firmware, FirmwareError};
 use crate::input::{self, InputError, STANDARD_INPUT};
 use crate::output::show;
 use crate::{BROKEN, Failure, HELD, columns};
@@ -66,10 +66,12 @@ pub fn execute(sid: &Sid) -> Result<u8, Failure> {
         return Ok(HELD);
     }
     let firmware: Option<Firmware> = match (&sid.iort, &sid.dt) {
-        (Some(name), _) => Some(firmware::iort(name).map_err(SidError::Firmware)?),
-        (None, Some(name)) => Some(firmware::device_tree(name).map_err(SidError::Firmware)?),
+        (Some(name), _) => Some(firmware::iort(name, Asker::Option)),
+        (None, Some(name)) => Some(firmware::device_tree(name, Asker::Option)),
         (None, None) => None,
-    };
+    }
+    .transpose()
+    .map_err(SidError::Firmware)?;
     let asked: Result<Vec<(String, Name)>, String> =
         names.into_iter().map(|name| Ok((name.clone(), read(&name)?))).collect();
     let asked = asked.map_err(SidError::Name)?;

@@ -128,6 +128,7 @@ fn the_help_of_a_campaign_has_every_option_and_its_default() {
         "--jobs <N>",
         "--keep-going",
         "--out <DIR>",
+        "--coverage",
         "--json",
     ] {
         assert!(stdout(&help).contains(words), "no {words} in {}", stdout(&help));
@@ -210,6 +211,10 @@ fn a_clean_campaign_leaves_no_file_and_ends_with_status_0() {
     assert!(text.starts_with("Random scenarios on the model, seeds 0..4\n"), "{text}");
     assert!(text.contains("tried  4 seeds, "), "{text}");
     assert!(text.ends_with("verdict: ok. All rules held on 4 seeds\n"), "{text}");
+    // The table of what was covered is only there for whoever asks.
+    assert!(text.lines().count() < 12 && text.lines().all(|line| line.len() <= 100), "{text}");
+    let covered = fuzz(&["--coverage"]);
+    assert!(stdout(&covered).contains("\n  feature "), "{}", stdout(&covered));
     let output = fuzz(&["--json", "--jobs", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -218,6 +223,7 @@ fn a_clean_campaign_leaves_no_file_and_ends_with_status_0() {
     assert_eq!(outcome["tried"]["seeds"], 4);
     assert!(outcome["tried"]["operations"].as_u64().unwrap() >= 400);
     assert!(outcome["tried"]["tlb_hits"].as_f64().unwrap() > 0.0);
+    assert!(!outcome["tried"]["pairs"].as_object().unwrap().is_empty());
     assert_eq!(outcome["tried"]["findings"], serde_json::json!([]));
     let output = fuzz(&["--minutes", "0", "--jobs", "1"]);
     assert!(stdout(&output).ends_with("All rules held on 1 seed\n"), "{}", stdout(&output));

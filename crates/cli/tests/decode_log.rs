@@ -59,10 +59,14 @@ fn the_status_says_whether_something_is_wrong() {
     assert!(stdout(&bad).contains("msi-doorbell"), "{}", stdout(&bad));
     let fine = run(&["decode", &log("nothing.log")]);
     assert_eq!((fine.status.code(), stderr(&fine)), (Some(0), ""));
-    assert_eq!(stdout(&fine), "summary: 0 problems in 10 lines, 0 events\n");
+    let nothing = "summary: 0 problems in 10 lines, 0 events\n  nothing about an SMMU was found; for one \
+                   structure: smmuv3 decode ste - < FILE\n";
+    assert_eq!(stdout(&fine), nothing);
     // What an SMMU can do is not wrong.
     let banner = b"arm-smmu-v3 smmu0: oas 44-bit (features 0x01008305)\n";
-    assert_eq!(fed(&["decode"], banner).status.code(), Some(0));
+    let about = fed(&["decode"], banner);
+    assert_eq!(about.status.code(), Some(0));
+    assert!(!stdout(&about).contains("nothing about"), "{}", stdout(&about));
     let several = run(&["decode", "a.log", "b.log"]);
     assert_refused(&several, &["cat a.log b.log | smmuv3 decode -"]);
     assert_refused(&run(&["decode", "no-such-log"]), &["no-such-log can't be read", "give a log"]);
@@ -100,7 +104,11 @@ fn the_log_can_be_narrowed() {
         run(&["decode", &file, "--json", "--only", "event=C_BAD_STREAMID", "--since", "10.5"]);
     assert_eq!(stdout(&only).lines().count(), 2);
     let none = run(&["decode", &file, "--since", "12"]);
+    // The status is of what is shown, and the summary says that there is more.
     assert_eq!(none.status.code(), Some(0), "{}", stdout(&none));
+    let summary = stdout(&none);
+    let none = "summary: 0 problems in 52 lines, 0 events, of those that --only and --since let through; 10 records left out\n";
+    assert_eq!(summary, none);
     assert_refused(&run(&["decode", &file, "--only", "sid=x"]), &["no StreamID", "0x100"]);
     assert_refused(
         &run(&["decode", &file, "--only", "event=F_TL_PF"]),

@@ -325,7 +325,9 @@ fn what_cannot_be_used_says_what_to_do() {
         ("--memory ram.bin --strtab 0,3", "say at which physical address"),
         ("--memory ram.bin@0x3c000000 --memory guest.elf --strtab 0,3", "both have 0x40000000"),
         ("--memory ram.bin@0 --strtab 0x44000000", "--log2size N"),
+        // Either would do.
         ("--memory ram.bin@0", "--strtab"),
+        ("--memory ram.bin@0", "--registers <FILE>"),
         ("--memory ram.bin@ --strtab 0,3", "nothing behind @ is no address"),
         ("--memory ram.bin@0 --strtab 0 --log2size 8 --split 7", "6, 8 or 10"),
         ("--memory -@0 --strtab 0,3 --registers -", "standard input can be read once"),

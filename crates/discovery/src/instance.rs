@@ -65,7 +65,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether its registers are all there, as far as their size and place say (§6.1): two pages of 64 KiB (one with
+    /// Whether its registers are all there, as far as their size and place say (§2.1): two pages of 64 KiB (one with
     /// [`Model::Cn99xx`]), aligned to as much.
     pub(crate) fn has_registers(&self) -> bool {
         let Region { base, len } = self.registers;
@@ -111,7 +111,7 @@ pub enum Model {
 /// How an interrupt line is triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// By an edge, as those of an SMMU should be (§18).
+    /// By an edge, as those of an SMMU should be (§2.4).
     Edge,
     /// By a level.
     Level,

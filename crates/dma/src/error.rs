@@ -103,7 +103,7 @@ impl fmt::Display for NewError {
 
 impl Error for NewError {}
 
-/// Why a range was not reserved. Nothing was changed.
+/// Why a range was not reserved, or is reserved and not mapped ([`Map`](Self::Map)). Nothing else was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReserveError {

@@ -4,6 +4,7 @@
 use core::fmt;
 
 use smmuv3_formats::Command;
+use smmuv3_formats::register::cerror;
 
 use crate::trace::InstanceSet;
 
@@ -113,7 +114,7 @@ impl fmt::Display for Failure {
             Self::Timeout { waited } => write!(f, "no answer within {} us", waited / 1000),
             Self::Failed => f.write_str("it had failed before"),
             Self::Refused { command, code } => {
-                write!(f, "it refused `{command}` with error {code}")
+                write!(f, "it refused `{command}` with {}", CommandError(*code))
             }
             Self::Unreadable => f.write_str("it cannot fetch its commands"),
             Self::Forgotten => f.write_str("it refused too many commands to tell which"),
@@ -126,6 +127,18 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+/// `CMDQ_CONS.ERR` (§3.2) in words: the architecture's name, or the number of a code that has none.
+pub(crate) struct CommandError(pub u8);
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match cerror::name(u64::from(self.0)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error {}", self.0),
+        }
+    }
+}
 
 /// A change was made, but an instance did not confirm it (rule R8).
 ///
@@ -204,7 +217,26 @@ impl core::error::Error for StillAttached {}
 
 #[cfg(all(test, feature = "alloc"))]
 mod tests {
+    use std::string::ToString;
+
     use super::*;
+
+    #[test]
+    fn errors_of_commands_have_their_names() {
+        let command = Command([0x46, 0]);
+        let refused = |code| Failure::Refused { command, code }.to_string();
+        assert_eq!(refused(1), "it refused `CMD_SYNC` with CERROR_ILL");
+        assert_eq!(refused(3), "it refused `CMD_SYNC` with CERROR_ATC_INV_SYNC");
+        assert_eq!(refused(9), "it refused `CMD_SYNC` with error 9");
+    }
+
+    #[cfg(all(feature = "ats", not(any(loom, shuttle))))]
+    #[test]
+    fn errors_of_commands_have_their_names_in_reports() {
+        type Report = crate::fault::Report<crate::nothing::Nothing>;
+        let report = Report::CommandError { command: Command([0x46, 0]), code: 1 }.to_string();
+        assert_eq!(report, "the queue stopped at `CMD_SYNC` with CERROR_ILL");
+    }
 
     #[test]
     fn the_first_is_told_with_the_instances_of_all() {

@@ -9,7 +9,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use crate::entry::GUEST_ASKS;
-use crate::error::{Failure, InstanceId};
+use crate::error::{CommandError, Failure, InstanceId};
 use crate::event::Event;
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
@@ -198,7 +198,7 @@ impl<P: Platform> fmt::Display for Report<P> {
                 write!(f, "the device of stream {stream} does not answer, and was cut off")
             }
             Self::CommandError { command, code } => {
-                write!(f, "the queue stopped at `{command}` with error {code}")
+                write!(f, "the queue stopped at `{command}` with {}", CommandError(*code))
             }
             Self::ForgottenCommandErrors(count) => {
                 write!(f, "the queue had stopped at {count} other commands")

@@ -35,9 +35,9 @@ use crate::targets::Retired;
 /// Memory that kept streams go on reaching, by input addresses that are the physical ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// First address, a multiple of 4 KiB.
+    /// First address, a multiple of the smallest granule that the SMMU has.
     pub pa: PhysAddr,
-    /// Bytes, a multiple of 4 KiB.
+    /// Bytes, likewise.
     pub bytes: u64,
     /// How they reach it.
     pub attributes: Attributes,

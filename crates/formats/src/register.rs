@@ -375,6 +375,17 @@ pub mod cerror {
     pub const ABT: u64 = 2;
     /// A CMD_SYNC found ATC invalidations that timed out.
     pub const ATC_INV_SYNC: u64 = 3;
+
+    /// The architecture's name of a code; `None` for one that it does not have.
+    pub const fn name(code: u64) -> Option<&'static str> {
+        Some(match code {
+            NONE => "CERROR_NONE",
+            ILL => "CERROR_ILL",
+            ABT => "CERROR_ABT",
+            ATC_INV_SYNC => "CERROR_ATC_INV_SYNC",
+            _ => return None,
+        })
+    }
 }
 
 /// Bits of an output address size as `IDR5.OAS`, `CD.IPS` and `STE.S2PS` encode it (§2.3); `None` for a

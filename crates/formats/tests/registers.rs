@@ -189,6 +189,9 @@ fn output_size_codes_stand_for_32_to_56_bits() {
 #[test]
 fn command_queue_error_codes() {
     assert_eq!([cerror::NONE, cerror::ILL, cerror::ABT, cerror::ATC_INV_SYNC], [0, 1, 2, 3]);
+    let names = [0, 1, 2, 3, 4].map(cerror::name);
+    let known = ["CERROR_NONE", "CERROR_ILL", "CERROR_ABT", "CERROR_ATC_INV_SYNC"].map(Some);
+    assert_eq!((&names[..4], names[4]), (&known[..], None));
 }
 
 /// The ID registers that QEMU 10.0 and 11.1 show with both stages, and what they mean.

@@ -9,8 +9,8 @@
 //!
 //! It implements the Non-secure worlds: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
 //! streams and of contexts; all granules, 52-bit addresses, flags that hardware sets in leaves, stalls; and it takes
-//! broadcast TLB maintenance of processors at EL1. Devices with ATS and PRI are plugged into it. What else is configured is reported as
-//! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
+//! broadcast TLB maintenance of processors, of EL1, EL2 and EL2-E2H. Devices with ATS and PRI are plugged into it. What else is
+//! configured is reported as [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
 //!
 //! ```

@@ -3,6 +3,7 @@
 //! to its rules.
 
 pub mod bench;
+mod bytes;
 pub mod caches;
 pub mod campaign;
 pub mod coverage;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::bytes::Bytes;
 use crate::oracle::{PAGE, Use};
 use crate::scenario::{
     Access, Action, Answer, Change, CommandError, Grant, MemoryKind, Reply, Rights, Scenario,
@@ -658,20 +659,6 @@ impl fmt::Display for Described<'_> {
                 let (user, bytes) = (user(*master, *substream), Bytes(*bytes as u64));
                 write!(f, "{user} reads {bytes} from {iova:#x}")
             }
-        }
-    }
-}
-
-/// A number of bytes as people write it.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
-            bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
-            1 => f.write_str("1 byte"),
-            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

@@ -360,20 +360,43 @@ fn every_wrong_number_is_noticed_on_nearly_every_seed() {
     }
 }
 
+/// Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be marked, or ask
+/// twice for the accesses to a page; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED` and tests/every_step.rs.
+const RARE: [Mutation; 4] =
+    [Mutation::TagBeforeTarget, Mutation::SleepWhileOn, Mutation::NoNt, Mutation::NoAccessedTlbi];
+
+/// What the README says of how many there are.
+#[test]
+fn the_readme_counts_the_steps_that_can_be_left_out() {
+    let page = include_str!("../../../README.md");
+    let page: Vec<&str> = page.split_whitespace().collect();
+    let page = page.join(" ");
+    let numbers = Mutation::OF_NUMBERS.len();
+    let guests = [
+        &Mutation::OF_GUESTS[..],
+        &Mutation::OF_GUESTS_PASIDS,
+        &Mutation::OF_HOSTILE_GUESTS,
+        &Mutation::OF_GUESTS_STALLS,
+        &Mutation::OF_GUESTS_PAGES,
+    ];
+    let guests: usize = guests.iter().map(|some| some.len()).sum();
+    let (all, rare) = (Mutation::ALL.len(), RARE.len());
+    for words in [
+        format!("And {} steps of the driver can be left out", all + numbers + guests),
+        format!("For {} of them a campaign must also leave a file", all - rare),
+        format!("Not so for {}: {numbers} only make", rare + numbers + guests),
+        format!("counts wrong, {guests} take a guest to be noticed, and {rare} are in the change"),
+    ] {
+        assert!(page.contains(&words), "the README does not say: {words}");
+    }
+}
+
 /// The file of each is read by `smmuv3 run`: it breaks the same rule with the same driver, and none with the
 /// real one.
 #[test]
 fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     let mut rules = Vec::new();
-    // Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be
-    // marked, or ask twice for the accesses to a page; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED` and tests/every_step.rs.
-    let rare = [
-        Mutation::TagBeforeTarget,
-        Mutation::SleepWhileOn,
-        Mutation::NoNt,
-        Mutation::NoAccessedTlbi,
-    ];
-    let mutations = Mutation::ALL.into_iter().filter(|it| !rare.contains(it));
+    let mutations = Mutation::ALL.into_iter().filter(|it| !RARE.contains(it));
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {

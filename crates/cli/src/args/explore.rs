@@ -31,12 +31,12 @@ pub struct Explore {
 
 /// What `--help` says at its end.
 pub const EXPLORE_EXAMPLES: &str = "\
-Paste a kernel log or the words of one structure, and get the explanation: fields, pictures of bits,
+Paste a kernel log or the words of one structure, and get the explanation: fields, pictures of bits, \
 likely causes, a summary that sorts. A link carries the words in its fragment, which no server sees.
 
 Examples:
-  smmuv3 explore --open                            serve the page to this computer, and open it
-  smmuv3 explore --port 8080                       always on the same port; Ctrl-C ends it
-  smmuv3 explore --out page                        one file, for a colleague or a web server
+  smmuv3 explore --open       serve the page to this computer, and open it
+  smmuv3 explore --port 8080  always on the same port; Ctrl-C ends it
+  smmuv3 explore --out page   one file, for a colleague or a web server
 
 Exit status: 0 when the page was written; 2 when it could not be, or not served. Ctrl-C ends a server.";

@@ -28,15 +28,15 @@ pub struct Man {
 pub const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   smmuv3 completions bash > ~/.local/share/bash-completion/completions/smmuv3
-  smmuv3 completions zsh > ~/.zfunc/_smmuv3        with ~/.zfunc in fpath
+  smmuv3 completions zsh > ~/.zfunc/_smmuv3  with ~/.zfunc in fpath
   smmuv3 completions fish > ~/.config/fish/completions/smmuv3.fish
 
 Exit status: 0; 2 when there is no such shell.";
 
 pub const MAN_EXAMPLES: &str = "\
 Examples:
-  smmuv3 man | man -l -                            the page of smmuv3
-  smmuv3 man tlbi | man -l -                       of a command
-  smmuv3 man --out ~/.local/share/man/man1         all pages, for man smmuv3-tlbi
+  smmuv3 man | man -l -                     the page of smmuv3
+  smmuv3 man tlbi | man -l -                of a command
+  smmuv3 man --out ~/.local/share/man/man1  all pages, for man smmuv3-tlbi
 
 Exit status: 0; 2 when there is no such command, or the pages can't be written.";

@@ -26,23 +26,23 @@ pub struct Machine {
 pub const IORT_EXAMPLES: &str = "\
 Examples:
   smmuv3 iort /sys/firmware/acpi/tables/IORT
-  sudo acpidump -n IORT | smmuv3 iort -            what acpidump prints; iasl -d, too
-  smmuv3 iort IORT --device 0000:01:00.0           one device: its SMMU, StreamIDs and DeviceID
-  smmuv3 iort IORT --svg > iort.svg                a drawing
-  smmuv3 iort IORT --json | jq .findings           what is odd about it
+  sudo acpidump -n IORT | smmuv3 iort -   what acpidump prints; iasl -d, too
+  smmuv3 iort IORT --device 0000:01:00.0  one device: its SMMU and its IDs
+  smmuv3 iort IORT --svg > iort.svg       a drawing
+  smmuv3 iort IORT --json | jq .findings  what is odd about it
 
-Exit status: 0 when all fits together; 1 when something does not (streams that two devices claim,
-mappings that overlap, references to nothing, ...), or the device is behind no SMMU; 2 when the table
+Exit status: 0 when all fits together; 1 when something does not (streams that two devices claim, \
+mappings that overlap, references to nothing, ...), or the device is behind no SMMU; 2 when the table \
 could not be read.";
 
 pub const DT_EXAMPLES: &str = "\
 Examples:
   smmuv3 dt /sys/firmware/fdt
-  dtc -O dtb machine.dts | smmuv3 dt -             from its source
+  dtc -O dtb machine.dts | smmuv3 dt -       from its source
   smmuv3 dt machine.dtb --device /soc/dma@12340000
-  smmuv3 dt machine.dtb --svg > machine.svg        a drawing
+  smmuv3 dt machine.dtb --svg > machine.svg  a drawing
   smmuv3 dt machine.dtb --json | jq .smmus[].registers
 
-Exit status: 0 when all fits together; 1 when something does not (streams that two devices claim,
-mappings that overlap, references to nothing, ...), or the device is behind no SMMU; 2 when the blob
+Exit status: 0 when all fits together; 1 when something does not (streams that two devices claim, \
+mappings that overlap, references to nothing, ...), or the device is behind no SMMU; 2 when the blob \
 could not be read.";

@@ -32,12 +32,12 @@ pub struct Sid {
 
 pub const EXAMPLES: &str = "\
 Examples:
-  smmuv3 sid 0000:01:00.0                          0x100, if firmware maps one to one
-  smmuv3 sid 0x7d00 0x42                           the devices of two StreamIDs
+  smmuv3 sid 0000:01:00.0                  0x100, if firmware maps one to one
+  smmuv3 sid 0x7d00 0x42                   the devices of two StreamIDs
   smmuv3 sid --iort /sys/firmware/acpi/tables/IORT 01:00.0
-  smmuv3 sid --dt /sys/firmware/fdt 0x100          as this machine's firmware says
-  smmuv3 sid --span 0x42                           what filter_stream_id=0x42,filter_span=1 counts
-  smmuv3 sid --span 0x40-0x4f                      the filter that counts sixteen StreamIDs
+  smmuv3 sid --dt /sys/firmware/fdt 0x100  as this machine's firmware says
+  smmuv3 sid --span 0x42                   what filter_span=1 counts with it
+  smmuv3 sid --span 0x40-0x4f              the filter that counts sixteen
 
-Exit status: 0 when all were found; 1 when a device has no StreamID, or a StreamID no device, as
+Exit status: 0 when all were found; 1 when a device has no StreamID, or a StreamID no device, as \
 firmware says; 2 when the input could not be used.";

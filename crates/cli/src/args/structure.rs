@@ -136,25 +136,25 @@ pub fn order() -> impl TypedValueParser<Value = Order> {
 
 pub const ENCODE_EXAMPLES: &str = "\
 Examples:
-  smmuv3 encode ste v=1 config=s1 s1contextptr=0x80020000 s1cir=1 s1cor=1 s1csh=3
-  smmuv3 encode cfgi_ste sid=0x100 leaf=1             a command by its name
+  smmuv3 encode ste v=1 config=s1 s1contextptr=0x80020000 s1cir=1 s1csh=3
+  smmuv3 encode cfgi_ste sid=0x100 leaf=1            a command by its name
   smmuv3 encode cmd opcode=0x46 cs=1 --format words32
-  smmuv3 encode cr0 smmuen=1 eventqen=1 cmdqen=1      a register
+  smmuv3 encode cr0 smmuen=1 eventqen=1 cmdqen=1     a register
   smmuv3 encode pte --level 2 type=1 oa=0x80000000 af=1
-  smmuv3 encode cd v=1 aa64=1 asid=0x105 --idr qemu   judged for a certain instance
-  smmuv3 encode f_translation sid=0x180 class=2 addr=0xffffe040 | smmuv3 decode event -
+  smmuv3 encode cd v=1 aa64=1 asid=0x105 --idr qemu  judged for an instance
+  smmuv3 encode f_translation sid=0x180 class=2 | smmuv3 decode event -
 
-Exit status: 0 when the words are legal; 1 when hardware would reject them, or reserved bits are set
-(the words are printed all the same, and what is wrong on standard error); 2 when a field is unknown,
+Exit status: 0 when the words are legal; 1 when hardware would reject them, or reserved bits are set \
+(the words are printed all the same, and what is wrong on standard error); 2 when a field is unknown, \
 or a value does not fit.";
 
 pub const FIELDS_EXAMPLES: &str = "\
 Examples:
-  smmuv3 fields                          every structure, command, event and register
-  smmuv3 fields ste                      the fields of an STE, and a picture of its bits
-  smmuv3 fields cmd_tlbi_nh_va           a command
-  smmuv3 fields strtab_base_cfg          a register
-  smmuv3 fields cd --svg > cd.svg        a picture for a page
-  smmuv3 fields --json                   all fields of everything, for programs
+  smmuv3 fields                    every structure, command, event and register
+  smmuv3 fields ste                the fields of an STE, and its bits drawn
+  smmuv3 fields cmd_tlbi_nh_va     a command
+  smmuv3 fields strtab_base_cfg    a register
+  smmuv3 fields cd --svg > cd.svg  a picture for a page
+  smmuv3 fields --json             all fields of everything, for programs
 
 Exit status: 0 when it was shown; 2 when there is no such structure.";

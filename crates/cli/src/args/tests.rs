@@ -76,7 +76,7 @@ fn a_campaign_has_defaults_and_every_operand_of_it_is_understood() {
     let bare = fuzz("smmuv3 fuzz");
     assert_eq!((bare.seeds, bare.steps, bare.minutes, bare.jobs), (0..100, 2000, None, None));
     let all = "smmuv3 fuzz --seeds 0x10..18 --steps 5 --minutes 0.5 --jobs 2 --keep-going \
-               --no-shrink --out found --json";
+               --no-shrink --out found --coverage --json";
     assert_eq!(
         fuzz(all),
         Fuzz {
@@ -87,6 +87,7 @@ fn a_campaign_has_defaults_and_every_operand_of_it_is_understood() {
             keep_going: true,
             no_shrink: true,
             out: PathBuf::from("found"),
+            coverage: true,
             json: true,
         }
     );

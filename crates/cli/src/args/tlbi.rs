@@ -8,8 +8,8 @@ use super::values::{id16, id20, id32};
 /// Operands of `tlbi`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Tlbi {
-    /// Addresses: 0x1000..0x3000 (without its end), 0x1000+8K, 0x1000+2p (pages), or 0x1000 alone (one page);
-    /// - reads ranges from standard input
+    /// Addresses: 0x1000..0x3000 (without its end), 0x1000-0x2fff (with it), 0x1000+8K, 0x1000+2p (pages), or
+    /// 0x1234 alone (the page that has it); - reads ranges from standard input
     #[arg(required = true, value_name = "RANGE")]
     pub ranges: Vec<String>,
 
@@ -91,11 +91,11 @@ impl Granule {
 pub const EXAMPLES: &str = "\
 Examples:
   smmuv3 tlbi 0x1000000+0x12345p --leaf --ttl 3 --asid 5
-  smmuv3 tlbi 0x40000000..0x40200000               a table may have been unlinked
-  smmuv3 tlbi 0x40000000+2M --leaf --ttl 2         one block of 2 MiB
+  smmuv3 tlbi 0x40000000..0x40200000        a table may have been unlinked
+  smmuv3 tlbi 0x40000000+2M --leaf --ttl 2  one block of 2 MiB
   smmuv3 tlbi 0x80000000+1G --stage 2 --vmid 7 --tg 64k
   smmuv3 tlbi 0xfff000+8K --sid 0x100 --json | jq .ranges[0].atc
 
-The commands are those of this project's driver. Each is told with what it names; beside them is
-what the whole address space takes, and what an ATC is told. Exit status: 0; 2 when the input could
+The commands are those of this project's driver. Each is told with what it names; beside them is \
+what the whole address space takes, and what an ATC is told. Exit status: 0; 2 when the input could \
 not be used.";

@@ -45,11 +45,11 @@ pub enum EntryKind {
 pub const EXAMPLES: &str = "\
 Examples:
   smmuv3 update ste 9,100000000000,0,0,0,0,0,0 8002000b,d4,0,0,0,0,0,0
-                                                   bypass to stage 1, in two steps
+                                     (bypass to stage 1, in two steps)
   smmuv3 update cd @before.txt @after.txt --sid 0x100 --ssid 3
   smmuv3 update ste @before.txt @after.txt --json | jq .hitless
 
-The stores are those of this project's driver. What hardware may see in between is judged apart from
-it: every combination of old and new words since the last completed CFGI and SYNC, since words are
-read in any order. Exit status: 0 when at every moment hardware finds the old entry or the new one;
+The stores are those of this project's driver. What hardware may see in between is judged apart from \
+it: every combination of old and new words since the last completed CFGI and SYNC, since words are \
+read in any order. Exit status: 0 when at every moment hardware finds the old entry or the new one; \
 1 when it finds it invalid in between, or something else; 2 when the input could not be used.";

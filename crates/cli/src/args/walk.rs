@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 /// Operands of `walk`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(group = ArgGroup::new("table").args(["strtab", "registers"]).required(true).multiple(true))]
 pub struct Walk {
     /// An image of physical memory: FILE@BASE for a raw file, whose first byte is at BASE; FILE for an
     /// ELF core (QEMU's dump-guest-memory, /proc/vmcore), which knows its addresses. May be given several
@@ -16,7 +17,7 @@ pub struct Walk {
     pub memory: Vec<ImageName>,
 
     /// The registers STRTAB_BASE and STRTAB_BASE_CFG, or the former alone with --log2size
-    #[arg(long, value_name = "BASE[,CFG]", value_parser = strtab, required_unless_present = "registers")]
+    #[arg(long, value_name = "BASE[,CFG]", value_parser = strtab)]
     pub strtab: Option<Strtab>,
 
     /// log2 of the number of streams, STRTAB_BASE_CFG.LOG2SIZE
@@ -203,15 +204,16 @@ fn substream(text: &str) -> Result<u32, String> {
 /// What follows the options in the help.
 pub const WALK_EXAMPLES: &str = "\
 Examples:
-  smmuv3 walk --memory ram.bin@0x40000000 --strtab 0x44000000,8 --sid 8 --address 0x8080604000
+  smmuv3 walk --memory guest.elf --registers smmu.txt --sid 8 --address 0x1000
+  smmuv3 walk --memory ram.bin@0x40000000 --strtab 0x44000000,8 --sid 8 --all
   smmuv3 walk --memory vmcore --strtab 0x44000000,0x10210 --sid 01:00.0 --all
   smmuv3 walk --memory guest.elf --registers smmu.txt --json | jq .streams
-  smmuv3 walk --memory guest.elf --registers smmu.txt --sid 8 --address 0x1000 --svg > walk.svg
+  smmuv3 walk --memory guest.elf --registers smmu.txt --all --svg > walk.svg
 
-A debugger shows the registers, on Linux devmem does (not xp of QEMU's monitor: it reads memory alone).
+A debugger shows the registers, on Linux devmem does (not xp of QEMU's monitor: it reads memory alone). \
 The monitor's dump-guest-memory guest.elf, without -z, -l, -s, writes an image of a guest.
 
-Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults,
+Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults, \
 or something is; 2 when the input could not be read, or does not have what the walk needs.";
 
 #[cfg(test)]

@@ -111,8 +111,8 @@ pub fn progress(summary: &Summary, seeds: &Range<u64>, seconds: f64) -> String {
     items.join(DOT)
 }
 
-/// The outcome as text, in lines.
-pub fn render(outcome: &Outcome, columns: usize) -> String {
+/// The outcome as text, in lines; with the table of [`pairs`], which is wider than any terminal, if `coverage`.
+pub fn render(outcome: &Outcome, coverage: bool, columns: usize) -> String {
     let columns = columns.clamp(40, 100);
     let tried = &outcome.tried;
     let [first, end] = outcome.seeds;
@@ -132,20 +132,20 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     lines.extend(row("tried", &done, columns));
     let covered = format!(
         "{:.1} % TLB hits, {:.1} % faults, {:.1} % stale attempts (of accesses, mean of the clean \
-         machines); driver interrupted {} times",
+         machines); driver interrupted {}",
         tried.tlb_hits,
         tried.faults,
         tried.stale_attempts,
-        number(tried.interruptions)
+        count(tried.interruptions, "time")
     );
     if tried.clean > 0 {
         lines.extend(row("share", &covered, columns));
+    }
+    let pairs = if coverage { pairs(&tried.pairs) } else { Vec::new() };
+    if !pairs.is_empty() {
         lines.push(String::new());
-        let pairs = pairs(&tried.pairs);
-        if !pairs.is_empty() {
-            lines.extend(pairs);
-            lines.extend(row(CANNOT, "a pair that cannot be", columns));
-        }
+        lines.extend(pairs);
+        lines.extend(row(CANNOT, "a pair that cannot be", columns));
     }
     for (finding, file) in tried.findings.iter().zip(&outcome.files) {
         lines.push(String::new());
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_clean_campaign_says_what_it_covered() {
-        let text = render(&outcome(Vec::new(), Vec::new()), 100);
+        let text = render(&outcome(Vec::new(), Vec::new()), false, 100);
         let text = anstream::adapter::strip_str(&text).to_string();
         assert!(
             text.contains("tried  3 seeds, 6,000 operations in 1.5 s, 4,000 a second"),
@@ -264,7 +264,7 @@ mod tests {
         let files = vec!["my dir/fuzz-7.toml".to_owned(), "fuzz-9.toml".to_owned()];
         let outcome = outcome(findings, files);
         assert!(!outcome.is_ok());
-        let text = render(&outcome, 100);
+        let text = render(&outcome, false, 100);
         let text = anstream::adapter::strip_str(&text).to_string();
         for words in [
             "seed 7: R1 is broken\n  rule   what must hold\n  what   what happened\n",
@@ -284,7 +284,7 @@ mod tests {
         let files = vec!["fuzz-4294967296.toml".to_owned()];
         let mut outcome = outcome(vec![later], files);
         outcome.tried.machines = 40;
-        let text = render(&outcome, 100);
+        let text = render(&outcome, false, 100);
         let text = anstream::adapter::strip_str(&text).to_string();
         for words in [
             "tried  3 seeds with 40 machines, 6,000 operations",

@@ -49,7 +49,8 @@ fn row(lines: &mut Vec<String>, name: &str, items: Vec<String>, columns: usize) 
 fn dma(dma: &DmaCounts) -> Vec<String> {
     let mut items = vec![count(dma.transfers, "transfer"), format!("{} moved", about(dma.bytes))];
     if dma.faults_expected > 0 {
-        items.push(format!("{} refused, as they had to be", number(dma.faults_expected)));
+        let had = if dma.faults_expected == 1 { "it" } else { "they" };
+        items.push(format!("{} refused, as {had} had to be", number(dma.faults_expected)));
     }
     items
 }
@@ -66,7 +67,7 @@ fn random(coverage: &Coverage) -> Vec<String> {
     items.push(format!("{:.1} % faults", coverage.faults));
     items.push(format!("{:.1} % stale attempts", coverage.stale_attempts));
     if coverage.interruptions > 0 {
-        items.push(format!("driver interrupted {} times", number(coverage.interruptions)));
+        items.push(format!("driver interrupted {}", count(coverage.interruptions, "time")));
     }
     items
 }

@@ -2,7 +2,7 @@
 //! Ranges of addresses as they are written.
 
 const RIGHT: &str = "a range is 0x1000..0x3000 (without its end), 0x1000-0x2fff (with it), 0x1000+8K, \
-                     0x1000+2p (pages), or 0x1000 (one page)";
+                     0x1000+2p (pages), or 0x1234 (the page that has it)";
 
 /// Reads a range for pages of 2^`shift` bytes: its first address, and its bytes, at least one. Neither has to be whole
 /// pages, and `first + bytes` is at most 2^64.
@@ -40,8 +40,8 @@ pub fn read(text: &str, shift: u32) -> Result<(u64, u128), String> {
         }
         (first, bytes)
     } else {
-        let Some(first) = number(text) else { return wrong("it is no address") };
-        (first, 1 << shift)
+        let Some(address) = number(text) else { return wrong("it is no address") };
+        (address >> shift << shift, 1 << shift)
     };
     match bytes.checked_add(first.into()) {
         Some(end) if end <= 1 << 64 => Ok((first, bytes)),
@@ -95,6 +95,9 @@ mod tests {
             ("0-0xffffffffffffffff", 0, 1 << 64),
             ("0x1000+2p", 0x1000, 0x8000),
             ("0x1_0000", 0x1_0000, 0x4000),
+            // The page that has it, and no byte of the next one.
+            ("0x1_3fff", 0x1_0000, 0x4000),
+            ("0xffffffffffffffff", 0xffff_ffff_ffff_c000, 0x4000),
             ("0x40000000+1G", 0x4000_0000, 1 << 30),
             ("0+0x10", 0, 0x10),
             ("0xfffffffffffff000..0x10000000000000000", 0xffff_ffff_ffff_f000, 0x1000),

@@ -117,6 +117,43 @@ fn every_command_has_two_examples_and_says_its_exit_status() {
     }
 }
 
+/// Help is broken where the terminal ends, and nowhere else; examples fit on a small one.
+#[test]
+fn help_fills_the_lines_of_any_terminal() {
+    for columns in [80, 100, 120] {
+        let width = columns.min(100);
+        for command in std::iter::once("help".to_owned()).chain(commands()) {
+            let command =
+                if command == "help" { vec!["--help"] } else { vec![&*command, "--help"] };
+            let output = smmuv3().args(&command).env("COLUMNS", columns.to_string()).output();
+            let output = output.unwrap();
+            let help = said(&output, 0);
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2) {
+                let (Some(line), Some(next)) = (pair.first(), pair.last()) else { continue };
+                let long = line.chars().count();
+                assert!(
+                    long <= width || line.starts_with("Usage: "),
+                    "{command:?} at {columns}: {line}"
+                );
+                let prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+                if prose(line) && prose(next) {
+                    let word = next.split(' ').next().unwrap_or_default();
+                    let fits = long + 1 + word.chars().count() <= width;
+                    assert!(!fits, "{command:?} at {columns}: {word} fits behind: {line}");
+                }
+            }
+            let (_, rest) = help.split_once("Examples:\n").unwrap_or_default();
+            for line in rest.lines().take_while(|line| !line.is_empty()) {
+                // What clap wraps goes on where the line begins, with a word that is no program.
+                let program = line.trim_start().split(' ').next().unwrap_or_default();
+                let begins = ["smmuv3", "dmesg", "xxd", "sed", "sudo", "dtc", "(bypass"];
+                assert!(begins.contains(&program), "{command:?} at {columns}: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn examples_run() {
     let files = files();

@@ -165,5 +165,10 @@ fn what_is_no_name_or_no_table_is_refused_with_advice() {
         &["there is no file none; give the path of an IORT"],
     );
     assert_refused(&run(&["sid"]), &["required", "Usage: smmuv3 sid"]);
+    // Another kind of table goes to the other option.
+    let dt = fed(&["sid", "--dt", "-", "1"], &table::golden());
+    assert_refused(&dt, &["is an IORT; use --iort -"]);
+    let iort = fed(&["sid", "--iort", "-", "1"], b"\xd0\x0d\xfe\xed");
+    assert_refused(&iort, &["is a device tree blob; use --dt -"]);
     assert_refused(&run(&["sid", "--span", "--dt", "x", "1"]), &["cannot be used with"]);
 }

@@ -556,6 +556,8 @@ impl Decoder {
         if self.options.filter.wants(&held.record, held.last_key.or(held.key)) {
             self.summary.add(&held.record, &held.last);
             out(held.record);
+        } else {
+            self.summary.left_out += 1;
         }
     }
 }

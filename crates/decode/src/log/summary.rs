@@ -21,8 +21,10 @@ pub struct Summary {
     pub records: u64,
     /// Events, with repetitions.
     pub events: u64,
-    /// Whether something is wrong.
+    /// How many records are problems, with repetitions.
     pub problems: u64,
+    /// Records that the filter left out, repetitions counted once: nothing else here counts them.
+    pub left_out: u64,
     /// Overflows of the event queue and the PRI queue: records were lost, nobody knows how many.
     pub overflows: u64,
     /// Messages that the kernel kept back.
@@ -130,6 +132,7 @@ impl Serialize for Summary {
             records: u64,
             events: u64,
             problems: u64,
+            left_out: u64,
             overflows: u64,
             suppressed: u64,
             by_instance: &'a Table,
@@ -152,6 +155,7 @@ impl Serialize for Summary {
             records: self.records,
             events: self.events,
             problems: self.problems,
+            left_out: self.left_out,
             overflows: self.overflows,
             suppressed: self.suppressed,
             by_instance: &self.by_instance,

@@ -270,15 +270,27 @@ pub fn of_summary(summary: &Summary) -> Vec<(Tone, String)> {
     let mut say = |tone, text: String| lines.push((tone, printable(&text)));
     let count =
         |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let filtered = match summary.left_out {
+        0 => String::new(),
+        left_out => format!(
+            ", of those that --only and --since let through; {} left out",
+            count(left_out, "record")
+        ),
+    };
     say(
         Tone::Title,
         format!(
-            "summary: {} in {}, {}",
+            "summary: {} in {}, {}{filtered}",
             count(summary.problems, "problem"),
             count(summary.lines, "line"),
             count(summary.events, "event"),
         ),
     );
+    if summary.records == 0 && summary.left_out == 0 {
+        let advice =
+            "nothing about an SMMU was found; for one structure: smmuv3 decode ste - < FILE";
+        say(Tone::Plain, format!("  {advice}"));
+    }
     if summary.overflows > 0 {
         say(
             Tone::Warning,

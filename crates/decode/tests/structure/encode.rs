@@ -128,7 +128,12 @@ fn what_does_not_fit_is_refused() {
             .starts_with("STE has no field \"s1contxtptr\", did you mean S1ContextPtr?")
     );
     assert_eq!(refused("ste", &[("v", "1"), ("V", "1")]), "V is given twice; give it once");
-    assert!(refused("ste", &[("config", "fast")]).contains("or the beginning of a name: "));
+    let fast = refused("ste", &[("config", "fast")]);
+    assert!(fast.contains("or the beginning of a name: "), "{fast}");
+    assert!(
+        fast.ends_with("; or in short abort, bypass, s1, stage1, s2, stage2, s1s2, nested"),
+        "{fast}"
+    );
     assert!(
         refused("ste", &[("v", "-1")])
             .starts_with("\"-1\" is no value of V; give a number such as 5")

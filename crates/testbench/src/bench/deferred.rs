@@ -7,6 +7,7 @@ use smmuv3::Iova;
 
 use super::mapping::cuts;
 use super::{Bench, Done};
+use crate::bytes::Bytes;
 use crate::oracle::PAGE;
 use crate::trace;
 
@@ -45,7 +46,7 @@ impl Bench {
         });
         let acted = result.as_ref().is_ok_and(|removed| *removed > 0);
         let outcome = match result {
-            Ok(removed) => format!("{} KiB gone, once all were told", removed >> 10),
+            Ok(removed) => format!("{} gone, once all were told", Bytes(removed)),
             Err(error) => error.to_string(),
         };
         Done { outcome, acted, ..Done::default() }

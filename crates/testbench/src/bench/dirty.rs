@@ -4,6 +4,7 @@
 use smmuv3::Iova;
 
 use super::{Bench, Done};
+use crate::bytes::Bytes;
 use crate::trace;
 
 impl Bench {
@@ -34,7 +35,7 @@ impl Bench {
         let outcome = match result {
             Ok(()) => {
                 let bytes: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
-                format!("{} KiB written", bytes >> 10)
+                format!("{} written", Bytes(bytes))
             }
             Err(error) => {
                 let tracked = self.oracle(|oracle| oracle.shape(domain).dirty);
@@ -74,7 +75,7 @@ impl Bench {
         let outcome = match result {
             Ok(()) => {
                 let bytes: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
-                format!("{} KiB accessed", bytes >> 10)
+                format!("{} accessed", Bytes(bytes))
             }
             Err(error) => {
                 if self.oracle(|oracle| oracle.shape(domain).accessed) {

@@ -7,6 +7,7 @@ use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot, UnmapError};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 
 use super::{Bench, Done};
+use crate::bytes::Bytes;
 use crate::operation::Source;
 use crate::oracle::{Oracle, PAGE};
 use crate::scenario::{MemoryKind, Rights};
@@ -178,9 +179,9 @@ impl Bench {
             Ok(0) => "nothing was mapped there".to_owned(),
             Ok(removed) if asks => {
                 let written: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
-                format!("{} KiB gone, {} KiB of them written", removed >> 10, written >> 10)
+                format!("{} gone, {} of them written", Bytes(removed), Bytes(written))
             }
-            Ok(removed) => format!("{} KiB gone", removed >> 10),
+            Ok(removed) => format!("{} gone", Bytes(removed)),
             Err(error) => error,
         };
         Done { outcome, acted, reported, ..Done::default() }
@@ -219,7 +220,7 @@ impl Bench {
             }
         });
         let outcome = match &result {
-            Ok(removed) => format!("{} KiB gone", removed >> 10),
+            Ok(removed) => format!("{} gone", Bytes(*removed)),
             Err(error) => error.to_string(),
         };
         Done { outcome, acted: true, ..Done::default() }

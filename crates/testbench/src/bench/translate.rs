@@ -7,6 +7,7 @@ use smmuv3::{Iova, StreamId, SubstreamId};
 use smmuv3_formats::EventId;
 
 use super::{Bench, Done, Handle};
+use crate::bytes::Bytes;
 use crate::oracle::{Expected, Oracle, Power, Use, User};
 use crate::scenario::Substream;
 use crate::trace;
@@ -87,7 +88,7 @@ impl Bench {
         };
         let acted = matches!(&result, Ok(_) | Err(AtosError::Refused { .. }));
         let outcome = match &result {
-            Ok(answer) => format!("{:#x}, of {} KiB", answer.pa.0, answer.size >> 10),
+            Ok(answer) => format!("{:#x}, of {}", answer.pa.0, Bytes(answer.size)),
             Err(error) => error.to_string(),
         };
         Done { outcome, acted, asked, ..Done::default() }

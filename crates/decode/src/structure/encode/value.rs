@@ -110,7 +110,7 @@ pub(super) fn value(
         let first = fitting.next()?;
         fitting.next().is_none().then_some(first.0)
     };
-    let alias = ALIASES.iter().find(|(name, alias, _)| *name == field.name && *alias == wanted);
+    let alias = aliases(field.name).find(|(_, alias, _)| *alias == wanted);
     if let Some((.., value)) = alias.filter(|_| !wanted.is_empty()) {
         return Ok(*value);
     }
@@ -122,13 +122,21 @@ pub(super) fn value(
     found.ok_or_else(|| {
         let names: Vec<String> =
             named.iter().map(|(value, name)| format!("{value} ({name})")).take(8).collect();
-        let names = if names.is_empty() {
-            String::new()
-        } else {
-            format!(", or the beginning of a name: {}", names.join(", "))
-        };
-        EncodeError::Value { field: field.name, value: text.to_owned(), names }
+        let short: Vec<&str> = aliases(field.name).map(|(_, alias, _)| *alias).collect();
+        let mut clause = String::new();
+        if !names.is_empty() {
+            clause = format!(", or the beginning of a name: {}", names.join(", "));
+        }
+        if !short.is_empty() {
+            clause.push_str(&format!("; or in short {}", short.join(", ")));
+        }
+        EncodeError::Value { field: field.name, value: text.to_owned(), names: clause }
     })
+}
+
+/// The short names that values of the field called `name` have.
+fn aliases(name: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, u64)> {
+    ALIASES.iter().filter(move |(field, ..)| *field == name)
 }
 
 /// Short names of values: field, name without case and marks, value.
