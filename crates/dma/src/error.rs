@@ -55,6 +55,9 @@ pub enum NewError {
         /// Bits of an input address of the domain.
         input_bits: u32,
     },
+    /// The domain has pages of 16 or 64 KiB ([`DomainConfig::granule`](smmuv3::DomainConfig::granule), or no instance has those of
+    /// 4 KiB): buffers are mapped by 4 KiB.
+    Granule,
     /// Whole pages cannot be lent to devices that are not coherent: the neighbours' cache lines would be lost.
     WholePages,
     /// More bytes are to be copied than a mapping can copy.
@@ -90,6 +93,7 @@ impl fmt::Display for NewError {
             Self::BeyondInput { input_bits } => {
                 write!(f, "the window ends beyond {input_bits} bits of input")
             }
+            Self::Granule => f.write_str("the domain has no pages of 4 KiB"),
             Self::WholePages => f.write_str("whole pages of memory that is not coherent"),
             Self::CopyUpTo { bytes, most } => {
                 write!(f, "{bytes} bytes to be copied, {most} at most")

@@ -84,10 +84,14 @@ impl<P: DmaPlatform> DmaSpace<P> {
         // Nothing is mapped yet, so this looks whether it could be, and no more.
         // SAFETY: nobody else knows the domain.
         let unmapped = unsafe { domain.unmap(last, PAGE as u64) };
-        if let Err(UnmapError::Table(TableError::Range(error))) = unmapped
-            && let RangeError::BeyondInput { input_bits, .. } = error
-        {
-            return Err(NewError::BeyondInput { input_bits });
+        match unmapped {
+            Err(UnmapError::Table(TableError::Range(RangeError::BeyondInput {
+                input_bits,
+                ..
+            }))) => return Err(NewError::BeyondInput { input_bits }),
+            // Aligned to 4 KiB, and not to what the domain maps at least.
+            Err(UnmapError::Table(TableError::Range(_))) => return Err(NewError::Granule),
+            _ => {}
         }
         let mut window = Window::new(place)?;
         if place.start == 0 {

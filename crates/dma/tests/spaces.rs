@@ -9,11 +9,12 @@ use std::iter::from_fn;
 
 use common::Maintenance::{Clean, Invalidate};
 use common::{PAGE, Rig, deferred, pattern, wedge};
-use smmuv3::{DomainConfig, Iova, Memory, NestConfig, PhysAddr, Prot, Refused};
+use smmuv3::{CreateError, DomainConfig, Iova, Memory, NestConfig, PhysAddr, Prot, Refused};
 use smmuv3_dma::{
     CloseError, Direction, DmaConfig, DmaSpace, Lazy, MapError, NewError, Reclaim, ReserveError,
 };
 use smmuv3_formats::EventId;
+use smmuv3_formats::granule::Granule;
 use smmuv3_model::Reason;
 
 const BOTH: Direction = Direction::Both;
@@ -54,6 +55,11 @@ fn settings_that_make_no_sense_are_refused() {
         new(DmaConfig::strict().with_domain(narrow).with_limit_bits(40)),
         NewError::BeyondInput { input_bits: 39 }
     );
+    let coarse = DomainConfig::default().with_granule(Granule::K64);
+    let error = new(DmaConfig::strict().with_domain(coarse));
+    // A driver without the feature has no such tables.
+    let left_out = NewError::Domain(CreateError::LeftOut { feature: "granules" });
+    assert!(error == NewError::Granule || error == left_out, "{error}");
     assert!(matches!(
         new(DmaConfig::strict().with_domain(DomainConfig::default().with_input_bits(53))),
         NewError::Domain(_)

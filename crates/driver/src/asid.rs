@@ -235,6 +235,8 @@ impl Asids {
     pub(crate) fn remove(&mut self, instance: InstanceId) {
         if let Some(numbers) = self.instances.get_mut(instance.index()) {
             numbers.removed = true;
+            // What a predecessor's banks made of them is not wanted any more.
+            numbers.banks = Vec::new();
         }
     }
 
@@ -312,8 +314,7 @@ impl Asids {
     /// Whether masters of `instance` may come to be in the bank of `vmid`.
     pub(crate) fn may_be_bank(&self, instance: InstanceId, vmid: u16) -> bool {
         let banked = self.policy == AsidPolicy::Banked;
-        vmid == self.home(instance)
-            || banked && self.vmids(self.home(instance), 16).any(|bank| bank == vmid)
+        vmid == self.home(instance) || banked && self.vmids.banks.contains(vmid)
     }
 
     /// Whether processes can have the CPU's ASID on `instance`.

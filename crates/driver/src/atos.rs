@@ -171,7 +171,8 @@ impl<P: Platform> Instance<P> {
         }
         // Held until the question is answered: the SMMU is neither suspended nor forgotten meanwhile.
         let inside = self.commands().enter(platform);
-        if inside.is_none() || self.commands().has_failed() {
+        let moment = self.commands().moment();
+        if inside.is_none() || moment.has_failed() {
             return Err(AtosError::Off);
         }
         let asking = &self.asking().0;
@@ -182,6 +183,10 @@ impl<P: Platform> Instance<P> {
         }
         let par = self.operate(platform, question);
         asking.store(false, Ordering::Release);
+        // A reset meanwhile: the question may have been ignored (§2.5), and the answer be another's. It is told before SMMUEN is 0.
+        if !self.commands().is_as_at(moment) {
+            return Err(AtosError::Off);
+        }
         par.and_then(|par| read(par, question.address))
     }
 

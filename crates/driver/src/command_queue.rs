@@ -292,6 +292,16 @@ impl CommandQueue {
         self.common.state.now().is_off()
     }
 
+    /// How it is now: whether the SMMU works, and since when.
+    pub(crate) fn moment(&self) -> Moment {
+        self.common.state.now()
+    }
+
+    /// Whether the SMMU has neither failed since, nor been suspended or reset.
+    pub(crate) fn is_as_at(&self, moment: Moment) -> bool {
+        self.common.state.is_as_at(moment)
+    }
+
     /// Lets the caller access registers for as long as it holds the returned value; `None` if the SMMU is suspended.
     pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
         self.common.state.enter(platform.cpu())

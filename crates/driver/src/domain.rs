@@ -181,7 +181,7 @@ impl<P: Platform> Domain<P> {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
                 // Does not happen: what was just mapped is whole pages and blocks from `iova` on, so none straddles its
                 // end.
-                Err(UnmapError::Table(_) | UnmapError::Split(_) | UnmapError::Untracked)
+                Err(UnmapError::Table(_) | UnmapError::Split { .. } | UnmapError::Untracked)
                 | Ok(_) => {}
             }
         }
@@ -321,7 +321,9 @@ impl<P: Platform> Domain<P> {
                 Ok(true) => {}
                 Ok(false) => return Ok(result),
                 Err(SplitError::NotAllowed { .. }) => return Err(UnmapError::Table(cut)),
-                Err(error) => return Err(UnmapError::Split(error)),
+                Err(error) => {
+                    return Err(UnmapError::Split { error, unconfirmed: result.err() });
+                }
             }
         }
     }

@@ -141,13 +141,18 @@ const LARGEST_SCALE: [u32; 2] = [31, 39];
 
 /// The commands for `scope` of each of `tags` on an SMMU with `features`: at most `most`, which is at least 1. What
 /// would take more is covered by one command for each whole tag, or by one for everything of the world that the tags
-/// are of: EL1 and its stage 2, or EL2. Tags of both do not come together.
+/// are of: EL1 and its stage 2, or EL2. Tags of both do not come together, nor do
+/// [`Regime::Guests`] and others: of those all is invalidated, whatever the scope.
 #[inline]
 pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> Commands<T>
 where
     T: Iterator<Item = Tag> + Clone,
 {
     let count = tags.clone().count();
+    let scope = match tags.clone().next() {
+        Some(Tag { regime: Regime::Guests, .. }) => Scope::All,
+        _ => scope,
+    };
     let exact = Said::exact(features, scope);
     let left = exact.commands().saturating_mul(count);
     if left <= most {
@@ -328,7 +333,7 @@ impl Said {
         Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
     }
 
-    /// The commands for `scope` on an SMMU with `features`, without a tag.
+    /// The commands for `scope` of `regime` on an SMMU with `features`, without a tag.
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
         let Scope::Range(range) = scope else { return Self::WHOLE };

@@ -3,13 +3,13 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use smmuv3::atos::{AtosError, Question, Reason, Stages};
 use smmuv3::formats::EventId;
-use smmuv3::formats::register::{GatosCtrl, GatosPar};
+use smmuv3::formats::register::{Cr0, GatosCtrl, GatosPar, GatosSid};
 use smmuv3::{
     Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, MasterConfig,
     PhysAddr, Prot, StreamId,
@@ -141,6 +141,8 @@ struct Late {
     off: AtomicBool,
     /// A register was accessed when it was off.
     late: AtomicBool,
+    /// What somebody else does just before the next question is written.
+    before: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Late {
@@ -149,7 +151,7 @@ impl Late {
 
     fn new(model: ModelMachine) -> Self {
         let [asked, off, late] = [false; 3].map(AtomicBool::new);
-        Self { model, asked, waits: AtomicU64::new(0), off, late }
+        Self { model, asked, waits: AtomicU64::new(0), off, late, before: Mutex::default() }
     }
 
     fn is_accessed(&self) {
@@ -184,6 +186,10 @@ impl Machine for Late {
     }
     fn write64(&self, instance: usize, offset: u32, value: u64) {
         self.is_accessed();
+        if offset == GatosSid::OFFSET {
+            let before = self.before.lock().unwrap().take();
+            before.into_iter().for_each(|before| before());
+        }
         self.model.write64(instance, offset, value);
     }
     fn act(&self) {
@@ -241,6 +247,41 @@ fn no_register_is_accessed_once_it_is_off() {
         assert_eq!(clone.ask(&question), Err(AtosError::Off), "removes: {removes}");
         assert!(!iommu.handle_interrupt(&clone, Interrupt::Any, 16, &mut |_| ()));
         assert!(!machine.late.load(Ordering::SeqCst), "removes: {removes}");
+    }
+}
+
+/// The registers hold the answer to an earlier question. While a reset has turned the SMMU off, it ignores another one.
+#[test]
+fn nobody_is_given_the_answer_to_another_question() {
+    let scenario = common::parse(&SCENARIO.replace("ATOS", "true"));
+    let machine = Arc::new(Late::new(ModelMachine::new(&scenario, 1).unwrap()));
+    let world = World::new(machine.clone(), 1);
+    let memory = world.frames().allocate(0x2000, 0x1000).unwrap();
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
+    let nic = iommu.add_master(&smmu, &[NIC], MasterConfig::default()).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    iommu.attach(&nic, &domain).unwrap();
+    let attributes = Attributes::normal(Prot::READ);
+    // SAFETY: the memory is the test's.
+    unsafe { domain.map(Iova(IOVA), PhysAddr(memory), 0x2000, attributes) }.unwrap();
+    let ask = |page: u64| smmu.ask(&Question::read(NIC, Iova(IOVA + 0x1000 * page)));
+    machine.off.store(true, Ordering::SeqCst);
+    let answer = |page: u64| ask(page).map(|answer| answer.pa.0);
+    assert_eq!([answer(0), answer(1)], [Ok(memory), Ok(memory + 0x1000)]);
+    // Halfway through a reset, and after one.
+    for halfway in [true, false] {
+        let (at, resets, of) = (machine.clone(), iommu.clone(), smmu.clone());
+        *machine.before.lock().unwrap() = Some(Box::new(move || {
+            resets.reset(&of).unwrap();
+            if halfway {
+                at.model.write32(0, Cr0::OFFSET, 0);
+            }
+        }));
+        assert_eq!(answer(0), Err(AtosError::Off));
+        iommu.reset(&smmu).unwrap();
+        assert_eq!(answer(0), Ok(memory));
+        assert_eq!(answer(1), Ok(memory + 0x1000));
     }
 }
 

@@ -334,7 +334,9 @@ impl Survey<'_> {
             let (count, leaf) = (1u64 << (span - 1), descriptor.l2_ptr());
             let bytes = count * STE_BYTES as u64;
             self.claim(Structure::StreamLeaf, leaf, bytes, bytes)?;
-            self.entries(Structure::StreamLeaf, leaf, index << split, count)?;
+            // Hardware has no streams beyond the table's, whatever a leaf has room for (§5.1).
+            let first = index << split;
+            self.entries(Structure::StreamLeaf, leaf, first, count.min((1 << log2) - first))?;
             self.found.leaves.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
             // At most 2^26 descriptors.
             self.found.leaves.push(index as u32);
@@ -441,7 +443,10 @@ impl Survey<'_> {
             let (count, leaf) = (1u64 << split, descriptor.l2_ptr());
             let bytes = count * CD_BYTES as u64;
             self.claim(Structure::ContextLeaf, leaf, bytes, bytes)?;
-            self.leaf(Structure::ContextLeaf, (stream, ste), leaf, index << split, count)?;
+            // Nor substreams beyond S1CDMax (§5.2).
+            let (first, all) = (index << split, 1u64 << log2);
+            let count = count.min(all - first);
+            self.leaf(Structure::ContextLeaf, (stream, ste), leaf, first, count)?;
         }
         Ok(())
     }

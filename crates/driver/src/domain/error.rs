@@ -91,7 +91,13 @@ pub enum UnmapError {
     /// The range cannot be unmapped. Nothing was changed.
     Table(TableUnmapError),
     /// A block that an end of the range cuts could not be split. Nothing was unmapped.
-    Split(SplitError),
+    Split {
+        /// Why.
+        error: SplitError,
+        /// Set when an instance did not confirm what was done of it: it counts as failed, and may go on with what it had, which is
+        /// as it was.
+        unconfirmed: Option<Unconfirmed>,
+    },
     /// What devices wrote was to be told ([`Domain::unmap_reporting`]), and hardware does not mark that
     /// ([`DomainConfig::dirty`]). Nothing was changed.
     Untracked,
@@ -103,7 +109,10 @@ impl fmt::Display for UnmapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(error) => error.fmt(f),
-            Self::Split(error) => error.fmt(f),
+            Self::Split { error, unconfirmed: None } => error.fmt(f),
+            Self::Split { error, unconfirmed: Some(unconfirmed) } => {
+                write!(f, "{error}; before that: {unconfirmed}")
+            }
             Self::Untracked => f.write_str("hardware does not mark what devices write there"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }

@@ -302,3 +302,16 @@ fn without_ranges_each_leaf_is_named_or_the_whole_tag() {
     }
     assert_eq!(all(true, Scope::All), whole);
 }
+
+#[test]
+fn of_guests_all_is_invalidated_whatever_the_scope() {
+    let tag = Tag { regime: Regime::Guests, vmid: 7, asid: 0 };
+    for ranges in [false, true] {
+        for pages in [1, 100, 0x12345] {
+            let scope = Scope::Range(range(0x4000_0000, pages, 12, Some(12)));
+            let commands = commands(&features(ranges), iter::once(tag), scope, 64);
+            // CMD_TLBI_NH_ALL: opcode 0x10, the VMID, and nothing else.
+            assert_eq!(commands.collect::<Vec<_>>(), [Command([7 << 32 | 0x10, 0])]);
+        }
+    }
+}

@@ -16,6 +16,21 @@ impl Crashed {
         self.table.0.addr() + 8 * u64::from(stream >> SPLIT)
     }
 
+    /// As some driver might have left them while it was off.
+    fn set_table(&self, base: StrtabBase, shape: StrtabBaseCfg) {
+        let cr0 = Cr0(self.machine.read32(0, Cr0::OFFSET));
+        let switch = |on: bool| {
+            self.machine.write32(0, Cr0::OFFSET, cr0.with_smmuen(on).0);
+            while Cr0(self.machine.read32(0, Cr0::OFFSET + 4)).smmuen() != on {
+                self.machine.wait();
+            }
+        };
+        switch(false);
+        self.machine.write64(0, StrtabBase::OFFSET, base.0);
+        self.machine.write32(0, StrtabBaseCfg::OFFSET, shape.0);
+        switch(true);
+    }
+
     fn set_span(&self, stream: u32, span: u64) {
         let at = self.descriptor(stream);
         self.put(at, L1Std([self.get(at)]).with_span(span).0[0]);
@@ -115,22 +130,27 @@ fn what_lies_beyond_a_leaf_is_not_believed() {
     assert_eq!(crashed.adopt(&crashed.everything()), Ok(3));
 }
 
+/// A leaf may have room for more streams than the table is for: hardware has none there, whatever it says (§5.1).
+#[test]
+fn what_lies_beyond_the_table_is_not_believed() {
+    let crashed = crash(15, |profile| profile);
+    let beyond = crashed.entry(200);
+    crashed.put(beyond, Ste::default().with_v(true).with_config(7).0[0] | 31 << 59);
+    let error = crashed.adopt(&crashed.everything()).unwrap_err();
+    assert!(matches!(error, AdoptError::Entry { stream: StreamId(200), .. }), "{error}");
+    let shape = crashed.table.1;
+    assert_eq!(shape.split(), 8);
+    crashed.set_table(crashed.table.0, shape.with_log2size(7));
+    // One of the three that worked is in it.
+    assert_eq!(crashed.adopt(&crashed.everything()), Ok(1));
+    crashed.no_misuse();
+}
+
 #[test]
 fn sizes_and_places_that_lie_are_refused_and_everything_aborts() {
     let registers = |base: StrtabBase, shape: StrtabBaseCfg| {
         let crashed = crash(14, |profile| profile);
-        // As some driver might have left them while it was off.
-        let cr0 = Cr0(crashed.machine.read32(0, Cr0::OFFSET));
-        crashed.machine.write32(0, Cr0::OFFSET, cr0.with_smmuen(false).0);
-        while Cr0(crashed.machine.read32(0, Cr0::OFFSET + 4)).smmuen() {
-            crashed.machine.wait();
-        }
-        crashed.machine.write64(0, StrtabBase::OFFSET, base.0);
-        crashed.machine.write32(0, StrtabBaseCfg::OFFSET, shape.0);
-        crashed.machine.write32(0, Cr0::OFFSET, cr0.0);
-        while !Cr0(crashed.machine.read32(0, Cr0::OFFSET + 4)).smmuen() {
-            crashed.machine.wait();
-        }
+        crashed.set_table(base, shape);
         refused(&crashed, &crashed.everything())
     };
     let (base, shape) = crash(14, |profile| profile).table;

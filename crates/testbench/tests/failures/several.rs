@@ -84,3 +84,27 @@ fn an_unmap_that_splits_and_reports_names_those_of_all_rounds() {
     }
     assert!(later > 0, "the other one failed in the first round or not at all");
 }
+
+/// An instance does not confirm what a split begins with, and there is no memory to go on: both are told.
+#[test]
+fn a_split_without_memory_tells_of_an_instance_that_failed_before() {
+    let setup = Setup::with(3, config(), |profile| profile.bbml(1));
+    let domain = setup.iommu.create_domain(DomainConfig::default().with_splitting()).unwrap();
+    let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+    // SAFETY: the memory is the test's, here and below.
+    unsafe { domain.map(Iova(0), PhysAddr(setup.memory), BLOCK, attributes) }.unwrap();
+    for master in [NIC, GPU] {
+        setup.iommu.attach(&setup.masters[master], &domain).unwrap();
+    }
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    setup.world.frames().fail(Some(1));
+    // SAFETY: as above.
+    let unmapped = unsafe { domain.unmap(Iova(PAGE), PAGE) };
+    setup.world.frames().fail(None);
+    let Err(UnmapError::Split { unconfirmed, .. }) = unmapped else { panic!("{unmapped:?}") };
+    let failed = setup.smmus[NARROW].id();
+    assert_eq!(unconfirmed.map(|it| (it.instance, it.waiting)), Some((failed, failed.into())));
+    setup.world.set_observer(None);
+    // Its masters are attached to what nobody takes down.
+    std::mem::forget((setup, domain));
+}
