@@ -13,7 +13,7 @@ use crate::caches::{Caches, SmmuMemory};
 use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::ram::Ram;
-use crate::scenario::{Instance, Scenario};
+use crate::scenario::{self, Instance, Scenario};
 
 /// Where its memory begins: beyond 4 GiB, so that a truncated address is noticed.
 pub const RAM_BASE: u64 = 0x8_8000_0000;
@@ -150,6 +150,8 @@ pub fn profile(instance: &Instance) -> Profile {
     profile.idr1 = profile.idr1.with_attr_perms_ovr(quirks.permission_overrides);
     profile.iidr = quirks.part.iidr();
     profile.page_0_only = quirks.one_page;
+    profile.broken_prefetch = quirks.forbids_prefetch();
+    profile.wide_messages = quirks.part == scenario::Part::Hi161x;
     profile.operation_delay = OPERATION_DELAY;
     match (instance.stalls, instance.forced_stalls) {
         (0, _) => profile,

@@ -251,6 +251,33 @@ domain = [{ name = "blocks", splitting = true }]
 random = { steps = 2500, pages = 2048, longest = 1024, weights = { map = 24, unmap = 16, read = 30, write = 30, detach = 1 } }
 "#;
 
+/// A part that bears no batch of 63 commands, and long ranges without range invalidation.
+const BATCHES: &str = r#"
+name = "batches"
+instance = [{ name = "mmu-700", part = "mmu-700-r0p0", range-invalidation = false }]
+master = [{ name = "nic", instance = "mmu-700", streams = [0x900] }]
+domain = [{ name = "first" }]
+[[step]]
+random = { steps = 1500, pages = 128, longest = 64, weights = { map = 30, unmap = 30 } }
+"#;
+
+/// Parts with errata, of which one can take broadcasts, and one is asked for events.
+const PARTS: &str = r#"
+name = "parts"
+instance = [
+    { name = "mmu-s3", part = "mmu-s3", btm = true, ssid-bits = 6 },
+    { name = "mmu-600", part = "mmu-600-r0p0", completion = "event" },
+]
+master = [
+    { name = "gpu", instance = "mmu-s3", streams = [0x1100], substream-bits = 6 },
+    { name = "disk", instance = "mmu-600", streams = [0xa00] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+process = [{ name = "shell", asid = 0xffff }, { name = "editor", asid = 0xfffe }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { unmap = 20, stale = 24 } }
+"#;
+
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
@@ -323,6 +350,26 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
         let by_error = mutation == Mutation::EarlyAnswer;
         let is_catch = |verdict: &&String| *verdict != "ok" && (by_error || *verdict != "driver");
         let caught = verdicts.iter().filter(is_catch).count();
+        println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
+        assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+/// A driver that takes a part at its registers' word, although its IIDR says what is wrong with it.
+#[test]
+fn errata_that_are_not_heeded_are_noticed_on_nearly_every_seed() {
+    for mutation in Mutation::OF_PARTS {
+        let (text, rules): (_, &[&str]) = match mutation {
+            // What was unmapped is reached, or read as a table after it was freed.
+            Mutation::BroadcastsTaken => (PARTS, &["R1", "R3"]),
+            Mutation::WholeBatches => (BATCHES, &["misuse"]),
+            _ => (PARTS, &["misuse"]),
+        };
+        let scenario = Scenario::parse(text, "parts").unwrap_or_else(|errors| panic!("{errors}"));
+        let clean = verdicts(&scenario, None);
+        assert!(clean.iter().all(|verdict| verdict == "ok"), "{clean:?}");
+        let verdicts = verdicts(&scenario, Some(mutation));
+        let caught = verdicts.iter().filter(|verdict| rules.contains(&verdict.as_str())).count();
         println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
         assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
     }
