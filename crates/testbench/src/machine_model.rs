@@ -12,6 +12,7 @@ use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
 use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
+use crate::qemu;
 use crate::ram::Ram;
 use crate::scenario::{self, Instance, Scenario};
 
@@ -52,9 +53,7 @@ impl ModelMachine {
         seed: u64,
         profile: impl Fn(&Instance) -> Profile,
     ) -> Result<Self, MachineError> {
-        let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
-        let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
-        let ram = Ram::inherited(base, RAM_BYTES)?;
+        let ram = Ram::inherited(ram_base(scenario), RAM_BYTES)?;
         let incoherent = scenario.instances.iter().any(|instance| !instance.coherent);
         let caches = incoherent.then(Caches::default);
         let smmus = scenario
@@ -104,6 +103,16 @@ impl Drop for ModelMachine {
     fn drop(&mut self) {
         self.hand_memory_on();
     }
+}
+
+/// Where its memory begins for `scenario`: as on QEMU where the scenario has something there.
+pub fn ram_base(scenario: &Scenario) -> u64 {
+    let as_qemu = qemu::RAM_BASE..qemu::RAM_BASE + RAM_BYTES as u64;
+    if scenario.memories.iter().any(|it| it.at.is_some_and(|at| as_qemu.contains(&at))) {
+        return qemu::RAM_BASE;
+    }
+    let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
+    if narrow { LOW_RAM_BASE } else { RAM_BASE }
 }
 
 /// The model's profile for an instance of a scenario.

@@ -466,6 +466,21 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     assert!(rules.len() >= 3, "{rules:?}");
 }
 
+/// A device that firmware left working is kept from it for a moment: that shows on QEMU, too.
+#[test]
+fn qemu_alone_catches_what_keeps_a_device_from_what_firmware_left_it() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    let text = KEPT.replace("[0x10]", "[0x100]").replace("0x884000000", "0x44000000");
+    let text = text.replace(", weights = { command-error = 8 }", "");
+    let scenario = Scenario::parse(&text, "kept").unwrap_or_else(|errors| panic!("{errors}"));
+    let verdict = |mutation| {
+        let machine = Choice::Qemu(Some(path.clone()));
+        let options = Options { machine, mutation, no_shrink: true, ..Options::default() };
+        run(&scenario, &options, &mut |_| ()).unwrap().verdict
+    };
+    assert_eq!((&*verdict(None), &*verdict(Some(Mutation::AbortKept))), ("ok", "R0"));
+}
+
 /// Without the model's eyes: only what devices reach, and the events that come.
 #[test]
 fn qemu_alone_catches_what_lets_devices_reach_old_memory() {
