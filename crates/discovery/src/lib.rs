@@ -27,7 +27,8 @@
 //!
 //! Devices that firmware left doing DMA, to a frame buffer say, are blocked like all others when their SMMU comes up: of
 //! RMR nodes and `/reserved-memory`, nothing is kept until [`Topology::claim_kept`] says that it is to be, and
-//! [`System::not_kept`] lists what was not.
+//! [`System::not_kept`] lists what was not. Where ID registers say otherwise than firmware, of HTTU or coherence, firmware counts,
+//! and [`System::overridden`] lists it.
 //!
 //! With ACPI, the first line is another, and devices have other names:
 //!

@@ -7,7 +7,8 @@ use core::fmt;
 use smmuv3::features::Unsupported;
 use smmuv3::{
     AddMasterError, Coherence, Completion, Domain, EnableError, InstanceConfig, InstanceId,
-    Interrupt, Iommu, Master, MasterConfig, Messages, NoMemory, Platform, Probe, Smmu, StreamId,
+    Interrupt, Iommu, Master, MasterConfig, Messages, NoMemory, Overridden, Platform, Probe, Smmu,
+    StreamId,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
@@ -241,6 +242,15 @@ impl<P: Platform> System<P> {
         let all = self.topology.instances.iter().zip(&self.smmus).enumerate();
         all.filter_map(|(index, (instance, smmu))| {
             Some((InstanceIndex(index), instance, *smmu.as_ref().err()?))
+        })
+    }
+
+    /// Where the ID registers of those in use say otherwise than what counts: firmware's word, of HTTU and of coherence
+    /// ([`Instance::firmware`], [`Topology::coherent`]), or that of whoever configured them. One of both is wrong, or an
+    /// SMMU is used as not coherent for another's sake: to be told to people, as what `Topology::check` finds.
+    pub fn overridden(&self) -> impl Iterator<Item = (InstanceIndex, &Instance, Overridden)> {
+        self.smmus().flat_map(|(index, instance, smmu)| {
+            smmu.features().overridden().map(move |field| (index, instance, field))
         })
     }
 

@@ -216,6 +216,10 @@ fn an_smmu_is_as_coherent_as_firmware_says() {
         let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
         let features = system.smmu(InstanceIndex(0)).unwrap().features();
         assert_eq!((features.registers.idr0.cohacc(), features.coherent), (cohacc, firmware));
+        // Where both differ, people are told.
+        let told: Vec<_> = system.overridden().map(|(of, _, it)| (of.0, it.field)).collect();
+        assert_eq!(told.contains(&(0, "IDR0.COHACC")), cohacc != firmware);
+        assert_eq!(told.len(), usize::from(cohacc != firmware));
     }
 }
 
@@ -239,6 +243,28 @@ fn an_smmu_beside_one_that_is_not_coherent_is_not_used_as_coherent() {
         let of: Vec<_> = system.smmus().map(cohacc).collect();
         assert_eq!(of, coherent.map(|one| (one, cr1 != 0)));
         assert_eq!([0, 1].map(|instance| rig.machine.read32(instance, CR1)), [cr1; 2]);
+    }
+}
+
+/// An IORT always says something of HTTU, which counts.
+#[test]
+fn what_the_iort_says_of_hardware_flags_counts_and_people_are_told() {
+    for (registers, firmware) in [(0u64, 0u8), (2, 0), (1, 2), (2, 2)] {
+        let names = format!("name = \"smmu0\"\nhttu = {registers}");
+        let rig = rig(&two().replacen("name = \"smmu0\"", &names, 1));
+        let flags = format!("{:02x}000000 00000000 0000000000000000", 1 | firmware << 1);
+        let node = RMR.lines().take(4).collect::<Vec<_>>().join("\n");
+        let node = node.replace("01000000 00000000 0000000000000000", &flags);
+        let table = common::table::table(1, &node);
+        let topology = Topology::from_iort(&Iort::new(&table).unwrap()).unwrap();
+        let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+        let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
+        let features = system.smmu(InstanceIndex(0)).unwrap().features();
+        assert_eq!((features.access_flag, features.dirty_state), (firmware >= 1, firmware >= 2));
+        let told: Vec<_> = system.overridden().map(|(of, _, it)| (of.0, it.to_string())).collect();
+        let text = format!("IDR0.HTTU is {registers}, but by what firmware says {firmware} counts");
+        let expected = if registers == u64::from(firmware) { vec![] } else { vec![(0, text)] };
+        assert_eq!(told, expected);
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an implementation does differently from what its ID registers say: by IIDR, and as firmware tells (§19).
 
+use core::fmt;
+
 use smmuv3_formats::register::Iidr;
 
 use crate::features::Features;
@@ -11,7 +13,10 @@ use crate::features::Features;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Firmware {
-    /// CMD_PREFETCH_* must not be used (`hisilicon,broken-prefetch-cmd`; model 1). This driver never does.
+    /// CMD_PREFETCH_* must not be used (`hisilicon,broken-prefetch-cmd`; model 1: HiSilicon's Hi161x). This driver never
+    /// does, and forwards no guest's. The messages of these SMMUs are of 64 bits, the upper half of which is 0: the words that
+    /// completed commands are told by ([`Completion::Message`](crate::Completion::Message)) have room for that; other
+    /// messages are the caller's to place.
     pub no_prefetch: bool,
     /// The registers of page 1 are in page 0, and there is one page only (`cavium,cn9900-broken-page1-regspace`; model
     /// 2): [`Mmio`](crate::Mmio) is never given an offset beyond 64 KiB.
@@ -28,6 +33,25 @@ impl Firmware {
     /// It says nothing.
     pub const NONE: Self =
         Self { no_prefetch: false, page_0_only: false, repeated_invalidation: false, httu: None };
+}
+
+/// A field of an ID register that does not count, since firmware says otherwise: the register or firmware is wrong, which
+/// people should hear of ([`Features::overridden`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// The field, as the architecture names it.
+    pub field: &'static str,
+    /// What the register says.
+    pub register: u64,
+    /// What counts.
+    pub counts: u64,
+}
+
+impl fmt::Display for Overridden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, register, counts } = self;
+        write!(f, "{field} is {register}, but by what firmware says {counts} counts")
+    }
 }
 
 /// What is wrong with some implementations.
@@ -102,6 +126,20 @@ impl Features {
         self
     }
 
+    /// Where the ID registers say otherwise than [`Firmware::httu`] and [`InstanceConfig::coherent`], which have the last
+    /// word: HTTU and COHACC of IDR0. To be told to people once, as Linux does when it boots.
+    ///
+    /// [`InstanceConfig::coherent`]: crate::InstanceConfig::coherent
+    pub fn overridden(&self) -> impl Iterator<Item = Overridden> + use<> {
+        let (read, counts) = (self.registers.idr0, self.registers_in_effect().idr0);
+        let fields = [
+            ("IDR0.HTTU", read.httu(), counts.httu()),
+            ("IDR0.COHACC", read.cohacc().into(), counts.cohacc().into()),
+        ];
+        let fields = fields.into_iter().filter(|(_, register, counts)| register != counts);
+        fields.map(|(field, register, counts)| Overridden { field, register, counts })
+    }
+
     /// The features as firmware corrects them.
     #[must_use]
     pub(crate) fn told(mut self, firmware: &Firmware) -> Self {
@@ -120,6 +158,7 @@ impl Features {
 mod tests {
     use super::*;
     use crate::features::IdRegisters;
+    use crate::instance::{Coherence, InstanceConfig};
     use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 
     /// Both stages, BTM, SEV, HTTU 2.
@@ -181,6 +220,33 @@ mod tests {
         let mut registers = features(Iidr::default()).registers;
         registers.idr0 = registers.idr0.with_s2p(false);
         assert!(!Features::decode(registers).unwrap().nesting);
+    }
+
+    #[test]
+    fn what_firmware_says_otherwise_than_registers_is_told_and_nothing_else() {
+        let has = features(Iidr::default());
+        assert!(has.registers.idr0.cohacc() && has.registers.idr0.httu() == 2);
+        let told = |httu, coherent| {
+            let firmware = Firmware { httu, no_prefetch: true, ..Firmware::NONE };
+            let config = InstanceConfig::named("smmu").with_firmware(firmware);
+            let limited = has.limited(&config.with_coherence(coherent));
+            limited
+                .overridden()
+                .map(|it| (it.field, it.register, it.counts))
+                .collect::<std::vec::Vec<_>>()
+        };
+        for (httu, coherent, expected) in [
+            (None, Coherence::Detected, &[][..]),
+            (Some(2), Coherence::Yes, &[]),
+            (Some(0), Coherence::Yes, &[("IDR0.HTTU", 2, 0)]),
+            (Some(3), Coherence::Detected, &[("IDR0.HTTU", 2, 3)]),
+            (Some(1), Coherence::No, &[("IDR0.HTTU", 2, 1), ("IDR0.COHACC", 1, 0)]),
+        ] {
+            assert_eq!(told(httu, coherent), expected, "{httu:?} {coherent:?}");
+        }
+        let overridden = Overridden { field: "IDR0.HTTU", register: 2, counts: 0 };
+        let text = "IDR0.HTTU is 2, but by what firmware says 0 counts";
+        assert_eq!(std::format!("{overridden}"), text);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! What an SMMU can do, read from its ID registers (§2.3) and corrected by known errata (§19).
 
 use smmuv3_formats::legality::Implementation;
-use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
+use smmuv3_formats::register::{Aidr, Cr2, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
 use crate::ats::{AtsMode, NoSplitAts};
 use crate::command_queue::Completion;
@@ -301,6 +301,22 @@ impl Features {
         self.told(&config.firmware)
     }
 
+    /// The features anew, of the same registers: without what [`Features::adopted`] or anything else took away.
+    #[must_use]
+    pub(crate) fn anew(self, config: &InstanceConfig) -> Self {
+        // The registers were decoded before, so this succeeds.
+        Self::decode(self.registers).map_or(self, |features| features.limited(config))
+    }
+
+    /// Limited to what `cr2` says: CR2 cannot be changed while the SMMU translates (§2.4).
+    #[must_use]
+    pub(crate) const fn adopted(mut self, cr2: Cr2) -> Self {
+        self.e2h = cr2.e2h();
+        self.el2_host &= cr2.e2h();
+        self.broadcast &= !cr2.ptm();
+        self
+    }
+
     /// Streams of stage 1 are in EL1, and not in a host's EL2 (§1).
     pub const fn in_el1(&self) -> bool {
         !self.el2_host
@@ -314,6 +330,15 @@ impl Features {
     /// Whether faults may stall at all, asked for or not.
     pub const fn can_stall(&self) -> bool {
         !matches!(self.stalls, Stalls::Never)
+    }
+
+    /// IDR0.STALL_MODEL, as it is read.
+    pub const fn stall_model(&self) -> u64 {
+        match self.stalls {
+            Stalls::Chosen => 0,
+            Stalls::Never => 1,
+            Stalls::Forced => 2,
+        }
     }
 
     /// Whether faults stall whatever was asked for.
@@ -376,6 +401,16 @@ impl Features {
     /// Tables of the granule of 2^`shift` bytes can have 52-bit addresses (§15.2).
     pub const fn has_wide_addresses(&self, shift: u32) -> bool {
         if shift == 16 { self.output_bits > 48 } else { self.lpa2 }
+    }
+
+    /// Bits of output addresses in tables that have no 52-bit addresses.
+    pub const fn narrow_output_bits(&self) -> u32 {
+        narrow(self.output_bits)
+    }
+
+    /// Bits of input addresses in tables that have no 52-bit addresses.
+    pub const fn narrow_input_bits(&self) -> u32 {
+        narrow(self.input_bits)
     }
 
     /// Whether the SMMU can write messages to memory that CPUs see.
@@ -447,6 +482,11 @@ impl Features {
         let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers_in_effect();
         Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.e2h || self.el2_host }
     }
+}
+
+/// Bits of an address where descriptors have no more than 48.
+const fn narrow(bits: u32) -> u32 {
+    if bits > 48 { 48 } else { bits }
 }
 
 mod unsupported;

@@ -75,7 +75,7 @@ pub enum Coherence {
 #[must_use]
 pub struct Probed<P: Platform> {
     mmio: P::Mmio,
-    features: Features,
+    pub(crate) features: Features,
     config: InstanceConfig,
 }
 

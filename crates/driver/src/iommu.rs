@@ -130,7 +130,8 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// What makes the SMMU unusable.
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
-        let probed = Probed::new(mmio, config)?;
+        let mut probed = Probed::new(mmio, config)?;
+        probed.features = self.core.wrong_features(probed.features, &config);
         Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
     }
 

@@ -136,12 +136,12 @@ impl<P: Platform> Probe<P> {
             (configuration.domains - 1, configuration.asids.removed())
         });
         // A shape for this instance alone, whatever the others are like.
-        let output_bits = features.output_bits.min(48);
+        let output_bits = features.narrow_output_bits();
         let granule = Granule::ALL.into_iter().find(|it| features.has_granule(it.shift()));
         let mut shape = DomainConfig::default().with_output_bits(output_bits);
         shape.granule = granule;
         shape = if features.stage_1 {
-            shape.with_input_bits(features.input_bits.min(48))
+            shape.with_input_bits(features.narrow_input_bits())
         } else {
             shape.with_stage_2().with_input_bits(output_bits)
         };

@@ -257,7 +257,7 @@ pub use compatibility::{Mismatch, Stage};
 pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
-pub use errata::Firmware;
+pub use errata::{Firmware, Overridden};
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};

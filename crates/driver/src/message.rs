@@ -36,7 +36,7 @@ impl Message {
     /// can output.
     ///
     /// # Safety
-    /// The four bytes at `address` are a register that takes such messages, or memory for them alone. They stay so as long as an
+    /// The four bytes at `address` (eight, for HiSilicon's Hi161x, which writes zeros behind the data) are a register that takes such messages, or memory for them alone. They stay so as long as an
     /// SMMU or a group of monitors that was given the message may send it.
     ///
     /// ```compile_fail,E0133

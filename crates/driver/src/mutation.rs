@@ -164,6 +164,12 @@ pub enum Mutation {
     EarlyAnswer,
     /// Several may ask an SMMU at once.
     NoAskingLock,
+    /// A part that broadcasts do not reach reliably takes part in them.
+    BroadcastsTaken,
+    /// A part that bears only so many commands before a CMD_SYNC is given more.
+    WholeBatches,
+    /// A part whose events for WFE get lost is asked for them.
+    EventsAsked,
 }
 
 #[cfg(feature = "mutation")]
@@ -217,6 +223,9 @@ impl Mutation {
         Self::EarlyAnswer,
         Self::NoAskingLock,
     ];
+
+    /// Every one that takes a part with errata to be noticed.
+    pub const OF_PARTS: [Self; 3] = [Self::BroadcastsTaken, Self::WholeBatches, Self::EventsAsked];
 
     /// Every one that breaks no rule, but makes numbers wrong.
     pub const OF_NUMBERS: [Self; 3] =

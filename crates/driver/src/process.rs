@@ -206,8 +206,9 @@ impl Registers {
         self.shape.fits(features)?;
         // On an SMMU without LPA2, DS is ignored, and bits that are an address in these descriptors would be read as
         // attributes (§15.3).
-        if self.context.ds() && self.shape.granule_shift != 16 && !features.lpa2 {
-            let instance = features.output_bits.min(48);
+        let shift = self.shape.granule_shift;
+        if self.context.ds() && shift != 16 && !features.has_wide_addresses(shift) {
+            let instance = features.narrow_output_bits();
             return Err(Mismatch::Output { domain: 52, instance });
         }
         // A stand-in for the entry that will lead to the context: what legality depends on is the same in all of them.

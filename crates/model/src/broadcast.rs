@@ -108,12 +108,13 @@ impl<M: Memory> Model<M> {
     ///
     /// Where ASIDs or VMIDs have 8 bits and the upper byte of the processor's is not zero, the architecture
     /// lets it hit the entries of the low byte or not: the seed decides, for each call. Without stage 2 a
-    /// VMID that is not zero hits nothing. CR0.VMW applies. Configuration is never touched.
+    /// VMID that is not zero hits nothing. CR0.VMW applies. Configuration is never touched. Parts that broadcasts do not
+    /// reach reliably ([`Errata::lost_broadcasts`](crate::Errata::lost_broadcasts)) take one as if it hit nothing.
     pub fn broadcast(&mut self, broadcast: Broadcast) -> Option<usize> {
         let taken = self.profile.idr0.btm() && !self.registers.cr2_in_effect.ptm();
         let removed = taken.then(|| match self.broadcast_scope(&broadcast) {
-            Some(scope) => self.complete_broadcast(&scope),
-            None => 0,
+            Some(scope) if !self.loses_broadcast() => self.complete_broadcast(&scope),
+            _ => 0,
         });
         self.statistics.broadcasts += u64::from(taken);
         self.observe(Observation::Broadcast { broadcast, removed });

@@ -100,7 +100,7 @@ impl<M: Memory> Model<M> {
     }
 
     #[inline]
-    fn lane_mut(&mut self, queue: usize) -> &mut Lane {
+    pub(crate) fn lane_mut(&mut self, queue: usize) -> &mut Lane {
         let enhanced = queue.checked_sub(1).and_then(|at| self.enhanced.get_mut(at));
         enhanced.map_or(&mut self.registers.cmdq, |queue| &mut queue.lane)
     }
@@ -297,6 +297,7 @@ impl<M: Memory> Model<M> {
     /// Executes a legal command and moves CONS of its queue to `next`.
     fn execute(&mut self, queue: usize, command: &Command, position: u64, next: u32) {
         use Opcode as Op;
+        self.count_unsynced(queue, command.opcode());
         let synced = match command.opcode() {
             Some(Op::Sync) => {
                 let dropped = self.faults.drop_sync == 1;
@@ -308,6 +309,9 @@ impl<M: Memory> Model<M> {
             }
             Some(Op::PrefetchConfig | Op::PrefetchAddr) => {
                 self.prefetch_command(command);
+                if self.profile.broken_prefetch {
+                    self.wedge_after(Some(0));
+                }
                 false
             }
             Some(Op::Resume) => {
@@ -361,7 +365,7 @@ impl<M: Memory> Model<M> {
         let ring = lane.ring(&self.profile);
         let full = ring.used(prod, cons) == Some(ring.entries());
         // The end of "full" is seen by whoever the event wakes.
-        let room = full && self.profile.idr0.sev();
+        let room = full && self.sends_events();
         self.interrupts.event |= room;
         let shown = room || !self.profile.adversary.lazy_cons || self.random.one_in(2);
         let lane = self.lane_mut(queue);
@@ -402,7 +406,7 @@ impl<M: Memory> Model<M> {
     }
 
     fn signal_completion(&mut self, queue: usize, sync: &Sync) {
-        let event = sync.cs() == completion::SEV && self.profile.idr0.sev();
+        let event = sync.cs() == completion::SEV && self.sends_events();
         if sync.cs() != completion::IRQ && !event {
             return;
         }

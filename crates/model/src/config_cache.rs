@@ -25,6 +25,13 @@ pub(crate) struct CachedSte {
     pub(crate) ats_checked: bool,
 }
 
+impl CachedSte {
+    /// Both stages are on.
+    pub(crate) const fn is_nested(&self) -> bool {
+        self.second.is_some() && matches!(self.route, Route::Stage1(_))
+    }
+}
+
 /// A cached CD, whatever it says.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedCd {

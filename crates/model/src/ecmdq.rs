@@ -34,6 +34,8 @@ pub(crate) struct Lane {
     pub(crate) shown: CmdqCons,
     /// Commands that were fetched ahead, with their indices.
     pub(crate) prefetched: VecDeque<(u32, Command)>,
+    /// Commands since the last CMD_SYNC, where that matters ([`Errata::largest_batch`](crate::Errata::largest_batch)).
+    pub(crate) unsynced: u32,
 }
 
 impl Lane {
@@ -41,7 +43,7 @@ impl Lane {
         let base = CmdqBase(unknown() & BASE_BITS);
         let prod = CmdqProd(unknown() as u32 & INDEX);
         let cons = CmdqCons(unknown() as u32 & INDEX);
-        Self { base, prod, cons, shown: cons, prefetched: VecDeque::new() }
+        Self { base, prod, cons, shown: cons, prefetched: VecDeque::new(), unsynced: 0 }
     }
 
     pub(crate) fn ring(&self, profile: &Profile) -> Ring {

@@ -72,6 +72,9 @@ impl<M: Memory> Model<M> {
             Ok(None) => return,
             Err(misuse) => return self.misuse(misuse),
         };
+        if self.loses_invalidation(queue, &scope) {
+            return;
+        }
         if self.profile.repeated_invalidation
             && !self.is_repeated(command, queue)
             // Somebody else's in another queue may have been taken for this one's first, and be late.

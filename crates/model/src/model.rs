@@ -11,6 +11,7 @@ use crate::command_queue::Faults;
 use crate::config_cache::ConfigCache;
 use crate::ecmdq::{self, Enhanced};
 use crate::endpoint::Endpoint;
+use crate::errata::Errata;
 use crate::held::{Held, Performed};
 use crate::invalidation::{Once, Pending};
 use crate::memory::Memory;
@@ -34,7 +35,7 @@ pub struct Interrupts {
     /// A CMD_SYNC that asked for it completed.
     pub cmd_sync: bool,
     /// An event was sent: a CMD_SYNC that asked for one completed, or the full command queue got room. Only with
-    /// IDR0.SEV.
+    /// IDR0.SEV, and not from parts whose events get lost ([`Errata::lost_events`]).
     pub event: bool,
     /// The PRI queue became non-empty or, with LO, got the last request of a group.
     pub priq: bool,
@@ -50,6 +51,8 @@ const OBSERVATIONS: usize = 2048;
 #[derive(Debug)]
 pub struct Model<M> {
     pub(crate) profile: Profile,
+    /// Of the part that IIDR names.
+    pub(crate) errata: Errata,
     pub(crate) memory: M,
     pub(crate) random: Random,
     pub(crate) registers: Registers,
@@ -94,8 +97,10 @@ impl<M: Memory> Model<M> {
         let mut random = Random::new(seed);
         let registers = Registers::new(&profile, &mut random);
         let enhanced = ecmdq::queues(&profile, &mut random);
+        let errata = Errata::of(profile.iidr);
         Self {
             profile,
+            errata,
             memory,
             random,
             registers,

@@ -20,7 +20,7 @@ pub struct Profile {
     pub idr5: Idr5,
     /// IDR6 (§2.3).
     pub idr6: Idr6,
-    /// IIDR (§2.3).
+    /// IIDR (§2.3). The model has the errata of the part that it names ([`Errata`](crate::Errata)).
     pub iidr: Iidr,
     /// AIDR (§2.3).
     pub aidr: Aidr,
@@ -42,6 +42,10 @@ pub struct Profile {
     /// An erratum (§19): a CMD_CFGI_* or CMD_TLBI_* is sure to have done something only when it is given once more after
     /// it was complete. CMD_ATC_INV does not have it.
     pub repeated_invalidation: bool,
+    /// A quirk (§19): the queue stands still after CMD_PREFETCH_*.
+    pub broken_prefetch: bool,
+    /// A quirk (§19): a message is 64 bits, the upper half of which is 0.
+    pub wide_messages: bool,
     /// What it does of all that the architecture allows.
     pub adversary: Adversary,
 }
@@ -148,6 +152,8 @@ impl Default for Profile {
             stuck: false,
             page_0_only: false,
             repeated_invalidation: false,
+            broken_prefetch: false,
+            wide_messages: false,
             adversary: Adversary::ALL,
         }
     }

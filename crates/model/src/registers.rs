@@ -341,7 +341,10 @@ impl<M: Memory> Model<M> {
         let pa = msi.addr & self.output_mask();
         let lost = self.faults.lost_messages != 0;
         self.faults.lost_messages = self.faults.lost_messages.saturating_sub(1);
-        let aborted = lost || self.memory.write(pa, &msi.data.to_le_bytes()).is_err();
+        let data = u64::from(msi.data).to_le_bytes();
+        let bytes = if self.profile.wide_messages { 8 } else { 4 };
+        // There are eight.
+        let aborted = lost || self.memory.write(pa, &data[..bytes]).is_err();
         self.observe(Observation::Message { pa, data: msi.data, aborted });
         !aborted
     }

@@ -111,7 +111,7 @@ pub const FEATURES: &[Feature] = &[
     }),
     instance("one page", |it| it.quirks.one_page),
     instance("invalidated twice", |it| it.repeated_invalidation),
-    instance("no prefetch", |it| it.quirks.no_prefetch),
+    instance("no prefetch", |it| it.quirks.forbids_prefetch()),
     instance("HTTU by firmware", |it| it.quirks.firmware_httu.is_some()),
     instance("bypass while off", |it| it.quirks.bypass_while_off),
     master("types overridden", |scenario, index| {

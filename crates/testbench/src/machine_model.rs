@@ -12,8 +12,9 @@ use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
 use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
+use crate::qemu;
 use crate::ram::Ram;
-use crate::scenario::{Instance, Scenario};
+use crate::scenario::{self, Instance, Scenario};
 
 /// Where its memory begins: beyond 4 GiB, so that a truncated address is noticed.
 pub const RAM_BASE: u64 = 0x8_8000_0000;
@@ -52,9 +53,7 @@ impl ModelMachine {
         seed: u64,
         profile: impl Fn(&Instance) -> Profile,
     ) -> Result<Self, MachineError> {
-        let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
-        let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
-        let ram = Ram::inherited(base, RAM_BYTES)?;
+        let ram = Ram::inherited(ram_base(scenario), RAM_BYTES)?;
         let incoherent = scenario.instances.iter().any(|instance| !instance.coherent);
         let caches = incoherent.then(Caches::default);
         let smmus = scenario
@@ -106,6 +105,16 @@ impl Drop for ModelMachine {
     }
 }
 
+/// Where its memory begins for `scenario`: as on QEMU where the scenario has something there.
+pub fn ram_base(scenario: &Scenario) -> u64 {
+    let as_qemu = qemu::RAM_BASE..qemu::RAM_BASE + RAM_BYTES as u64;
+    if scenario.memories.iter().any(|it| it.at.is_some_and(|at| as_qemu.contains(&at))) {
+        return qemu::RAM_BASE;
+    }
+    let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
+    if narrow { LOW_RAM_BASE } else { RAM_BASE }
+}
+
 /// The model's profile for an instance of a scenario.
 pub fn profile(instance: &Instance) -> Profile {
     /// Not at once: who does not wait gets the answer to something else.
@@ -150,6 +159,8 @@ pub fn profile(instance: &Instance) -> Profile {
     profile.idr1 = profile.idr1.with_attr_perms_ovr(quirks.permission_overrides);
     profile.iidr = quirks.part.iidr();
     profile.page_0_only = quirks.one_page;
+    profile.broken_prefetch = quirks.forbids_prefetch();
+    profile.wide_messages = quirks.part == scenario::Part::Hi161x;
     profile.operation_delay = OPERATION_DELAY;
     match (instance.stalls, instance.forced_stalls) {
         (0, _) => profile,

@@ -251,6 +251,33 @@ domain = [{ name = "blocks", splitting = true }]
 random = { steps = 2500, pages = 2048, longest = 1024, weights = { map = 24, unmap = 16, read = 30, write = 30, detach = 1 } }
 "#;
 
+/// A part that bears no batch of 63 commands, and long ranges without range invalidation.
+const BATCHES: &str = r#"
+name = "batches"
+instance = [{ name = "mmu-700", part = "mmu-700-r0p0", range-invalidation = false }]
+master = [{ name = "nic", instance = "mmu-700", streams = [0x900] }]
+domain = [{ name = "first" }]
+[[step]]
+random = { steps = 1500, pages = 128, longest = 64, weights = { map = 30, unmap = 30 } }
+"#;
+
+/// Parts with errata, of which one can take broadcasts, and one is asked for events.
+const PARTS: &str = r#"
+name = "parts"
+instance = [
+    { name = "mmu-s3", part = "mmu-s3", btm = true, ssid-bits = 6 },
+    { name = "mmu-600", part = "mmu-600-r0p0", completion = "event" },
+]
+master = [
+    { name = "gpu", instance = "mmu-s3", streams = [0x1100], substream-bits = 6 },
+    { name = "disk", instance = "mmu-600", streams = [0xa00] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+process = [{ name = "shell", asid = 0xffff }, { name = "editor", asid = 0xfffe }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { unmap = 20, stale = 24 } }
+"#;
+
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
@@ -328,6 +355,26 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
     }
 }
 
+/// A driver that takes a part at its registers' word, although its IIDR says what is wrong with it.
+#[test]
+fn errata_that_are_not_heeded_are_noticed_on_nearly_every_seed() {
+    for mutation in Mutation::OF_PARTS {
+        let (text, rules): (_, &[&str]) = match mutation {
+            // What was unmapped is reached, or read as a table after it was freed.
+            Mutation::BroadcastsTaken => (PARTS, &["R1", "R3"]),
+            Mutation::WholeBatches => (BATCHES, &["misuse"]),
+            _ => (PARTS, &["misuse"]),
+        };
+        let scenario = Scenario::parse(text, "parts").unwrap_or_else(|errors| panic!("{errors}"));
+        let clean = verdicts(&scenario, None);
+        assert!(clean.iter().all(|verdict| verdict == "ok"), "{clean:?}");
+        let verdicts = verdicts(&scenario, Some(mutation));
+        let caught = verdicts.iter().filter(|verdict| rules.contains(&verdict.as_str())).count();
+        println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
+        assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
 /// A guest's device that is refused the same again and again is told of once at a time.
 #[test]
 fn a_guests_events_that_are_not_merged_are_noticed_on_nearly_every_seed() {
@@ -371,7 +418,7 @@ fn the_readme_counts_the_steps_that_can_be_left_out() {
     let page = include_str!("../../../README.md");
     let page: Vec<&str> = page.split_whitespace().collect();
     let page = page.join(" ");
-    let numbers = Mutation::OF_NUMBERS.len();
+    let (numbers, parts) = (Mutation::OF_NUMBERS.len(), Mutation::OF_PARTS.len());
     let guests = [
         &Mutation::OF_GUESTS[..],
         &Mutation::OF_GUESTS_PASIDS,
@@ -382,10 +429,13 @@ fn the_readme_counts_the_steps_that_can_be_left_out() {
     let guests: usize = guests.iter().map(|some| some.len()).sum();
     let (all, rare) = (Mutation::ALL.len(), RARE.len());
     for words in [
-        format!("And {} steps of the driver can be left out", all + numbers + guests),
+        format!("And {} steps of the driver can be left out", all + numbers + parts + guests),
         format!("For {} of them a campaign must also leave a file", all - rare),
-        format!("Not so for {}: {numbers} only make", rare + numbers + guests),
-        format!("counts wrong, {guests} take a guest to be noticed, and {rare} are in the change"),
+        format!("Not so for {}: {numbers} only make", rare + numbers + parts + guests),
+        format!(
+            "counts wrong, {parts} take a part with an erratum and {guests} a guest to be noticed"
+        ),
+        format!("and {rare} are in the change"),
     ] {
         assert!(page.contains(&words), "the README does not say: {words}");
     }
@@ -440,6 +490,21 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     rules.sort_unstable();
     rules.dedup();
     assert!(rules.len() >= 3, "{rules:?}");
+}
+
+/// A device that firmware left working is kept from it for a moment: that shows on QEMU, too.
+#[test]
+fn qemu_alone_catches_what_keeps_a_device_from_what_firmware_left_it() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    let text = KEPT.replace("[0x10]", "[0x100]").replace("0x884000000", "0x44000000");
+    let text = text.replace(", weights = { command-error = 8 }", "");
+    let scenario = Scenario::parse(&text, "kept").unwrap_or_else(|errors| panic!("{errors}"));
+    let verdict = |mutation| {
+        let machine = Choice::Qemu(Some(path.clone()));
+        let options = Options { machine, mutation, no_shrink: true, ..Options::default() };
+        run(&scenario, &options, &mut |_| ()).unwrap().verdict
+    };
+    assert_eq!((&*verdict(None), &*verdict(Some(Mutation::AbortKept))), ("ok", "R0"));
 }
 
 /// Without the model's eyes: only what devices reach, and the events that come.

@@ -204,3 +204,33 @@ fn what_cannot_be_driven_is_refused_with_its_value() {
         U::Contradiction { .. }
     ));
 }
+
+#[test]
+fn what_was_adopted_is_limited_by_cr2_until_it_is_decoded_anew() {
+    let mut registers = qemu();
+    registers.idr0 = registers.idr0.with_btm(true).with_hyp(true);
+    let config = InstanceConfig::named("smmu").with_broadcast().with_el2_host();
+    let has = Features::decode(registers).unwrap().limited(&config);
+    assert!(has.broadcast && has.el2_host && has.e2h);
+    let private = has.adopted(Cr2::default().with_ptm(true));
+    assert!(!private.broadcast && !private.el2_host && !private.e2h);
+    let e2h = Features { el2_host: false, ..has }.adopted(Cr2::default().with_e2h(true));
+    assert!(e2h.broadcast && e2h.e2h && !e2h.el2_host, "nobody asked for it");
+    assert_eq!(private.anew(&config), has);
+}
+
+#[test]
+fn stall_models_and_narrow_addresses_are_read_as_they_are() {
+    for model in 0..3 {
+        let mut registers = qemu();
+        registers.idr0 = registers.idr0.with_stall_model(model);
+        assert_eq!(Features::decode(registers).unwrap().stall_model(), model);
+    }
+    let sizes = |oas, vax| {
+        let mut registers = qemu();
+        registers.idr5 = registers.idr5.with_oas(oas).with_vax(vax);
+        let features = Features::decode(registers).unwrap();
+        (features.narrow_output_bits(), features.narrow_input_bits())
+    };
+    assert_eq!((sizes(4, 0), sizes(5, 1), sizes(6, 1)), ((44, 48), (48, 48), (48, 48)));
+}

@@ -5,7 +5,6 @@ use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
 use super::{EnableError, Instance, NotStarted, Probed};
 use crate::adopt::OldRequests;
-use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
 impl<P: Platform> Probed<P> {
@@ -15,18 +14,13 @@ impl<P: Platform> Probed<P> {
 
     /// Limits the features to what `cr2` says: CR2 cannot be changed while the SMMU translates.
     pub(crate) fn adopted(&mut self, cr2: Cr2) {
-        self.features.e2h = cr2.e2h();
-        self.features.el2_host &= cr2.e2h();
-        self.features.broadcast &= !cr2.ptm();
+        self.features = self.features.adopted(cr2);
     }
 
     /// The features anew, without the limits of [`Probed::adopted`]: the SMMU is off, or is turned off before anything
     /// else.
     pub(crate) fn reconfigured(mut self) -> Self {
-        // The ID registers were decoded before, so this succeeds.
-        if let Ok(features) = Features::decode(self.features.registers) {
-            self.features = features.limited(&self.config);
-        }
+        self.features = self.features.anew(&self.config);
         self
     }
 }

@@ -4,6 +4,8 @@
 use smmuv3_formats::Ste;
 
 use super::{LeftOut, Mutation};
+use crate::features::Features;
+use crate::instance::InstanceConfig;
 use crate::invalidate::{Range, Regime, Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
@@ -24,6 +26,20 @@ impl<P: Platform> Core<P> {
     #[inline(always)]
     pub(crate) const fn leaves_out(&self, step: Mutation) -> bool {
         self.left_out().is(step)
+    }
+
+    /// What an SMMU can do, if an erratum is not heeded.
+    pub(crate) fn wrong_features(&self, features: Features, config: &InstanceConfig) -> Features {
+        let idr0 = features.registers.idr0;
+        if self.leaves_out(Mutation::BroadcastsTaken) {
+            Features { broadcast: idr0.btm() && config.broadcast, ..features }
+        } else if self.leaves_out(Mutation::WholeBatches) {
+            Features { largest_batch: u32::MAX, ..features }
+        } else if self.leaves_out(Mutation::EventsAsked) {
+            Features { events: idr0.sev(), ..features }
+        } else {
+            features
+        }
     }
 
     /// A guest's entry.

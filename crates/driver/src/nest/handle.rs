@@ -186,7 +186,7 @@ impl<P: Platform> Iommu<P> {
                 let mut shown = Guest::offer(features, &parent);
                 if features.can_stall() {
                     let most = config.stalls.min(features.most_stalls);
-                    let model = if most == 0 { 1 } else { features.registers.idr0.stall_model() };
+                    let model = if most == 0 { 1 } else { features.stall_model() };
                     shown.idr0 = shown.idr0.with_stall_model(model);
                     shown.idr5 = shown.idr5.with_stall_max(most.into());
                 }

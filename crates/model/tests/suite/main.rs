@@ -14,6 +14,7 @@ mod context_table;
 mod disabled;
 mod ecmdq;
 mod el2;
+mod errata;
 mod event_queue;
 mod flag;
 mod held;

@@ -34,6 +34,15 @@ impl Bench {
         for (index, instance) in scenario.instances.iter().enumerate() {
             self.messages.push(interrupts::place(&self.world, instance));
             let smmu = self.bring_up_keeping(index)?;
+            let told: Vec<_> = smmu.features().overridden().map(|it| it.counts).collect();
+            let other = instance.quirks.firmware_httu.filter(|httu| *httu != instance.walks.httu);
+            let expected: Vec<u64> = other.into_iter().map(u64::from).collect();
+            if told != expected {
+                return Err(BenchError::Driver {
+                    doing: format!("tell what firmware says otherwise of {}", instance.name),
+                    error: format!("it says {told:?}, which are {expected:?}"),
+                });
+            }
             let streams = smmu.inside().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             let quirks = instance.quirks;

@@ -379,13 +379,6 @@ impl Check<'_> {
                     format_args!("devices there are {}", names.join(", ")),
                 );
             }
-            if self.can.quirks == Support::Never && master.keep.is_some() {
-                self.lacks(
-                    master.places.of("keep"),
-                    format_args!("master \"{name}\" is kept from firmware"),
-                    "leave keep out",
-                );
-            }
             if master.streams.len() > self.can.streams_per_master {
                 self.lacks(
                     master.places.of("streams"),

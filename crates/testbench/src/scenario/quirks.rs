@@ -49,10 +49,12 @@ pub enum Part {
     MmuL1,
     /// MMU-S3: no broadcasts.
     MmuS3,
+    /// HiSilicon 161x: no prefetch commands, as firmware says, and messages of 64 bits. Its IIDR names nothing.
+    Hi161x,
 }
 
 /// Words for parts.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("other", Part::Other),
     ("mmu-600-r0p0", Part::Mmu600R0),
     ("mmu-600-r1p0", Part::Mmu600R1),
@@ -60,11 +62,12 @@ const PARTS: [(&str, Part); 7] = [
     ("mmu-700-r1p1", Part::Mmu700R1),
     ("mmu-l1", Part::MmuL1),
     ("mmu-s3", Part::MmuS3),
+    ("hi161x", Part::Hi161x),
 ];
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Other,
         Self::Mmu600R0,
         Self::Mmu600R1,
@@ -72,6 +75,7 @@ impl Part {
         Self::Mmu700R1,
         Self::MmuL1,
         Self::MmuS3,
+        Self::Hi161x,
     ];
 
     /// What its IIDR says (§19).
@@ -81,7 +85,7 @@ impl Part {
             iidr.with_variant(variant).with_revision(revision)
         };
         match self {
-            Self::Other => Iidr::default(),
+            Self::Other | Self::Hi161x => Iidr::default(),
             Self::Mmu600R0 => arm(0x483, 0, 0),
             Self::Mmu600R1 => arm(0x483, 1, 0),
             Self::Mmu700R0 => arm(0x487, 0, 0),
@@ -111,10 +115,15 @@ impl Quirks {
         !matches!(self.part, Part::Mmu600R0 | Part::Mmu600R1 | Part::Mmu700R0)
     }
 
+    /// Firmware forbids prefetch commands.
+    pub const fn forbids_prefetch(&self) -> bool {
+        self.no_prefetch || matches!(self.part, Part::Hi161x)
+    }
+
     /// What the driver is told of it.
     pub fn firmware(&self) -> Firmware {
         let mut firmware = Firmware::NONE;
-        firmware.no_prefetch = self.no_prefetch;
+        firmware.no_prefetch = self.forbids_prefetch();
         firmware.page_0_only = self.one_page;
         // The field has 2 bits.
         firmware.httu = self.firmware_httu.map(|httu| httu as u8);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::{Command, Opcode};
 
 use super::Watch;
@@ -16,6 +17,8 @@ pub(crate) struct Limit {
     batch: Option<usize>,
     /// No prefetch commands.
     no_prefetch: bool,
+    /// Events for WFE get lost: who waits for that of a CMD_SYNC sleeps until something else happens.
+    no_events: bool,
     /// Commands of each queue since its last CMD_SYNC.
     since: BTreeMap<usize, usize>,
 }
@@ -23,8 +26,12 @@ pub(crate) struct Limit {
 impl Limit {
     /// Of an instance.
     pub(crate) fn of(quirks: &Quirks) -> Self {
-        let (batch, no_prefetch) = (quirks.part.largest_batch(), quirks.no_prefetch);
-        Self { batch, no_prefetch, since: BTreeMap::new() }
+        Self {
+            batch: quirks.part.largest_batch(),
+            no_prefetch: quirks.forbids_prefetch(),
+            no_events: !quirks.part.has_events(),
+            since: BTreeMap::new(),
+        }
     }
 }
 
@@ -40,7 +47,9 @@ impl Watch {
             _ => *since + 1,
         };
         let prefetches = matches!(opcode, Some(Opcode::PrefetchConfig | Opcode::PrefetchAddr));
+        let asks = opcode == Some(Opcode::Sync) && Sync(command.0).cs() == completion::SEV;
         let text = match limit.batch {
+            _ if asks && limit.no_events => format!("{command}, whose event gets lost"),
             _ if prefetches && limit.no_prefetch => format!("{command}, which firmware forbids"),
             Some(most) if *since > most => {
                 format!("{since} commands without a CMD_SYNC; it bears {most}")
