@@ -170,7 +170,7 @@ instance = [{ name = "smmu0" }]
 master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
 domain = [{ name = "first", all-attributes = true }, { name = "second", all-attributes = true }]
 [[step]]
-random = { steps = 1000, pages = 16 }
+random = { steps = 2500, pages = 16 }
 "#;
 
 /// The same for guests whose types are their host's to say.
@@ -306,7 +306,7 @@ random = { steps = 2500, pages = 2048, longest = 1024, weights = { map = 24, unm
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
-    "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
+    "steps = 4500, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
 /// Kernels that take over from each other, on an SMMU with few tags.
 const KERNELS: &str = r#"
