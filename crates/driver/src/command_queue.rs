@@ -229,6 +229,8 @@ impl CommandQueue {
     pub(crate) fn leave_out(&mut self, left_out: LeftOut) {
         let common = &mut self.common;
         common.left_out = left_out;
+        // Those in enhanced queues are all as they should be.
+        self.main.left_out = left_out;
         if !self.syncs() {
             self.common.direct_below = 0;
         }

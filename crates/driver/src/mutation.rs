@@ -5,11 +5,51 @@
 #[cfg(feature = "alloc")]
 mod wrong;
 
+use smmuv3_formats::Command;
+
 /// Which step is left out, if any.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LeftOut(#[cfg(feature = "mutation")] pub(crate) Option<Mutation>);
 
 impl LeftOut {
+    /// What becomes of a command that is about to be placed.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn given(self, command: Command) -> Command {
+        use smmuv3_formats::Opcode;
+        use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange, TlbiNhVa};
+
+        let ranges = [Opcode::TlbiNhVa, Opcode::TlbiNhVaa, Opcode::TlbiEl2Va, Opcode::TlbiS2Ipa];
+        let opcode = command.opcode();
+        if self.is(Mutation::ShortStreams) && opcode == Some(Opcode::CfgiSteRange) {
+            let all = CfgiSteRange(command.0);
+            return match all.range() {
+                0 => CfgiSte::new().with_sid(all.sid()).with_leaf(true).into(),
+                ALL_STREAMS => command,
+                range => all.with_range(range - 1).into(),
+            };
+        }
+        if !opcode.is_some_and(|opcode| ranges.contains(&opcode)) {
+            return command;
+        }
+        // These fields are at the same places in all of them.
+        let range = TlbiNhVa(command.0);
+        let short = match (range.num(), range.scale()) {
+            (num @ 1.., _) if self.is(Mutation::ShortNum) => range.with_num(num - 1),
+            (_, scale @ 1..) if self.is(Mutation::ShortScale) => range.with_scale(scale - 1),
+            _ => return command,
+        };
+        // A single page whose level is not said is reserved.
+        let single = short.ttl() == 0 && short.num() == 0 && short.scale() == 0;
+        if single { command } else { Command(short.0) }
+    }
+
+    /// What becomes of a command that is about to be placed.
+    #[cfg(not(feature = "mutation"))]
+    #[inline(always)]
+    pub(crate) const fn given(self, command: Command) -> Command {
+        command
+    }
+
     /// Whether it is `step`.
     #[cfg(feature = "mutation")]
     #[inline]
@@ -144,6 +184,20 @@ pub enum Mutation {
     NoNt,
     /// Pages that were unmapped are not published to SMMUs that do not snoop.
     NoPublish,
+    /// A run of streams is invalidated but for its second half.
+    ShortStreams,
+    /// Of a range a command says one page, or a power of two of them, less (NUM).
+    ShortNum,
+    /// Of a range a command says half (SCALE).
+    ShortScale,
+    /// Whatever is mapped may be executed.
+    Executable,
+    /// Contexts of domains with all types have the types of those with few.
+    DefaultMair,
+    /// Types are not forced where they should be (S2FWB).
+    NoForcedTypes,
+    /// What passes while an SMMU is off has the attributes that it comes with.
+    NoGbpaAttributes,
     /// An SMMU that has to be told twice is told once.
     NoRepeat,
     /// Events that were handed over are not counted.
@@ -152,6 +206,8 @@ pub enum Mutation {
     UncountedUnmaps,
     /// A counter goes on from what was in it before.
     OldCount,
+    /// A counter of several streams counts half of them.
+    ShortSpan,
     /// Tags of what was taken over from another kernel are given out.
     ReuseLiveTag,
     /// What was taken over is not ended when its master is detached.
@@ -175,7 +231,7 @@ pub enum Mutation {
 #[cfg(feature = "mutation")]
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 53] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -215,6 +271,13 @@ impl Mutation {
         Self::PartOfGroup,
         Self::NoNt,
         Self::NoPublish,
+        Self::ShortStreams,
+        Self::ShortNum,
+        Self::ShortScale,
+        Self::Executable,
+        Self::DefaultMair,
+        Self::NoForcedTypes,
+        Self::NoGbpaAttributes,
         Self::NoRepeat,
         Self::ReuseLiveTag,
         Self::NoAdoptedEnd,
@@ -228,8 +291,8 @@ impl Mutation {
     pub const OF_PARTS: [Self; 3] = [Self::BroadcastsTaken, Self::WholeBatches, Self::EventsAsked];
 
     /// Every one that breaks no rule, but makes numbers wrong.
-    pub const OF_NUMBERS: [Self; 3] =
-        [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
+    pub const OF_NUMBERS: [Self; 4] =
+        [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount, Self::ShortSpan];
 
     /// Every one that takes a guest to be noticed.
     pub const OF_GUESTS: [Self; 6] = [

@@ -214,6 +214,11 @@ impl WhileOff {
         self.bypass.is_none()
     }
 
+    /// What a driver that is wrong on purpose does instead.
+    pub(crate) fn without_attributes(self) -> Self {
+        Self { bypass: self.bypass.map(|_| Overrides::NONE) }
+    }
+
     pub(crate) fn fits(&self, features: &Features) -> Result<(), OverrideError> {
         self.bypass.map_or(Ok(()), |overrides| overrides.fits(features))
     }

@@ -230,7 +230,7 @@ impl<M: Mmio> Group<M> {
         if !self.counts(event) {
             return Err(PmcgError::NoEvent { event });
         }
-        let (span, smr) = filter.encode()?;
+        let (span, smr) = self.filter(filter)?;
         let shared = self.cfgr.sid_filter_type();
         if shared {
             let others = self
@@ -266,6 +266,19 @@ impl<M: Mmio> Group<M> {
         self.counting |= bit;
         self.set_bits(PMCG_CNTENSET, bit);
         Ok(())
+    }
+
+    /// FILTER_SID_SPAN and what goes into SMR.
+    fn filter(&self, filter: Filter) -> Result<(bool, PmcgSmr), PmcgError> {
+        let right = filter.encode()?;
+        match filter {
+            Filter::Streams { first, log2: log2 @ 2.. }
+                if self.left_out.is(Mutation::ShortSpan) =>
+            {
+                Filter::Streams { first, log2: log2 - 1 }.encode()
+            }
+            _ => Ok(right),
+        }
     }
 
     /// Lets `counter` count nothing any more. It keeps what it has counted.

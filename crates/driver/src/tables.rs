@@ -246,6 +246,11 @@ impl Own {
             Some(Mutation::PartOfGroup) => Wrong::PartOnly,
             Some(Mutation::NoNt) => Wrong::Unmarked,
             Some(Mutation::NoPublish) => Wrong::Unpublished,
+            Some(Mutation::Executable) => Wrong::Executable,
+            Some(Mutation::DefaultMair) => {
+                self.mair = MAIR;
+                return;
+            }
             _ => return,
         };
         dispatch!(&mut self.tables, table => table.spoil(wrong));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! With which memory type and shareability an access leaves the SMMU: what came in, what GBPA or an STE puts in its
-//! place, and what leaves of both stages say (§2.4, §5.2, §16.3, §16.4). Allocation hints are not modelled.
+//! place, and what leaves of both stages say (§2.4, §5.2, §16.3, §16.4). Allocation hints and permissions are those of what
+//! nothing translates alone.
 
 use smmuv3_formats::memory_type::Attribute;
 
@@ -54,6 +55,17 @@ pub struct Attributes {
     pub memory: MemoryType,
     /// Its shareability; OSH for Device and non-cacheable memory, whatever anything says.
     pub shareability: Shareability,
+}
+
+/// What else an access says that nothing translates, as it leaves (§16.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// Caches are to keep what is read, to keep what is written, and not for long: RA, WA, transient.
+    pub allocation: (bool, bool, bool),
+    /// It is privileged.
+    pub privileged: bool,
+    /// It reads instructions.
+    pub instruction: bool,
 }
 
 impl MemoryType {
@@ -186,7 +198,57 @@ impl Attributes {
     }
 }
 
+impl Hints {
+    /// Of `access`, to which GBPA or an STE says so: ALLOCCFG, PRIVCFG, INSTCFG, where the SMMU overrides
+    /// {allocation, permissions}.
+    fn new(
+        access: &Access,
+        (alloc, privilege, inst): (u64, u64, u64),
+        overrides: [bool; 2],
+    ) -> Self {
+        let [types, permissions] = overrides;
+        let bit = |bit: u64| alloc >> bit & 1 != 0;
+        let either = |code: u64, incoming: bool| match code {
+            2 if permissions => false,
+            3 if permissions => true,
+            _ => incoming,
+        };
+        Self {
+            allocation: if types && bit(3) {
+                (bit(2), bit(1), bit(0))
+            } else {
+                (true, true, false)
+            },
+            privileged: either(privilege, access.privileged),
+            instruction: !access.write && either(inst, access.instruction),
+        }
+    }
+}
+
 impl<M: Memory> Model<M> {
+    /// What else `access` says, for which the device gives no hints, where nothing translates it: it passed before. `None` where
+    /// something does, or aborts it.
+    pub fn hints(&self, access: &Access) -> Option<Hints> {
+        let overrides = [self.profile.idr1.attr_types_ovr(), self.profile.idr1.attr_perms_ovr()];
+        if !self.registers.enabled() {
+            let gbpa = self.registers.gbpa;
+            let codes = (gbpa.alloc_cfg(), gbpa.priv_cfg(), gbpa.inst_cfg());
+            let codes = (codes.0.into(), codes.1.into(), codes.2.into());
+            return (!gbpa.abort()).then(|| Hints::new(access, codes, overrides));
+        }
+        let cached = self.config.stes.get(&access.stream)?;
+        let passes = match &cached.route {
+            Route::Bypass => true,
+            Route::Stage1(contexts) => {
+                cached.second.is_none() && substream(access, contexts) == Ok(None)
+            }
+            _ => false,
+        };
+        let ste = &cached.ste;
+        let codes = (ste.alloc_cfg(), ste.priv_cfg(), ste.inst_cfg());
+        passes.then(|| Hints::new(access, codes, overrides))
+    }
+
     /// With which attributes `access`, which has `incoming` ones, reaches memory, by what is cached: it was
     /// translated before. `None` when nothing is cached that permits it.
     ///

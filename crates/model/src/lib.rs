@@ -69,7 +69,7 @@ mod world;
 
 pub use atc::{Answers, Atc, AtcEntry};
 pub use ats::{Completion, Granted, TranslationRequest};
-pub use attributes::{Attributes, Cacheability, MemoryType, Shareability};
+pub use attributes::{Attributes, Cacheability, Hints, MemoryType, Shareability};
 pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use endpoint::Endpoint;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A performance monitor counter group (§18): counters of what transactions cause, by stream.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use smmuv3_formats::register::{
     PMCG_CEID0, PMCG_CNTENCLR, PMCG_CNTENSET, PMCG_EVCNTR, PMCG_INTENCLR, PMCG_INTENSET,
     PMCG_OVSCLR, PMCG_OVSSET, PMCG_STRIDE, PmcgCfgr, PmcgCr, PmcgEvtyper, PmcgIrqCfg0, PmcgIrqCtrl,
@@ -28,6 +31,8 @@ pub struct Monitor {
     counters: Vec<Counter>,
     /// An overflow interrupt was raised since the last look.
     interrupt: bool,
+    /// Transactions of each stream while anything counted, whatever was to be counted.
+    transactions: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +55,14 @@ impl Monitor {
             overflown: 0,
             counters: vec![Counter::default(); cfgr.nctr() as usize + 1],
             interrupt: false,
+            transactions: BTreeMap::new(),
         }
+    }
+
+    /// Transactions of the streams of `range` that there were while the group was on and a counter counted: for whoever compares
+    /// counters with them.
+    pub fn transactions(&self, range: RangeInclusive<u32>) -> u64 {
+        self.transactions.range(range).map(|(_, count)| count).sum()
     }
 
     /// Whether an overflow interrupted since the last call.
@@ -220,6 +232,7 @@ impl<M: Memory> Model<M> {
         let descriptors = now.descriptors - then.descriptors;
         let fetches = now.configuration_fetches - then.configuration_fetches;
         let misses = now.tlb_misses - then.tlb_misses;
+        *monitor.transactions.entry(stream).or_default() += transactions;
         let missed = u64::from(fetches != 0);
         let events =
             [transactions + descriptors, transactions, misses, missed, descriptors, fetches];

@@ -30,6 +30,9 @@ pub(crate) struct Encoding<const STAGE: u8> {
     pub(crate) one_privilege: bool,
     /// Whether leaves need not be plain.
     all: bool,
+    /// Whether everything may be executed.
+    #[cfg(feature = "mutation")]
+    executable: bool,
 }
 
 /// Leaves for what is asked for most, joined from two parts. The arrays have an element for each index, so that none is
@@ -75,6 +78,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
             xnx: false,
             one_privilege: false,
             all: true,
+            #[cfg(feature = "mutation")]
+            executable: false,
         }
     }
 
@@ -141,6 +146,12 @@ impl<const STAGE: u8> Encoding<STAGE> {
         }
     }
 
+    /// As it is, but everything may be executed.
+    #[cfg(feature = "mutation")]
+    pub(crate) const fn executable(self) -> Self {
+        Self { short: Short::NONE, executable: true, ..self }
+    }
+
     /// Whether hardware marks what is written.
     pub(crate) const fn dirty(&self) -> Dirty {
         self.dirty
@@ -196,6 +207,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let (read, write) = (prot.contains(Prot::READ), prot.contains(Prot::WRITE));
         let (execute, guarded) = (prot.contains(Prot::EXECUTE), prot.contains(Prot::GUARDED));
         let (pxn, uxn) = (prot.contains(Prot::PXN), prot.contains(Prot::UXN));
+        #[cfg(feature = "mutation")]
+        let execute = execute || self.executable;
         let privileged = prot.contains(Prot::PRIVILEGED);
         let both = STAGE == 1 && !self.one_privilege;
         let (af, tracked) = (!self.access_flags, write && !matches!(self.dirty, Dirty::Untracked));

@@ -14,6 +14,8 @@ pub enum Wrong {
     Unmarked,
     /// What was unmapped is not published.
     Unpublished,
+    /// All that is mapped may be executed, whatever was asked for.
+    Executable,
 }
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
@@ -21,5 +23,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     pub fn spoil(&mut self, wrong: Wrong) {
         self.wrong = Some(wrong);
         self.marks_blocks &= wrong != Wrong::Unmarked;
+        if wrong == Wrong::Executable {
+            self.encoding = self.encoding.executable();
+        }
     }
 }

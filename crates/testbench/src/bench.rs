@@ -365,9 +365,13 @@ impl Bench {
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }
-            Operation::Read { master, substream, iova, bytes } => {
+            Operation::Read { master, substream, iova, bytes, instruction } => {
                 let mut data = vec![0; *bytes];
-                let mut done = self.dma(*master, *substream, *iova, Dma::Read(&mut data))?;
+                let transfer = match instruction {
+                    true => Dma::Fetch(&mut data),
+                    false => Dma::Read(&mut data),
+                };
+                let mut done = self.dma(*master, *substream, *iova, transfer)?;
                 done.data = data;
                 done
             }

@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smmuv3::{AsidPolicy, AtsMode, Completion, Privilege};
+use smmuv3::{AsidPolicy, AtsMode, Completion, Overrides, Privilege};
 use smmuv3_formats::granule::Granule;
 
 use crate::bench::Done;
 use crate::operation::Operation;
 use crate::oracle::{Oracle, PAGE, Use};
 use crate::scenario::{
-    Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
-    Tables, WithoutPasid,
+    Change, Instance, Interrupts, Master, MemoryKind, Part, Rights, Scenario, StreamTableKind,
+    Substream, Tables, WithoutPasid,
 };
 
 pub use exceptions::{EXCEPTIONS, Exception};
@@ -101,6 +101,7 @@ pub const FEATURES: &[Feature] = &[
     instance("messages", |it| it.queues.interrupts == Interrupts::Messages),
     instance("translation operations", |it| it.atos),
     instance("counters", |it| it.counters > 0),
+    instance("one filter for counters", |it| it.counters > 0 && it.one_filter),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
     instance("TERM_MODEL 0", |it| it.stalls > 0 && it.quirks.silent_termination),
     instance("TERM_MODEL 1", |it| it.stalls > 0 && !it.quirks.silent_termination),
@@ -113,20 +114,36 @@ pub const FEATURES: &[Feature] = &[
     instance("invalidated twice", |it| it.repeated_invalidation),
     instance("no prefetch", |it| it.quirks.forbids_prefetch()),
     instance("HTTU by firmware", |it| it.quirks.firmware_httu.is_some()),
-    instance("bypass while off", |it| it.quirks.bypass_while_off),
+    instance("bypass while off", |it| it.quirks.while_off.is_some()),
+    instance("attributes while off", |it| {
+        it.quirks.while_off.is_some_and(|it| it != Overrides::NONE)
+    }),
     master("types overridden", |scenario, index| {
         scenario.masters.get(index).is_some_and(|it| it.overrides.memory.is_some())
+    }),
+    master("allocation overridden", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|it| it.overrides.allocation.is_some())
     }),
     master("privileged", Scenario::is_privileged),
     master("unprivileged", |scenario, index| {
         let privilege = scenario.masters.get(index).and_then(|it| it.overrides.privilege);
         privilege == Some(Privilege::Unprivileged)
     }),
+    master("reads overridden", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|it| it.overrides.access.is_some())
+    }),
     master("EL2-E2H", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| scenario.in_el2(master.instance))
     }),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
+    }),
+    master("neighbouring streams", |scenario, index| {
+        let pairs = |it: &Master| {
+            let mut pairs = it.streams.windows(2);
+            pairs.any(|pair| pair[0].is_multiple_of(2) && pair[1] == pair[0] + 1)
+        };
+        scenario.masters.get(index).is_some_and(pairs)
     }),
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
@@ -201,7 +218,10 @@ pub const FEATURES: &[Feature] = &[
     }),
     mapping("write-through", |kind, _| kind == MemoryKind::WriteThrough),
     mapping("type of stage 1", |kind, _| kind == MemoryKind::AsStage1),
-    mapping("executable", |_, rights| matches!(rights, Rights::Code | Rights::UserCode)),
+    mapping("executable", |_, rights| rights == Rights::Code),
+    mapping("executable by some", |_, rights| {
+        matches!(rights, Rights::UserCode | Rights::PrivilegedCode)
+    }),
     mapping("for privileged only", |_, rights| rights == Rights::Privileged),
 ];
 
@@ -247,6 +267,7 @@ pub const VERBS: &[&str] = &[
     "too late",
     "readmit",
     "read",
+    "fetch",
     "write",
     "fault",
     "suspend",
@@ -285,6 +306,7 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Misbehave { .. } => "misbehave",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
+        Operation::Read { instruction: true, .. } => "fetch",
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",

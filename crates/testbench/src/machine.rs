@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::caches::SmmuMemory;
 use crate::lock::Guard;
+use crate::oracle::AccessKind;
 use crate::qemu::QemuError;
 use crate::ram::{Ram, RamError};
 
@@ -16,6 +17,8 @@ pub enum Dma<'a> {
     Write(&'a [u8]),
     /// It fills this buffer.
     Read(&'a mut [u8]),
+    /// The same, with instructions that it is to execute.
+    Fetch(&'a mut [u8]),
 }
 
 impl Dma<'_> {
@@ -23,7 +26,7 @@ impl Dma<'_> {
     pub fn len(&self) -> usize {
         match self {
             Self::Write(data) => data.len(),
-            Self::Read(buffer) => buffer.len(),
+            Self::Read(buffer) | Self::Fetch(buffer) => buffer.len(),
         }
     }
 
@@ -35,6 +38,15 @@ impl Dma<'_> {
     /// Whether the device writes to memory.
     pub fn is_write(&self) -> bool {
         matches!(self, Self::Write(_))
+    }
+
+    /// What the device says of it.
+    pub fn kind(&self) -> AccessKind {
+        match self {
+            Self::Write(_) => AccessKind::Write,
+            Self::Read(_) => AccessKind::Read,
+            Self::Fetch(_) => AccessKind::Fetch,
+        }
     }
 }
 

@@ -67,7 +67,7 @@ impl ModelMachine {
                 let memory = SmmuMemory::new(ram.clone(), caches);
                 let mut smmu = Model::new(profile(instance), memory, seed);
                 if counters > 0 {
-                    smmu.set_monitor(counters::monitor(counters));
+                    smmu.set_monitor(counters::monitor(counters, instance.one_filter));
                 }
                 Lock::new(smmu)
             })
@@ -244,19 +244,17 @@ impl Machine for ModelMachine {
         mut transfer: Dma<'_>,
     ) -> Result<Vec<Part>, MachineError> {
         let (instance, stream) = *self.masters.get(master).ok_or(MachineError::NoMaster(master))?;
-        let write = transfer.is_write();
+        let kind = transfer.kind();
         let mut smmu = self.smmu(instance).ok_or(MachineError::NoMaster(master))?;
         let mut parts = Vec::new();
         for (offset, bytes) in pages(iova, transfer.len()) {
             let iova = iova.wrapping_add(offset as u64);
-            let access =
-                if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-            let outcome = match smmu.access(Access { substream, ..access }) {
+            let outcome = match smmu.access(Access { substream, ..kind.access(stream, iova) }) {
                 Err(Refusal { reason: Reason::Stalled(id), .. }) => {
                     // `pages` gave parts of the transfer.
                     let payload = match &transfer {
                         Dma::Write(data) => Transfer::Write(data[offset..offset + bytes].to_vec()),
-                        Dma::Read(_) => Transfer::Read(bytes),
+                        Dma::Read(_) | Dma::Fetch(_) => Transfer::Read(bytes),
                     };
                     smmu.load(id, payload);
                     Outcome::Stalled
@@ -269,7 +267,7 @@ impl Machine for ModelMachine {
                         Dma::Write(data) => {
                             self.ram.write(translation.pa, &data[offset..offset + bytes])?;
                         }
-                        Dma::Read(buffer) => {
+                        Dma::Read(buffer) | Dma::Fetch(buffer) => {
                             self.ram.read(translation.pa, &mut buffer[offset..offset + bytes])?;
                         }
                     }

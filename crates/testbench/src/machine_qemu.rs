@@ -136,7 +136,8 @@ impl Machine for QemuMachine {
                 // What the device says of it, if it says anything, is less than memory and events say.
                 self.qemu.write(master, iova, data)?;
             }
-            Dma::Read(buffer) => {
+            // Its devices do not tell one from the other.
+            Dma::Read(buffer) | Dma::Fetch(buffer) => {
                 let data = self.qemu.read(master, iova, buffer.len())?;
                 for (to, from) in buffer.iter_mut().zip(data) {
                     *to = from;

@@ -262,6 +262,8 @@ pub enum Operation {
         iova: u64,
         /// Bytes.
         bytes: usize,
+        /// They are instructions.
+        instruction: bool,
     },
 }
 
@@ -330,15 +332,17 @@ impl Operation {
                     rights: *rights,
                 }
             }
-            Action::ProcessMap { process, iova, memory, offset, length, access } => Self::Map {
-                space: space(process),
-                iova: *iova,
-                bytes: *length,
-                source: Source::Memory { memory: *memory, offset: *offset },
-                write: *access == Access::ReadWrite,
-                kind: MemoryKind::Normal,
-                rights: Rights::Data,
-            },
+            Action::ProcessMap { process, iova, memory, offset, length, access, rights } => {
+                Self::Map {
+                    rights: *rights,
+                    space: space(process),
+                    iova: *iova,
+                    bytes: *length,
+                    source: Source::Memory { memory: *memory, offset: *offset },
+                    write: *access == Access::ReadWrite,
+                    kind: MemoryKind::Normal,
+                }
+            }
             Action::Unmap { domain, iova, length } => {
                 Self::Unmap { space: *domain, iova: *iova, bytes: *length }
             }
@@ -387,7 +391,8 @@ impl Operation {
                 iova: *iova,
                 data: data.clone(),
             },
-            Action::Read { master, substream, iova, length, .. } => Self::Read {
+            Action::Read { master, substream, iova, length, instruction, .. } => Self::Read {
+                instruction: *instruction,
                 master: *master,
                 substream: *substream,
                 iova: *iova,
@@ -436,10 +441,10 @@ impl Operation {
                     Source::Pool(offset) => (pool, *offset),
                 };
                 let access = if *write { Access::ReadWrite } else { Access::ReadOnly };
-                let (iova, length) = (*iova, *bytes);
+                let (iova, length, rights) = (*iova, *bytes, *rights);
                 match space.checked_sub(scenario.domains.len()) {
                     Some(process) => {
-                        Action::ProcessMap { process, iova, memory, offset, length, access }
+                        Action::ProcessMap { process, iova, memory, offset, length, access, rights }
                     }
                     None => Action::Map {
                         domain: *space,
@@ -449,7 +454,7 @@ impl Operation {
                         length,
                         access,
                         kind: *kind,
-                        rights: *rights,
+                        rights,
                     },
                 }
             }
@@ -505,7 +510,8 @@ impl Operation {
                 iova: *iova,
                 data: data.clone(),
             },
-            Self::Read { master, substream, iova, bytes } => Action::Read {
+            Self::Read { master, substream, iova, bytes, instruction } => Action::Read {
+                instruction: *instruction,
                 master: *master,
                 substream: *substream,
                 iova: *iova,
@@ -655,9 +661,10 @@ impl fmt::Display for Described<'_> {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));
                 write!(f, "{user} writes {bytes} to {iova:#x}")
             }
-            Operation::Read { master, substream, iova, bytes } => {
+            Operation::Read { master, substream, iova, bytes, instruction } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(*bytes as u64));
-                write!(f, "{user} reads {bytes} from {iova:#x}")
+                let what = if *instruction { " of instructions" } else { "" };
+                write!(f, "{user} reads {bytes}{what} from {iova:#x}")
             }
         }
     }

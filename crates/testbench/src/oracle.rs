@@ -4,6 +4,7 @@
 //! It learns what is intended from whoever calls the driver (a range is being mapped, an attach has
 //! returned), never from the driver's own tables.
 
+mod access;
 mod attributes;
 mod contexts;
 mod dirty;
@@ -19,12 +20,14 @@ mod tests;
 mod told;
 mod user;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use smmuv3::Overrides;
 use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
+pub use access::AccessKind;
 pub use expected::{Expected, Refused};
 use pages::Requests;
 pub use pages::{Granted, Group, Waiting};
@@ -61,8 +64,8 @@ pub struct Oracle {
     requests: Vec<Requests>,
     /// Of each instance.
     power: Vec<Power>,
-    /// Those behind which all memory is reached while they are off.
-    passing: BTreeSet<usize>,
+    /// Those behind which all memory is reached while they are off, with these attributes.
+    passing: BTreeMap<usize, Overrides>,
     /// How many ever have.
     stalled: u64,
     violation: Option<Violation>,

@@ -24,7 +24,7 @@ use smmuv3_formats::{Command, Opcode, Ste};
 use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference};
 
 use crate::bench::Busy;
-use crate::oracle::{Oracle, Power, Rule, User};
+use crate::oracle::{AccessKind, Oracle, Power, Rule, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::scenario::CommandError;
 use crate::stream_table::StreamTable;
@@ -324,13 +324,13 @@ impl Watch {
             Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;
-                    let user = User { master, substream };
+                    let (user, kind) = (User { master, substream }, AccessKind::of(&access));
                     if aborted {
                         // What could not be marked any more was not written, which is reported.
-                        self.oracle.goes_to(user, address, write, pa, "a delayed");
+                        self.oracle.goes_to(user, address, kind, pa, "a delayed");
                         self.caused(stream, user, address, write);
                     } else {
-                        self.oracle.reached(user, address, write, pa, "a delayed");
+                        self.oracle.reached(user, address, kind, pa, "a delayed");
                     }
                 }
             }

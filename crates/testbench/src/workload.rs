@@ -22,6 +22,10 @@ pub struct Workload<'a> {
     rng: fastrand::Rng,
     /// Some of what is mapped is for privileged accesses only.
     pub privilege: bool,
+    /// Devices read instructions, too.
+    pub fetches: bool,
+    /// For what only some scenarios come to, so that all others stay what they are.
+    apart: fastrand::Rng,
     /// Makes what devices write differ from what was written before.
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
@@ -59,7 +63,9 @@ impl<'a> Workload<'a> {
         }
         let rng = fastrand::Rng::with_seed(seed);
         let (hot, pages) = (Vec::new(), Vec::new());
-        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot, pages }
+        let apart = fastrand::Rng::with_seed(seed ^ 0x6665_7463_6800);
+        let (privilege, fetches, serial) = (true, true, 0);
+        Self { scenario, random, weights, rng, privilege, fetches, apart, serial, hot, pages }
     }
 
     /// The next operation, and whether it is an attempt at something stale.

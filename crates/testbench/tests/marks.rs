@@ -311,6 +311,7 @@ fn at_every_moment(domain: &str, settings: &Settings) -> Vec<Option<String>> {
         substream: smmuv3_testbench::scenario::Substream::None,
         iova: IOVA + PAGE,
         bytes: 8,
+        instruction: false,
     };
     let attach = |master| Operation::attach(master, Use::Domain(0));
     // TLBs have a page as written, and one as clean.

@@ -33,6 +33,12 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoAccessedTlbi) => ACCESSED.to_owned(),
         Some(Mutation::EarlyAnswer | Mutation::NoAskingLock) => ASKED.to_owned(),
         Some(Mutation::AbortKept) => KEPT.to_owned(),
+        Some(Mutation::DefaultMair) => TYPES.to_owned(),
+        Some(Mutation::NoForcedTypes) => FORCED.to_owned(),
+        Some(Mutation::NoGbpaAttributes) => OFF.to_owned(),
+        Some(Mutation::ShortStreams) => {
+            RANDOM.replace("10000", "1500").replace("[0x900]", "[0x900, 0x901, 0x902, 0x903]")
+        }
         // It is noticed only where a device writes between two steps of one call.
         Some(Mutation::DirtyBeforeUnmap) => WRITTEN.replace("2500", "6000"),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
@@ -63,6 +69,11 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         }
         Some(Mutation::OldCount) => {
             RANDOM.replace("10000", "500").replace("asid-bits", "counters = 4\nasid-bits")
+        }
+        Some(Mutation::ShortSpan) => {
+            let text =
+                RANDOM.replace("10000", "500").replace("[0x900]", "[0x900, 0x901, 0x902, 0x903]");
+            text.replace("asid-bits", "counters = 40\nasid-bits")
         }
         Some(Mutation::ReuseLiveTag | Mutation::NoAdoptedEnd | Mutation::NoAdoptedFlush) => {
             KERNELS.to_owned()
@@ -150,6 +161,47 @@ domain = [{ name = "first" }, { name = "second" }]
 memory = [{ name = "frames", size = "64K", at = 0x884000000 }]
 [[step]]
 random = { steps = 500, pages = 16, weights = { command-error = 8 } }
+"#;
+
+/// Memory of all types.
+const TYPES: &str = r#"
+name = "types"
+instance = [{ name = "smmu0" }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [{ name = "first", all-attributes = true }, { name = "second", all-attributes = true }]
+[[step]]
+random = { steps = 2500, pages = 16 }
+"#;
+
+/// The same for guests whose types are their host's to say.
+const FORCED: &str = r#"
+name = "forced"
+instance = [{ name = "smmu0" }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [
+    { name = "first", stage = 2, forced-types = true },
+    { name = "second", stage = 2, forced-types = true },
+]
+[[step]]
+random = { steps = 500, pages = 16 }
+"#;
+
+/// An SMMU that lets devices pass while it is off.
+const OFF: &str = r#"
+name = "off"
+[[instance]]
+name = "smmu0"
+type-overrides = true
+while-off = "bypass"
+memory-override = "uncached"
+[[master]]
+name = "nic"
+instance = "smmu0"
+streams = [0x900]
+[[domain]]
+name = "first"
+[[step]]
+random = { steps = 500, pages = 16, weights = { power = 8, replug = 4 } }
 "#;
 
 /// An SMMU that is asked by several at once.
@@ -281,7 +333,7 @@ random = { steps = 1500, pages = 16, weights = { unmap = 20, stale = 24 } }
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
-    "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
+    "steps = 4500, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
 /// Kernels that take over from each other, on an SMMU with few tags.
 const KERNELS: &str = r#"
@@ -320,6 +372,9 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoDirtyTlbi,
         Mutation::NoAccessedTlbi,
         Mutation::AbortKept,
+        Mutation::DefaultMair,
+        Mutation::NoForcedTypes,
+        Mutation::NoGbpaAttributes,
         Mutation::EarlyAnswer,
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
@@ -333,6 +388,8 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoPublish,
         Mutation::NoRepeat,
         Mutation::OldCount,
+        Mutation::ShortSpan,
+        Mutation::ShortStreams,
         Mutation::ReuseLiveTag,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {

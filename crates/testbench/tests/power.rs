@@ -376,7 +376,7 @@ fn scenarios_of_power_and_removal_hold_all_rules_on_qemu() {
         let mut scenario = scenario;
         scenario.steps.drain(..scenario.steps.len() - 1);
         for instance in scenario.instances.iter_mut().skip(1) {
-            instance.quirks.bypass_while_off = true;
+            instance.quirks.while_off = Some(smmuv3::Overrides::NONE);
         }
         for seed in 4..6 {
             common::agree(path.clone(), &scenario, seed);

@@ -156,3 +156,31 @@ fn an_adopted_entry_with_contexts_changes_through_an_invalid_one() {
     let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
     assert_eq!(report.verdict, "ok", "{:?}", report.failure);
 }
+
+const CUT_OFF_TWICE: &str = r#"
+name = "cut-off-twice"
+instance = [{ name = "smmu", ssid-bits = 9, two-level-contexts = true, ats = true, pri = true }]
+master = [{ name = "nic", instance = "smmu", streams = [0x208], substream-bits = 8, ats = true, pri = true }]
+process = [{ name = "old" }, { name = "new" }]
+step = [
+    { mute = { master = "nic", late = true } },
+    { bind = { process = "old", master = "nic", refused = "maybe" } },
+    { hand-over = {} },
+    { readmit = { master = "nic" } },
+    { mute = { master = "nic", late = true } },
+    { interrupt = NUMBER, bind = { process = "new", master = "nic", refused = "maybe" } },
+]
+"#;
+
+/// A device is cut off, readmitted before anybody was told, and cut off once more: that is told twice. The testbench took the
+/// second time for one too many.
+#[test]
+fn a_device_that_is_cut_off_again_before_that_was_told_is_told_of_again() {
+    for number in 1..=60 {
+        let text = CUT_OFF_TWICE.replace("NUMBER", &number.to_string());
+        let scenario = Scenario::parse(&text, "regression").unwrap();
+        let options = Options { seed: Some(2346), no_shrink: true, ..Options::default() };
+        let report = run(&scenario, &options, &mut |_| ()).unwrap();
+        assert_eq!(report.verdict, "ok", "{number}: {:?}", report.failure);
+    }
+}

@@ -176,6 +176,7 @@ fn an_smmu_that_was_in_use_is_taken_over_with_nothing_left_in_its_caches() {
                         substream: Substream::None,
                         iova,
                         bytes: 4,
+                        instruction: false,
                     })
                     .unwrap();
             }

@@ -15,6 +15,7 @@ use super::judge::Judge;
 use super::port::{Port, Stop};
 use super::{Common, Ticket, Waiting};
 use crate::error::Failure;
+use crate::mutation::LeftOut;
 use crate::platform::Platform;
 use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
@@ -32,6 +33,8 @@ const FETCH_RETRIES: u32 = 3;
 pub(super) struct Lane {
     port: Port,
     judge: Judge,
+    /// What is left out of commands.
+    pub(super) left_out: LeftOut,
     base: PhysAddr,
     /// The marks of `tickets`.
     marks: PhysAddr,
@@ -75,6 +78,7 @@ impl Lane {
         Some(Self {
             port,
             judge: Judge::new(),
+            left_out: LeftOut::default(),
             base,
             marks,
             word: None,
@@ -255,6 +259,7 @@ impl Lane {
         command: Command,
     ) -> Option<(Ticket, u64)> {
         const SLOTS: u64 = 2;
+        let command = self.left_out.given(command);
         // Whatever may panic comes before the ticket is drawn, since nobody would publish its slots then.
         self.judge.accept(&command);
         let size = self.size();

@@ -292,7 +292,10 @@ impl<P: Platform> Instance<P> {
 
     /// Makes transactions do while SMMUEN is 0 what the configuration says.
     pub(super) fn set_while_off(&self, platform: &P) -> Result<(), EnableError> {
-        let while_off = self.config.while_off;
+        let while_off = match self.leaves_out(Mutation::NoGbpaAttributes) {
+            true => self.config.while_off.without_attributes(),
+            false => self.config.while_off,
+        };
         self.write_gbpa(platform, |gbpa| while_off.on(gbpa))
     }
 

@@ -79,6 +79,9 @@ impl<P: Platform> Core<P> {
 
     /// What the entry of a stream says.
     pub(crate) fn entry_of(&self, words: Words) -> Words {
+        if self.leaves_out(Mutation::NoForcedTypes) {
+            return Ste(words).with_s2_fwb(false).0;
+        }
         #[cfg(feature = "ats")]
         if self.leaves_out(Mutation::SplitAsFull) && Ste(words).eats() == crate::ats::SPLIT {
             return Ste(words).with_eats(1).0;

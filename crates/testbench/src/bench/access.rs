@@ -3,7 +3,7 @@
 
 use super::{Bench, BenchError, Done};
 use crate::machine::{Dma, Outcome, Part, pages};
-use crate::oracle::{PAGE, Rule, User};
+use crate::oracle::{AccessKind, PAGE, Rule, User};
 use crate::scenario::Substream;
 use crate::trace;
 
@@ -32,7 +32,12 @@ impl Bench {
             return Ok(Done::default());
         };
         let user = User { master, substream: number };
-        let write = transfer.is_write();
+        let fetches = self.oracle(|oracle| oracle.fetches(master, number));
+        transfer = match transfer {
+            Dma::Fetch(buffer) if !fetches => Dma::Read(buffer),
+            transfer => transfer,
+        };
+        let (write, kind) = (transfer.is_write(), transfer.kind());
         let total = transfer.len();
         // A model tells where an access went.
         let seen = self.world.machine().model(0).is_none();
@@ -43,18 +48,23 @@ impl Bench {
         let lent = match &mut transfer {
             Dma::Write(data) => Dma::Write(data),
             Dma::Read(buffer) => Dma::Read(buffer),
+            Dma::Fetch(buffer) => Dma::Fetch(buffer),
         };
         let operands =
             || trace::range(("master", &self.user_name(master, substream)), iova, total as u64);
-        let parts =
-            self.traced("dma", if write { "DMA write" } else { "DMA read" }, operands, || {
-                let parts = self.world.machine().dma(master, number, iova, lent);
-                self.look(|watch| watch.collect(&self.world));
-                parts
-            })?;
+        let name = match kind {
+            AccessKind::Write => "DMA write",
+            AccessKind::Read => "DMA read",
+            AccessKind::Fetch => "DMA fetch",
+        };
+        let parts = self.traced("dma", name, operands, || {
+            let parts = self.world.machine().dma(master, number, iova, lent);
+            self.look(|watch| watch.collect(&self.world));
+            parts
+        })?;
         let moved: &[u8] = match &transfer {
             Dma::Write(data) => data,
-            Dma::Read(buffer) => buffer,
+            Dma::Read(buffer) | Dma::Fetch(buffer) => buffer,
         };
         let mut done = Done { accesses: parts.len(), ..Done::default() };
         for (number, part) in parts.iter().enumerate() {
@@ -63,33 +73,33 @@ impl Bench {
             let moved = &moved[offset..offset + part.bytes];
             let candidates = candidates.get(number).map_or(&[][..], Vec::as_slice);
             let outcome = match part.outcome {
-                Outcome::Unknown => self.infer(user, part, moved, write, candidates),
+                Outcome::Unknown => self.infer(user, part, moved, kind, candidates),
                 known => known,
             };
             if part.outcome == Outcome::Unknown
                 && let Outcome::Reached(pa) = outcome
                 && looks_refused(moved, write, pa, candidates)
             {
-                self.look(|watch| watch.may_be_refused(user, part.iova, write));
+                self.look(|watch| watch.may_be_refused(user, part.iova, kind));
             }
             self.look(|watch| match outcome {
                 Outcome::Reached(pa) => {
-                    watch.oracle.reached(user, part.iova, write, pa, "a");
+                    watch.oracle.reached(user, part.iova, kind, pa, "a");
                     done.bytes += part.bytes as u64;
                 }
                 Outcome::Stalled => {
-                    watch.oracle.refused(user, part.iova, write, "a");
+                    watch.oracle.refused(user, part.iova, kind, "a");
                     (done.refused, done.stalled) = (done.refused + 1, done.stalled + 1);
                 }
                 _ => {
-                    watch.oracle.refused(user, part.iova, write, "a");
-                    let expected = watch.oracle.expected(user, part.iova, write);
+                    watch.oracle.refused(user, part.iova, kind, "a");
+                    let expected = watch.oracle.expected(user, part.iova, kind);
                     let sent = outcome != Outcome::NotGranted;
                     if let Some(how) = expected.refused.filter(|_| sent) {
                         watch.expect_refused(user, part.iova, write, how);
                     }
                     if sent && watch.is_of_guest(user) {
-                        watch.insist(&self.world, user, part.iova, write);
+                        watch.insist(&self.world, user, part.iova, kind);
                     }
                     done.refused += 1;
                 }
@@ -134,15 +144,15 @@ impl Bench {
         user: User,
         part: &Part,
         moved: &[u8],
-        write: bool,
+        kind: AccessKind,
         candidates: &[(u64, Vec<u8>)],
     ) -> Outcome {
-        let expected = self.look(|watch| watch.oracle.expected(user, part.iova, write));
+        let expected = self.look(|watch| watch.oracle.expected(user, part.iova, kind));
         let now = |pa: u64| {
             let mut now = vec![0; part.bytes];
             self.world.machine().ram().read(pa, &mut now).ok().map(|()| now)
         };
-        if write {
+        if kind == AccessKind::Write {
             let right = expected.reach.iter().find(|pa| now(**pa).as_deref() == Some(moved));
             let changed = candidates
                 .iter()

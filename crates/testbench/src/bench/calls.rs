@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig, InstanceId,
-    Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu, Stage,
-    StreamId, SubstreamId, Target, Vmids, WhileOff,
+    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, InstanceId, Iommu,
+    Master, MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target,
+    Vmids, WhileOff,
 };
 use smmuv3_formats::register::address_size_code_for;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -71,11 +71,7 @@ pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instanc
     config.broadcast = instance.btm;
     config.firmware = instance.quirks.firmware();
     config.firmware.repeated_invalidation = instance.repeated_invalidation;
-    if instance.quirks.bypass_while_off {
-        let overrides = match instance.quirks.type_overrides {
-            true => Overrides::NONE.with_memory(Caching::WriteBack).with_sharing(Sharing::Inner),
-            false => Overrides::NONE,
-        };
+    if let Some(overrides) = instance.quirks.while_off {
         // SAFETY: devices of a test only touch what the scenario tells them to.
         config.while_off = unsafe { WhileOff::bypass(overrides) };
     }

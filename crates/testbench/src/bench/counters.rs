@@ -15,10 +15,11 @@ use crate::scenario::Scenario;
 /// Bits of a counter: it overflows in a long run.
 const BITS: u32 = 16;
 
-/// A group of the machine's, for so many counters.
-pub(crate) fn monitor(counters: u32) -> Monitor {
+/// A group of the machine's, for so many counters, with `one_filter` or one each.
+pub(crate) fn monitor(counters: u32, one_filter: bool) -> Monitor {
     // Both fields say one less.
-    let mut monitor = Monitor::new(PmcgCfgr((BITS - 1) << 8 | (counters - 1)));
+    let cfgr = PmcgCfgr((BITS - 1) << 8 | (counters - 1)).with_sid_filter_type(one_filter);
+    let mut monitor = Monitor::new(cfgr);
     // Firmware has used it, and it still counts.
     for counter in 0..counters {
         monitor.write32(0, PMCG_EVCNTR + 4 * counter, 0xfff0 - counter);
@@ -59,13 +60,24 @@ pub(super) struct Counters {
     instance: usize,
     group: Mutex<Group<Page>>,
     /// What each counts.
-    names: Vec<String>,
+    counted: Vec<Counted>,
     /// Transactions before it was started.
     since: u64,
 }
 
+/// What a counter counts.
+struct Counted {
+    /// In words.
+    name: String,
+    event: Event,
+    filter: Filter,
+    /// What there was of that before, if it is transactions.
+    since: u64,
+}
+
 impl Counters {
-    /// What all groups have, as far as they have so many counters; the rest counts transactions, a stream each.
+    /// What all groups have, as far as they have so many counters; the rest counts transactions, those of neighbouring streams
+    /// together, and then a stream each. With one filter, all of these are of the same streams.
     const FIRST: [(&str, Event); 4] = [
         ("transactions", Event::TRANSACTION),
         ("TLB misses", Event::TLB_MISS),
@@ -87,30 +99,73 @@ impl Counters {
         let mut group = Group::new(page(0), None)?;
         #[cfg(feature = "mutation")]
         group.leave_out(mutation);
-        let first = Self::FIRST.map(|(name, event)| (name.to_owned(), event, Filter::Any));
-        let masters = scenario.masters.iter().filter(|master| master.instance == instance);
-        let streams = masters.flat_map(|it| it.streams.iter().map(move |stream| (it, *stream)));
-        let streams = streams.map(|(it, stream)| {
-            let name = format!("transactions of {} ({stream:#x})", it.name);
-            (name, Event::TRANSACTION, Filter::Stream(StreamId(stream)))
-        });
-        let mut names = Vec::new();
-        let all = first.into_iter().chain(streams).take(group.counters());
-        for (counter, (name, event, filter)) in all.enumerate() {
+        let mut counted: Vec<Counted> = Vec::new();
+        for (counter, (name, event, filter)) in
+            wanted(scenario, instance).take(group.counters()).enumerate()
+        {
             group.count(counter, event, filter)?;
-            names.push(name);
+            let since = seen(world, instance, filter);
+            counted.push(Counted { name, event, filter, since });
         }
         group.set_interrupt(true, None)?;
         let since = transactions(world, instance);
         group.start();
-        Ok(Some(Self { instance, group: Mutex::new(group), names, since }))
+        Ok(Some(Self { instance, group: Mutex::new(group), counted, since }))
     }
 
     fn read(&self) -> Result<Counts, PmcgError> {
         let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = self.names.iter().enumerate();
-        numbers.map(|(counter, name)| Ok((name.clone(), group.read(counter)?))).collect()
+        let numbers = self.counted.iter().enumerate();
+        numbers.map(|(counter, it)| Ok((it.name.clone(), group.read(counter)?))).collect()
     }
+}
+
+/// What the counters of an instance are to count, in order.
+fn wanted(
+    scenario: &Scenario,
+    instance: usize,
+) -> impl Iterator<Item = (String, Event, Filter)> + use<'_> {
+    let masters = || scenario.masters.iter().filter(move |it| it.instance == instance);
+    let spans = masters().filter_map(|it| {
+        let (first, last) = (*it.streams.first()?, *it.streams.last()?);
+        let log2 = neighbours(&it.streams)?;
+        let name = format!("transactions of {} ({first:#x} to {last:#x})", it.name);
+        Some((name, Event::TRANSACTION, Filter::Streams { first: StreamId(first), log2 }))
+    });
+    let streams = masters().flat_map(|it| it.streams.iter().map(move |stream| (it, *stream)));
+    let streams = streams.map(|(it, stream)| {
+        let name = format!("transactions of {} ({stream:#x})", it.name);
+        (name, Event::TRANSACTION, Filter::Stream(StreamId(stream)))
+    });
+    let own: Vec<_> = spans.chain(streams).collect();
+    let one = scenario.instances.get(instance).is_some_and(|it| it.one_filter);
+    let filter = own.first().map_or(Filter::Any, |(_, _, filter)| *filter);
+    let first = Counters::FIRST.map(|(name, event)| (name.to_owned(), event, Filter::Any));
+    let all = first.into_iter().chain(own);
+    all.map(move |(name, event, own)| (name, event, if one { filter } else { own }))
+}
+
+/// log2 of how many streams there are, if they are that many neighbours from a multiple of that on.
+fn neighbours(streams: &[u32]) -> Option<u32> {
+    let first = *streams.first()?;
+    let many = streams.len().is_power_of_two() && streams.len() > 1;
+    let log2 = streams.len().trailing_zeros();
+    let aligned = many && first.trailing_zeros() >= log2;
+    (aligned && (first..).zip(streams).all(|(next, stream)| next == *stream)).then_some(log2)
+}
+
+/// Transactions of the streams of `filter` that the model of an instance has seen while its group counted.
+fn seen(world: &World, instance: usize, filter: Filter) -> u64 {
+    let range = match filter {
+        Filter::Any => 0..=u32::MAX,
+        Filter::Stream(StreamId(stream)) => stream..=stream,
+        // A group is told of no more.
+        Filter::Streams { first, log2 } => {
+            first.0..=first.0 | (u32::MAX >> (32 - log2.clamp(1, 32)))
+        }
+    };
+    let model = world.machine().model(instance);
+    model.map_or(0, |mut model| model.monitor().map_or(0, |it| it.transactions(range)))
 }
 
 /// Transactions that the model of an instance has seen.
@@ -144,20 +199,18 @@ impl Bench {
             let instance = counters.instance;
             let counts =
                 counters.read().map_err(|error| format!("instance {instance}: {error}"))?;
-            let seen = transactions(&self.world, instance) - counters.since;
-            let counted = counts.first().map_or(0, |(_, count)| *count);
-            if counted != seen {
-                return Err(format!(
-                    "instance {instance}: its counter says {counted} transactions, but there were {seen}"
-                ));
-            }
-            // Strangers have no counter of their own.
-            let streams = counts.iter().skip(Counters::FIRST.len());
-            let streams: u64 = streams.map(|(_, count)| *count).sum();
-            if streams > counted {
-                return Err(format!(
-                    "instance {instance}: of {counted} transactions, its streams had {streams}"
-                ));
+            let all = transactions(&self.world, instance) - counters.since;
+            for (it, (name, count)) in counters.counted.iter().zip(counts) {
+                let seen = match it.filter {
+                    _ if it.event != Event::TRANSACTION => continue,
+                    Filter::Any => all,
+                    filter => seen(&self.world, instance, filter) - it.since,
+                };
+                if count != seen {
+                    return Err(format!(
+                        "instance {instance}: its counter says {count} {name}, but there were {seen}"
+                    ));
+                }
             }
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Bench {
                 Rights::Data => Prot::NONE,
                 Rights::Code => Prot::EXECUTE,
                 Rights::UserCode => Prot::EXECUTE | Prot::PXN,
+                Rights::PrivilegedCode => Prot::EXECUTE | Prot::UXN,
                 Rights::Privileged => Prot::PRIVILEGED,
             };
         let memory = match kind {

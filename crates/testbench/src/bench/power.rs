@@ -71,6 +71,7 @@ impl Bench {
             self.set_power(instance, Power::On);
             return Err(error.to_string());
         }
+        self.look(|watch| watch.is_off(&self.world, instance));
         if let Some(mut model) = self.world.machine().model(instance) {
             arrive(&mut model);
             model.power_off();
@@ -166,6 +167,7 @@ impl Bench {
             || self.named(instance),
             || {
                 self.pull(instance, &masters)?;
+                self.look(|watch| watch.is_off(&self.world, instance));
                 if let Some(mut model) = self.world.machine().model(instance) {
                     arrive(&mut model);
                     model.power_off();

@@ -49,8 +49,8 @@ impl Bench {
             let mut watch = self.watch();
             watch.add_instance(StreamTable { base, shape });
             watch.limits.push(Limit::of(&quirks));
-            if quirks.bypass_while_off {
-                watch.oracle.passes_while_off(index);
+            if let Some(overrides) = &quirks.while_off {
+                watch.oracle.passes_while_off(index, overrides);
             }
             drop(watch);
             self.smmus.push(Handle::new(smmu));
@@ -253,6 +253,9 @@ impl Bench {
                 let room = 1 << instance.page_request_queue_log2;
                 self.watch().oracle.has_room_for(master.instance, room);
                 self.watch().oracle.outputs(index, instance.oas);
+            }
+            if master.ats.is_some() {
+                self.watch().oracle.keeps_translations(index);
             }
             if master.ats == AtsMode::Split {
                 self.watch().oracle.keeps_intermediate(index);

@@ -8,7 +8,7 @@ use smmuv3_formats::EventId;
 
 use super::{Bench, Done, Handle};
 use crate::bytes::Bytes;
-use crate::oracle::{Expected, Oracle, Power, Use, User};
+use crate::oracle::{AccessKind, Expected, Oracle, Power, Use, User};
 use crate::scenario::Substream;
 use crate::trace;
 
@@ -33,12 +33,15 @@ impl Bench {
         let Some((smmu, stream)) = smmu.zip(stream) else {
             return Done::default();
         };
+        let taken_as = self.oracle(|oracle| oracle.taken_as(master, write.into()));
         let substream_id = number.map(SubstreamId);
         let question = Question {
             substream: substream_id,
             stages,
             write,
             privileged: self.scenario.is_privileged(master),
+            // Who asks says what the stream would make of it.
+            instruction: taken_as == AccessKind::Fetch,
             ..Question::read(StreamId(stream), Iova(iova))
         };
         // Whatever interrupts the driver may unmap what is asked for: either answer is right then.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod attributes;
 mod guests;
 mod kept;
 mod observation;
 mod pages;
 mod parts;
 mod queues;
+mod runs;
 mod shapes;
 mod sharing;
 mod split;
@@ -64,12 +66,13 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
+    let scenario = runs::aligned(scenario);
     let scenario = stages::alone(sharing::shared(scenario, narrowest), narrowest);
     let scenario = tables::drawn(scenario, narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
-    scenario = pages::shown(guests::contexts(scenario));
+    scenario = attributes::overridden(pages::shown(guests::contexts(scenario)));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -122,6 +125,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         msi: rng.bool(),
         atos: false,
         counters: 0,
+        one_filter: false,
         hyp: false,
         stalls: 0,
         forced_stalls: false,

@@ -264,14 +264,15 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 19] = [
+const USUAL: [fn(&mut Instance); 20] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
     |it| it.oas = 44,
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
-    |it| it.counters = 0,
+    |it| (it.counters, it.one_filter) = (0, false),
+    |it| it.one_filter = false,
     |it| it.atos = false,
     |it| it.hyp = false,
     |it| it.queues.interrupts = Interrupts::Combined,

@@ -125,6 +125,11 @@ pub const EXCEPTIONS: &[Exception] = &[
         "until it is claimed, and just afterwards, a master uses a space that the driver made for it",
     ),
     cannot(
+        &["split-stage ATS"],
+        &["fetch"],
+        "what has been translated once is taken for data from there on",
+    ),
+    cannot(
         &["left working"],
         &["ask", "grant", "stop", "mute", "too late", "readmit"],
         NOBODY_TOLD,
@@ -231,6 +236,7 @@ const OF_MAPPINGS: &[&str] = &[
     "write-through",
     "type of stage 1",
     "executable",
+    "executable by some",
     "for privileged only",
 ];
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! With which memory type, and shared with whom, an access that is permitted reaches memory (§16.3, §16.4).
 
-use smmuv3::{Caching, Overrides, Sharing};
-use smmuv3_model::{Attributes, Cacheability, MemoryType, Shareability};
+use smmuv3::{Caching, Overrides, Privilege, Sharing};
+use smmuv3_model::{Attributes, Cacheability, Hints, MemoryType, Shareability};
 
-use super::{Oracle, Power, Rule, Use, User};
+use super::{AccessKind, Oracle, Power, Rule, Use, User};
 use crate::scenario::MemoryKind;
 
 const fn normal(both: Cacheability) -> MemoryType {
@@ -26,6 +26,15 @@ pub(super) fn untranslated(overrides: &Overrides) -> Attributes {
         Some(Sharing::Inner) => Shareability::Inner,
     };
     outer_where_uncached(Attributes { memory, shareability })
+}
+
+/// What else they say, of a device that gives no hints and claims no privilege.
+pub(super) fn hints(overrides: &Overrides, kind: AccessKind) -> Hints {
+    Hints {
+        allocation: overrides.allocation.unwrap_or((true, true, false)),
+        privileged: overrides.privilege == Some(Privilege::Privileged),
+        instruction: kind.taken_as(overrides.access) == AccessKind::Fetch,
+    }
 }
 
 /// What is mapped so, alone.
@@ -53,8 +62,24 @@ fn outer_where_uncached(attributes: Attributes) -> Attributes {
 impl Oracle {
     /// Judges the attributes with which an access of `user` at `iova` was `found` to reach memory; the device itself gave
     /// none (write-back, not shared).
-    pub fn arrived_as(&mut self, user: User, iova: u64, found: Attributes) {
+    /// Where nothing translates it, the SMMU tells what else it says.
+    pub fn arrived_as(
+        &mut self,
+        user: User,
+        iova: u64,
+        kind: AccessKind,
+        (found, said): (Attributes, Option<Hints>),
+    ) {
         let Some(wanted) = self.attributes(user, iova) else { return };
+        let state = self.masters.get(user.master);
+        let wanted_hints = state.map(|it| hints(&it.overrides, kind));
+        if let Some((said, wanted)) = said.zip(wanted_hints).filter(|(said, wanted)| said != wanted)
+        {
+            let text = format_args!(
+                "{user}: a {kind} at {iova:#x} that nothing translates leaves as {said:?}; it should as {wanted:?}"
+            );
+            self.accuse(Rule::R0, text);
+        }
         if found != wanted {
             let text = format_args!(
                 "{user}: an access at {iova:#x} reached memory as {found:?}; it is mapped as {wanted:?}"

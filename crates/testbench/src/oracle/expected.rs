@@ -4,8 +4,7 @@
 use smmuv3_formats::EventId;
 
 use super::user::MasterState;
-use super::{Life, Oracle, PAGE, Page, Power, Rule, Use, User};
-use crate::scenario::Rights;
+use super::{AccessKind, Life, Oracle, PAGE, Page, Power, Rule, Use, User};
 
 /// What an access may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +28,35 @@ pub enum Refused {
     Somehow,
 }
 
-/// What an access is.
+/// What an access is, with the privilege that it has.
 #[derive(Clone, Copy)]
 struct Kind {
-    write: bool,
+    kind: AccessKind,
     privileged: bool,
 }
 
 impl Kind {
-    fn fits(self, page: &Page) -> bool {
-        (page.write || !self.write) && (self.privileged || page.rights != Rights::Privileged)
+    /// Of `state`, whose stream may make something else of what the device says.
+    fn of(state: &MasterState, kind: AccessKind) -> Self {
+        let privileged = state.privileged;
+        Self { kind: kind.taken_as(state.overrides.access), privileged }
+    }
+
+    /// Whether a page of stage 1, or of stage 2, permits it (§16.1, §16.2).
+    fn fits(self, page: &Page, stage_2: bool) -> bool {
+        self.kind.is_permitted(page, stage_2, self.privileged)
     }
 }
 
 impl Oracle {
     /// What an access of `user` at `iova` may do now.
-    pub fn expected(&self, user: impl Into<User>, iova: u64, write: bool) -> Expected {
+    pub fn expected(
+        &self,
+        user: impl Into<User>,
+        iova: u64,
+        kind: impl Into<AccessKind>,
+    ) -> Expected {
+        let kind = kind.into();
         let User { master, substream } = user.into();
         let Some(state) = self.masters.get(master) else {
             return Expected { reach: Vec::new(), refused: None };
@@ -53,10 +65,10 @@ impl Oracle {
         if power == Power::Off {
             return Expected { reach: Vec::new(), refused: Some(Refused::Silently) };
         }
-        let mut expected = self.answer(state, substream, false, iova, write);
+        let mut expected = self.answer(state, substream, false, iova, kind);
         if power == Power::Changing {
             expected.refused = Some(Refused::Somehow);
-            if self.passing.contains(&state.instance) {
+            if self.passing.contains_key(&state.instance) {
                 expected.reach.push(iova);
             }
         }
@@ -64,7 +76,7 @@ impl Oracle {
             expected.refused = Some(Refused::Somehow);
         }
         if state.is_changing() {
-            let after = self.answer(state, substream, true, iova, write);
+            let after = self.answer(state, substream, true, iova, kind);
             let never = expected.refused.is_none() && after.refused.is_none();
             let hitless = never && self.is_hitless(state, substream, iova);
             let changes = state.useful(substream).next.is_some();
@@ -78,7 +90,7 @@ impl Oracle {
             if substream == Some(0) && state.useful(None).next.is_some() {
                 // Its context and what is done without a substream (S1DSS) are different words of different
                 // structures: for a moment the context of the one is that of the other.
-                let kind = Kind { write, privileged: state.privileged };
+                let kind = Kind::of(state, kind);
                 for after in [false, true] {
                     let plain = self.space(state.uses(None, after));
                     let plain = plain.map(|space| self.translated(space, iova, kind).reach);
@@ -98,7 +110,7 @@ impl Oracle {
         substream: Option<u32>,
         after: bool,
         iova: u64,
-        write: bool,
+        kind: AccessKind,
     ) -> Expected {
         let refused = |refused| Expected { reach: Vec::new(), refused: Some(refused) };
         let event = |event| refused(Refused::With(event));
@@ -111,7 +123,7 @@ impl Oracle {
         if own == Use::Identity {
             return Expected { reach: vec![iova], refused: None };
         }
-        let kind = Kind { write, privileged: master.privileged };
+        let kind = Kind::of(master, kind);
         let by_guest =
             self.space(plain).and_then(|plain| self.by_contexts(master, plain, substream, own));
         match by_guest {
@@ -157,7 +169,8 @@ impl Oracle {
     /// Whether an address of `space` leads to `pa`, or is being changed.
     pub(crate) fn leads(&self, space: usize, iova: u64, pa: u64) -> bool {
         // What only privileged accesses may reach is cached as well.
-        let expected = self.translated(space, iova, Kind { write: false, privileged: true });
+        let expected =
+            self.translated(space, iova, Kind { kind: AccessKind::Read, privileged: true });
         let changing = expected.refused == Some(Refused::Somehow) && !expected.reach.is_empty();
         changing || expected.reach.contains(&pa)
     }
@@ -166,7 +179,10 @@ impl Oracle {
     /// what a guest's stage 1 makes of it, an intermediate address. What is under that is looked at whenever it is used.
     pub(crate) fn may_keep(&self, user: User, iova: u64, output: u64) -> bool {
         let Some(state) = self.masters.get(user.master).filter(|it| it.split) else {
-            return self.expected(user, iova, false).reach.contains(&output);
+            // What is taken for instructions may be granted to be written alone.
+            let kinds = [AccessKind::Read, AccessKind::Write];
+            let reaches = |kind| self.expected(user, iova, kind).reach.contains(&output);
+            return kinds.into_iter().any(reaches);
         };
         [false, true].into_iter().any(|after| {
             let own = state.uses(user.substream, after);
@@ -183,7 +199,7 @@ impl Oracle {
     /// Whether a guest's stage 1, the space `space`, leads from `iova` to the intermediate address `output`, or is being
     /// changed there. No other space leads to such.
     pub(crate) fn leads_first(&self, space: usize, iova: u64, output: u64) -> bool {
-        let kind = Kind { write: false, privileged: true };
+        let kind = Kind { kind: AccessKind::Read, privileged: true };
         self.over(space).is_some() && self.by_itself(space, iova, kind).reach.contains(&output)
     }
 
@@ -212,7 +228,7 @@ impl Oracle {
                 Expected { reach: Vec::new(), refused }
             }
             Some(page) => {
-                let permitted = kind.fits(&page);
+                let permitted = kind.fits(&page, self.is_stage_2(space));
                 let refused = if page.changing {
                     Some(Refused::Somehow)
                 } else {
@@ -229,11 +245,18 @@ impl Oracle {
     }
 
     /// Judges an access of `user` that reached `pa`, and is over.
-    pub fn reached(&mut self, user: impl Into<User>, iova: u64, write: bool, pa: u64, how: &str) {
-        let user = user.into();
-        if self.goes_to(user, iova, write, pa, how) {
+    pub fn reached(
+        &mut self,
+        user: impl Into<User>,
+        iova: u64,
+        kind: impl Into<AccessKind>,
+        pa: u64,
+        how: &str,
+    ) {
+        let (user, kind) = (user.into(), kind.into());
+        if self.goes_to(user, iova, kind, pa, how) {
             self.touched(user, iova);
-            if write {
+            if kind == AccessKind::Write {
                 self.wrote(user, iova);
             }
         }
@@ -244,16 +267,15 @@ impl Oracle {
         &mut self,
         user: impl Into<User>,
         iova: u64,
-        write: bool,
+        kind: impl Into<AccessKind>,
         pa: u64,
         how: &str,
     ) -> bool {
-        let user = user.into();
-        let expected = self.expected(user, iova, write);
+        let (user, access) = (user.into(), kind.into());
+        let expected = self.expected(user, iova, access);
         if expected.reach.contains(&pa) {
             return true;
         }
-        let access = if write { "write" } else { "read" };
         let should = match expected.reach.first() {
             Some(right) => format!("it is mapped to {right:#x}"),
             None => "it must be refused".to_owned(),
@@ -266,10 +288,15 @@ impl Oracle {
     }
 
     /// Judges an access of `user` that was refused.
-    pub fn refused(&mut self, user: impl Into<User>, iova: u64, write: bool, how: &str) {
-        let user = user.into();
-        if self.expected(user, iova, write).refused.is_none() {
-            let access = if write { "write" } else { "read" };
+    pub fn refused(
+        &mut self,
+        user: impl Into<User>,
+        iova: u64,
+        kind: impl Into<AccessKind>,
+        how: &str,
+    ) {
+        let (user, access) = (user.into(), kind.into());
+        if self.expected(user, iova, access).refused.is_none() {
             self.accuse(
                 Rule::R0,
                 format_args!("{user}: {how} {access} at {iova:#x} was refused, but it is mapped"),

@@ -105,6 +105,10 @@ pub(super) struct MasterState {
     pub(super) output_bits: u32,
     /// All that it does is privileged.
     pub(super) privileged: bool,
+    /// What its SMMU says in place of its device.
+    pub(super) overrides: Overrides,
+    /// Its device may keep translations.
+    pub(super) keeps: bool,
     /// Its device does not answer invalidations: it may be blocked at any moment.
     pub(super) mute: bool,
     /// Or did not, once.
@@ -178,6 +182,8 @@ impl Oracle {
             stalls_always: false,
             output_bits: u64::BITS,
             privileged: false,
+            overrides: Overrides::NONE,
+            keeps: false,
             mute: false,
             was_mute: false,
             split: false,
@@ -194,6 +200,13 @@ impl Oracle {
     pub fn keeps_intermediate(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {
             state.split = true;
+        }
+    }
+
+    /// The device of `master` may keep translations (ATS).
+    pub fn keeps_translations(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.keeps = true;
         }
     }
 
@@ -372,8 +385,10 @@ impl Oracle {
     pub fn changes_without_a_hit(&mut self, master: usize, overrides: &Overrides) {
         if let Some(state) = self.masters.get_mut(master) {
             state.hitless = true;
-            state.overridden = overrides.memory.is_some() || overrides.sharing.is_some();
+            let Overrides { memory, sharing, allocation, .. } = overrides;
+            state.overridden = memory.is_some() || sharing.is_some() || allocation.is_some();
             state.untranslated = untranslated(overrides);
+            state.overrides = *overrides;
         }
     }
 

@@ -21,6 +21,8 @@ impl Run<'_> {
         // QEMU's SMMUs know no privilege ([`NO_PRIVILEGE`](crate::qemu::deviation::NO_PRIVILEGE)); and nor may what is
         // compared with them.
         workload.privilege = self.interfere;
+        // And its devices read data alone.
+        workload.fetches = self.interfere;
         let before = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
         let translations = self.machine.translations();
         let interruptions = self.bench.watch().interruptions;

@@ -109,6 +109,8 @@ pub enum Action {
         length: u64,
         /// What devices may do there.
         access: Access,
+        /// What else is permitted.
+        rights: Rights,
     },
     /// Remove all mappings of a range of a process; holes are allowed.
     ProcessUnmap {
@@ -235,6 +237,8 @@ pub enum Action {
         iova: u64,
         /// Bytes.
         length: u64,
+        /// They are instructions.
+        instruction: bool,
         /// What it must get, `length` bytes.
         expect: Option<Vec<u8>>,
     },

@@ -34,6 +34,8 @@ pub struct Instance {
     pub atos: bool,
     /// Counters in the group of performance monitors beside it, 64 at most; 0 where there is none.
     pub counters: u32,
+    /// They have one filter for all of them (PMCG_CFGR.SID_FILTER_TYPE).
+    pub one_filter: bool,
     /// It has streams of EL2 (IDR0.Hyp).
     pub hyp: bool,
     /// Transactions that can be stalled at the same time; 0 where faults terminate.

@@ -62,6 +62,8 @@ pub struct Capabilities {
     pub quirks: Support,
     /// Accesses that are not privileged.
     pub unprivileged: Support,
+    /// Reads of instructions.
+    pub fetches: Support,
     /// Devices it has.
     pub devices: Vec<Device>,
     /// Which StreamIDs devices can have.
@@ -153,6 +155,7 @@ impl Capabilities {
             walks: None,
             quirks: Support::Either,
             unprivileged: Support::Either,
+            fetches: Support::Either,
             devices: vec![Device::Edu, Device::TestDevice],
             streams: Streams::Any,
             streams_per_master: 16,
@@ -194,6 +197,7 @@ impl Capabilities {
             walks: Some(Walks::usual(true)),
             quirks: Support::Never,
             unprivileged: Support::Never,
+            fetches: Support::Never,
             devices: if several {
                 vec![Device::Edu, Device::TestDevice]
             } else {
@@ -292,8 +296,7 @@ impl Check<'_> {
             );
         }
         // What passes while it is off, any SMMU can be told.
-        let usual =
-            Quirks { bypass_while_off: instance.quirks.bypass_while_off, ..Quirks::default() };
+        let usual = Quirks { while_off: instance.quirks.while_off, ..Quirks::default() };
         if can.quirks == Support::Never && instance.quirks != usual {
             self.lacks(
                 instance.places.of(""),
@@ -460,6 +463,12 @@ impl Check<'_> {
                     "a mapping for privileged accesses only",
                     "all are privileged there",
                 );
+            }
+            if self.can.fetches == Support::Never
+                && matches!(step.action, Action::Read { instruction: true, .. })
+            {
+                let at = Position { line: step.line, column: 1 };
+                self.lacks(at, "a read of instructions", "devices there read data alone");
             }
             let (iova, length) = match &step.action {
                 Action::Write { iova, data, .. } => (*iova, data.len() as u64),

@@ -37,6 +37,8 @@ pub enum Rights {
     Code,
     /// Those, but not to privileged accesses. It takes [`Tables::all_attributes`](super::Tables::all_attributes).
     UserCode,
+    /// Those, but to privileged accesses only. As well.
+    PrivilegedCode,
     /// Privileged accesses only. Stage 1.
     Privileged,
 }
@@ -55,10 +57,11 @@ impl MemoryKind {
 
 impl Rights {
     /// All of them, with the words for them.
-    pub(crate) const WORDS: [(&'static str, Self); 4] = [
+    pub(crate) const WORDS: [(&'static str, Self); 5] = [
         ("data", Self::Data),
         ("code", Self::Code),
         ("user-code", Self::UserCode),
+        ("privileged-code", Self::PrivilegedCode),
         ("privileged", Self::Privileged),
     ];
 }

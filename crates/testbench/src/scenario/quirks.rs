@@ -4,9 +4,10 @@
 
 use std::fmt::{self, Write};
 
-use smmuv3::Firmware;
+use smmuv3::{Firmware, Overrides};
 use smmuv3_formats::register::Iidr;
 
+use super::attributes;
 use super::queues::word;
 use super::source::Fields;
 
@@ -27,8 +28,8 @@ pub struct Quirks {
     pub type_overrides: bool,
     /// It can override privilege and what reads are for (IDR1.ATTR_PERMS_OVR).
     pub permission_overrides: bool,
-    /// While it is off, all memory is reached.
-    pub bypass_while_off: bool,
+    /// While it is off, all memory is reached, with these attributes.
+    pub while_off: Option<Overrides>,
 }
 
 /// A part that has errata.
@@ -142,7 +143,11 @@ impl Quirks {
             firmware_httu: fields.number("firmware-httu", 0..=2).map(|httu| httu as u32),
             type_overrides: flag("type-overrides"),
             permission_overrides: flag("permission-overrides"),
-            bypass_while_off: fields.word("while-off", &off).unwrap_or(false),
+            while_off: {
+                let bypass = fields.word("while-off", &off).unwrap_or(false);
+                let overrides = attributes::read(fields);
+                bypass.then_some(overrides)
+            },
         }
     }
 
@@ -165,8 +170,9 @@ impl Quirks {
         if let Some(httu) = self.firmware_httu {
             writeln!(out, "firmware-httu = {httu}")?;
         }
-        if self.bypass_while_off {
+        if let Some(overrides) = &self.while_off {
             writeln!(out, "while-off = \"bypass\"")?;
+            attributes::write(out, overrides)?;
         }
         Ok(())
     }

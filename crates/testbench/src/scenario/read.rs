@@ -267,6 +267,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         msi: fields.flag("msi").unwrap_or(false),
         atos: fields.flag("atos").unwrap_or(false),
         counters: small("counters", 0..=64).unwrap_or(0),
+        one_filter: fields.flag("one-filter").unwrap_or(false),
         hyp: fields.flag("hyp").unwrap_or(false),
         stalls: small("stalls", 0..=0xffff).unwrap_or(0),
         forced_stalls: fields.flag("forced-stalls").unwrap_or(false),
@@ -462,21 +463,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
     }
     let overrides = attributes::read(fields);
     let quirks = owner.map(|owner| owner.quirks).unwrap_or_default();
-    for (key, wanted, there, needed) in [
-        ("memory-override", overrides.memory.is_some(), quirks.type_overrides, "type-overrides"),
-        ("sharing-override", overrides.sharing.is_some(), quirks.type_overrides, "type-overrides"),
-        (
-            "privilege-override",
-            overrides.privilege.is_some(),
-            quirks.permission_overrides,
-            "permission-overrides",
-        ),
-    ] {
-        if wanted && !there {
-            let message = format!("{key} in {} needs an instance with {needed}", fields.what);
-            fields.source.wrong_at(fields.places().of(key), message);
-        }
-    }
+    attributes::check(fields, &overrides, &quirks);
     let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
     Master {
         name,

@@ -56,6 +56,14 @@ fn written(out: &mut String, expect: Option<&[u64]>) -> fmt::Result {
     write!(out, ", expect = [{}]", pages.join(", "))
 }
 
+/// The key for what a mapping permits beside reads of data, and writes.
+fn written_rights(out: &mut String, rights: Rights) -> fmt::Result {
+    if rights == Rights::Data {
+        return Ok(());
+    }
+    write!(out, ", rights = {}", quoted(queues::word(&Rights::WORDS, &rights)))
+}
+
 /// A line for `key`, unless it has its default.
 fn key<T: fmt::Display + PartialEq>(
     out: &mut String,
@@ -89,6 +97,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "msi", it.msi, false)?;
     key(out, "atos", it.atos, false)?;
     key(out, "counters", it.counters, 0)?;
+    key(out, "one-filter", it.one_filter, false)?;
     key(out, "hyp", it.hyp, false)?;
     key(out, "stalls", it.stalls, 0)?;
     key(out, "forced-stalls", it.forced_stalls, false)?;
@@ -249,14 +258,14 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             if *kind != MemoryKind::Normal {
                 write!(out, ", kind = {}", quoted(queues::word(&MemoryKind::WORDS, kind)))?;
             }
-            if *rights != Rights::Data {
-                write!(out, ", rights = {}", quoted(queues::word(&Rights::WORDS, rights)))?;
-            }
+            written_rights(out, *rights)?;
             writeln!(out, " }}")
         }
-        Action::ProcessMap { process: of, iova, memory, offset, length, access } => {
+        Action::ProcessMap { process: of, iova, memory, offset, length, access, rights } => {
             let (of, mapping) = (process(*of), mapping(*memory, *offset, *length, *access));
-            writeln!(out, "process-map = {{ process = {of}, iova = {iova:#x}, {mapping} }}")
+            write!(out, "process-map = {{ process = {of}, iova = {iova:#x}, {mapping}")?;
+            written_rights(out, *rights)?;
+            writeln!(out, " }}")
         }
         Action::Unmap { domain: of, iova, length } => {
             let (of, range) = (domain(*of), range(*iova, *length));
@@ -304,8 +313,11 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (who, data) = (user(*master, *substream), data(what));
             writeln!(out, "write = {{ master = {who}, iova = {iova:#x}, data = {data} }}")
         }
-        Action::Read { master, substream, iova, length, expect } => {
+        Action::Read { master, substream, iova, length, instruction, expect } => {
             write!(out, "read = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
+            if *instruction {
+                out.write_str(", instruction = true")?;
+            }
             match expect {
                 Some(expect) => writeln!(out, ", expect = {} }}", data(expect)),
                 None => writeln!(out, ", length = {length} }}"),

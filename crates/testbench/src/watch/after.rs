@@ -9,7 +9,7 @@ use smmuv3_model::TlbEntry;
 use super::Watch;
 use super::structures::words;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Rule, Use, User};
+use crate::oracle::{AccessKind, Rule, Use, User};
 use crate::platform::World;
 
 impl Watch {
@@ -80,7 +80,8 @@ impl Watch {
         });
         drop(model);
         for (access, pa) in held {
-            self.oracle.goes_to(user, access.address, access.write, pa, "a delayed");
+            let kind = AccessKind::of(&access);
+            self.oracle.goes_to(user, access.address, kind, pa, "a delayed");
         }
         if let Some(tag) = left {
             let text =

@@ -5,7 +5,7 @@ use smmuv3_formats::{EventId, EventRecord};
 
 use super::Watch;
 use crate::bench::FaultKey;
-use crate::oracle::{PAGE, Refused, Rule, User};
+use crate::oracle::{AccessKind, PAGE, Refused, Rule, User};
 
 /// The faults of one operation.
 #[derive(Debug, Default)]
@@ -86,8 +86,9 @@ impl Watch {
 
     /// An access seems to have reached its memory, but what came of it looks the same if it was refused. Where it may have
     /// been, it may have been reported.
-    pub(crate) fn may_be_refused(&mut self, user: User, iova: u64, write: bool) {
-        if self.oracle.expected(user, iova, write).refused.is_some() {
+    pub(crate) fn may_be_refused(&mut self, user: User, iova: u64, kind: AccessKind) {
+        let write = kind == AccessKind::Write;
+        if self.oracle.expected(user, iova, kind).refused.is_some() {
             let (instance, streams) = self.oracle.streams(user.master);
             let event = EventId::FTranslation;
             let of = |stream: &u32| fault(instance, *stream, user.substream, event, iova, write);

@@ -7,7 +7,7 @@ use super::Watch;
 use crate::bench::Bench;
 use crate::lock::Guard;
 use crate::operation::Operation;
-use crate::oracle::{PAGE, User};
+use crate::oracle::{AccessKind, PAGE, User};
 use crate::platform::{Observer, Point, World};
 
 /// An operation that interrupts the next call of the driver, once.
@@ -43,11 +43,12 @@ impl Watch {
     }
 
     /// Chooses an access of a device at a moment when the driver is at work.
-    fn choose_access(&mut self) -> Option<(User, u64, bool)> {
+    fn choose_access(&mut self) -> Option<(User, u64, AccessKind)> {
         let master = self.rng.usize(0..self.oracle.masters().max(1));
         let user = User { master, substream: self.choose_substream(master) };
         let Some(space) = self.oracle.goes_through(user) else {
-            return Some((user, 0xc000_0000 + PAGE * self.rng.u64(0..64), self.rng.bool()));
+            let iova = 0xc000_0000 + PAGE * self.rng.u64(0..64);
+            return Some((user, iova, self.rng.bool().into()));
         };
         let (mapped, gone) = self.oracle.counts(space);
         let write = self.rng.bool();
@@ -60,7 +61,12 @@ impl Watch {
         } else {
             return None;
         };
-        Some((user, iova + 8 * self.rng.u64(0..PAGE / 8), write))
+        let fetches = !write && self.oracle.fetches(user.master, user.substream);
+        let kind = match fetches && self.rng.u8(..) < 48 {
+            true => AccessKind::Fetch,
+            false => write.into(),
+        };
+        Some((user, iova + 8 * self.rng.u64(0..PAGE / 8), kind))
     }
 
     /// A substream of `master`, mostly one that is used, or none.
@@ -79,18 +85,42 @@ impl Watch {
 
     /// A device accesses memory at a moment when the driver is at work.
     pub fn interrupt_by_access(&mut self, world: &World) {
-        let Some((user, iova, write)) = self.choose_access() else { return };
+        let Some((user, iova, kind)) = self.choose_access() else { return };
         let (instance, streams) = self.oracle.streams(user.master);
         let Some(stream) = self.rng.choice(streams).copied() else { return };
         let delayed = self.rng.u8(..) < 128;
         let transfer = if delayed {
+            let write = kind == AccessKind::Write;
             let write = write.then(|| Transfer::Write(vec![self.rng.u8(..); 8]));
             Some(write.unwrap_or(Transfer::Read(8)))
         } else {
             None
         };
         self.interruptions += 1;
-        self.access(world, instance, stream, user, (iova, write), transfer);
+        self.access(world, instance, stream, user, (iova, kind), transfer);
+    }
+
+    /// An instance was turned off, and has power: looks at what its devices' accesses become.
+    pub fn is_off(&mut self, world: &World, instance: usize) {
+        /// Anywhere that every SMMU puts out.
+        const ADDRESS: u64 = 0x8000_0000;
+        for master in 0..self.oracle.masters() {
+            let (of, streams) = self.oracle.streams(master);
+            let Some(stream) = streams.first().copied().filter(|_| of == instance) else {
+                continue;
+            };
+            for kind in [AccessKind::Read, AccessKind::Write, AccessKind::Fetch] {
+                let access = kind.access(stream, ADDRESS);
+                let Some(model) = world.machine().model(instance) else { return };
+                if model.translates() {
+                    return;
+                }
+                let found = model.attributes(&access, Attributes::default());
+                let found = found.zip(model.hints(&access));
+                drop(model);
+                self.oracle.while_off(instance, &access, found);
+            }
+        }
     }
 
     /// The device of `user` reads at `iova`, with each of its streams.
@@ -98,16 +128,16 @@ impl Watch {
         let (instance, streams) = self.oracle.streams(user.master);
         let streams = streams.to_vec();
         for stream in streams {
-            self.access(world, instance, stream, user, (iova, false), None);
+            self.access(world, instance, stream, user, (iova, AccessKind::Read), None);
         }
         self.collect(world);
     }
 
     /// The device of `user` was refused at `iova`, and tries the same again at once.
-    pub(crate) fn insist(&mut self, world: &World, user: User, iova: u64, write: bool) {
+    pub(crate) fn insist(&mut self, world: &World, user: User, iova: u64, kind: AccessKind) {
         let (instance, streams) = self.oracle.streams(user.master);
         if let Some(stream) = streams.first().copied() {
-            self.access(world, instance, stream, user, (iova, write), None);
+            self.access(world, instance, stream, user, (iova, kind), None);
         }
     }
 
@@ -125,9 +155,9 @@ impl Watch {
         let streams = streams.to_vec();
         let user = User { master, substream: None };
         for stream in streams {
-            self.access(world, instance, stream, user, (iova, true), None);
+            self.access(world, instance, stream, user, (iova, AccessKind::Write), None);
             let later = Some(Transfer::Write(vec![1; 8]));
-            self.access(world, instance, stream, user, (iova + PAGE, true), later);
+            self.access(world, instance, stream, user, (iova + PAGE, AccessKind::Write), later);
         }
         self.collect(world);
     }
@@ -139,12 +169,11 @@ impl Watch {
         instance: usize,
         stream: u32,
         user: User,
-        (iova, write): (u64, bool),
+        (iova, kind): (u64, AccessKind),
         delayed: Option<Transfer>,
     ) {
         let Some(mut model) = world.machine().model(instance) else { return };
-        let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-        let access = Access { substream: user.substream, ..access };
+        let access = Access { substream: user.substream, ..kind.access(stream, iova) };
         let how = "an interrupting";
         let waits = delayed.is_some();
         let outcome = match delayed {
@@ -153,22 +182,24 @@ impl Watch {
         };
         // What the device says itself: write-back, not shared.
         let attributes = match outcome {
-            Ok(_) => model.attributes(&access, Attributes::default()),
+            Ok(_) => model
+                .attributes(&access, Attributes::default())
+                .map(|attributes| (attributes, model.hints(&access))),
             Err(_) => None,
         };
         drop(model);
         if let Some(found) = attributes {
-            self.oracle.arrived_as(user, iova, found);
+            self.oracle.arrived_as(user, iova, kind, found);
         }
         match outcome {
             Ok(translation) if waits => {
-                self.oracle.goes_to(user, iova, write, translation.pa, how);
+                self.oracle.goes_to(user, iova, kind, translation.pa, how);
             }
-            Ok(translation) => self.oracle.reached(user, iova, write, translation.pa, how),
+            Ok(translation) => self.oracle.reached(user, iova, kind, translation.pa, how),
             Err(refusal) => {
-                self.oracle.refused(user, iova, write, how);
+                self.oracle.refused(user, iova, kind, how);
                 if refusal.reason != Reason::NotGranted {
-                    self.caused(stream, user, iova, write);
+                    self.caused(stream, user, iova, access.write);
                 }
             }
         }

@@ -17,19 +17,23 @@ pub(super) struct Silent {
     cut_off: BTreeSet<Stream>,
     /// Those of whom nobody was told yet.
     untold: BTreeSet<Stream>,
+    /// Those of them that were readmitted meanwhile, and were cut off once more: they may be told of twice.
+    again: BTreeSet<Stream>,
 }
 
 impl Watch {
     /// The device behind `stream` did not answer. From then on it is cut off, whichever call finds out.
     pub(super) fn unanswered(&mut self, instance: usize, stream: u32) {
-        if self.silent.cut_off.insert((instance, stream)) {
-            self.silent.untold.insert((instance, stream));
+        let of = (instance, stream);
+        if self.silent.cut_off.insert(of) && !self.silent.untold.insert(of) {
+            self.silent.again.insert(of);
         }
     }
 
     /// The driver said that `stream` was cut off.
     pub(super) fn reported_quarantine(&mut self, instance: usize, stream: u32) {
-        if !self.silent.untold.remove(&(instance, stream)) {
+        let of = (instance, stream);
+        if !self.silent.untold.remove(&of) && !self.silent.again.remove(&of) {
             let text = format!(
                 "instance {instance}: stream {stream:#x} was reported as cut off, but its device answered, or \
                  that was told before"
@@ -47,6 +51,7 @@ impl Watch {
     /// Everything but the completion of commands was looked at, after the call was over that found out that the devices
     /// behind `streams` do not answer.
     pub(crate) fn told_of_all(&mut self, instance: usize, streams: &[u32]) {
+        self.silent.again.retain(|(of, stream)| *of != instance || !streams.contains(stream));
         let left = streams.iter().find(|stream| self.silent.untold.contains(&(instance, **stream)));
         if let Some(stream) = left {
             let text = format!(
@@ -80,5 +85,6 @@ impl Watch {
     pub(crate) fn forget_silent(&mut self, instance: usize) {
         self.silent.cut_off.retain(|(of, _)| *of != instance);
         self.silent.untold.retain(|(of, _)| *of != instance);
+        self.silent.again.retain(|(of, _)| *of != instance);
     }
 }

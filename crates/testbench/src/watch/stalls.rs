@@ -4,7 +4,7 @@
 use smmuv3_model::{Access, Observation, StallEnd};
 
 use super::Watch;
-use crate::oracle::{Rule, Stalled, User, Waiting};
+use crate::oracle::{AccessKind, Rule, Stalled, User, Waiting};
 use crate::platform::World;
 
 /// The transactions of a user that wait when a change begins, and groups of page requests.
@@ -27,7 +27,8 @@ impl Watch {
         match observation {
             Observation::Stalled { access, .. } => {
                 if let Some(user) = user(self, access) {
-                    self.oracle.refused(user, access.address, access.write, "a stalling");
+                    let kind = AccessKind::of(access);
+                    self.oracle.refused(user, access.address, kind, "a stalling");
                 }
             }
             Observation::StallAnswered { stream, stag, .. } => {
@@ -39,7 +40,8 @@ impl Watch {
                 match end {
                     StallEnd::Translated(to) => {
                         // What it moves is still on its way.
-                        self.oracle.goes_to(user, address, write, to.pa, "a stalled");
+                        let kind = AccessKind::of(access);
+                        self.oracle.goes_to(user, address, kind, to.pa, "a stalled");
                     }
                     // Whether it had to be, and how it is reported, depends on the moment.
                     StallEnd::Refused(_) => self.caused(stream, user, address, write),

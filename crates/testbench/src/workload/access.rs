@@ -3,8 +3,8 @@
 
 use super::Workload;
 use crate::operation::Operation;
-use crate::oracle::{Life, Oracle, PAGE, Page, Use, User};
-use crate::scenario::{Device, Rights, Scenario, Substream};
+use crate::oracle::{AccessKind, Life, Oracle, PAGE, Page, Use, User};
+use crate::scenario::{Device, Substream};
 
 /// Most bytes of a random access.
 const MOST_BYTES: u64 = 64;
@@ -19,25 +19,30 @@ impl Workload<'_> {
             && let Some(number) = oracle.substream(substream)
             && let Some(space) = space(User { master, substream: number })
             && oracle.life(space) == Life::Live
-            && oracle.page(space, page).is_some_and(|it| is_open(self.scenario, master, &it, write))
+            && oracle
+                .page(space, page)
+                .is_some_and(|it| self.is_open(oracle, (master, space), &it, write.into()))
         {
-            return self.dma(master, substream, page, write);
+            let kind = self.read_of(oracle, (master, number, space), page, write);
+            return self.dma(master, substream, page, kind);
         }
         let (master, substream, space) = self.attached(oracle)?;
         if oracle.life(space) != Life::Live {
             return None;
         }
-        let scenario = self.scenario;
+        let open = self.open(oracle, (master, space), write.into());
         let pages = oracle
             .pages(space, self.window(space))
-            .filter(|(_, page)| is_open(scenario, master, page, write))
+            .filter(|(_, page)| open(page))
             .map(|(iova, _)| iova);
         let page = self.one_page(pages)?;
         if self.hot.len() == HOT_PAGES {
             self.hot.remove(0);
         }
         self.hot.push((master, substream, page));
-        self.dma(master, substream, page, write)
+        let number = oracle.substream(substream)?;
+        let kind = self.read_of(oracle, (master, number, space), page, write);
+        self.dma(master, substream, page, kind)
     }
 
     pub(super) fn stale(&mut self, oracle: &Oracle) -> Option<Operation> {
@@ -51,7 +56,7 @@ impl Workload<'_> {
         let left = oracle.pages(space, self.window(space)).map(|(iova, _)| iova);
         let page = self.one_page(gone.chain(left.filter(|_| released)))?;
         let write = self.rng.bool();
-        self.dma(master, substream, page, write)
+        self.dma(master, substream, page, write.into())
     }
 
     pub(super) fn fault(&mut self, oracle: &Oracle) -> Option<Operation> {
@@ -59,20 +64,27 @@ impl Workload<'_> {
             return self.unattached(oracle);
         }
         let (master, substream, space) = self.attached(oracle)?;
+        let fetches = oracle.fetches(master, oracle.substream(substream)?);
         for _ in 0..8 {
             let iova = self.any_page(space);
-            match oracle.page(space, iova) {
-                None => {
-                    let write = self.rng.bool();
-                    return self.dma(master, substream, iova, write);
+            let kind = match oracle.page(space, iova) {
+                None => self.rng.bool().into(),
+                Some(page) if !self.is_open(oracle, (master, space), &page, AccessKind::Read) => {
+                    self.rng.bool().into()
                 }
-                Some(page) if !is_open(self.scenario, master, &page, false) => {
-                    let write = self.rng.bool();
-                    return self.dma(master, substream, iova, write);
+                Some(page) if !page.write => AccessKind::Write,
+                // What may be read is seldom to be executed.
+                Some(page)
+                    if fetches
+                        && self.fetches
+                        && self.apart.bool()
+                        && !self.is_open(oracle, (master, space), &page, AccessKind::Fetch) =>
+                {
+                    AccessKind::Fetch
                 }
-                Some(page) if !page.write => return self.dma(master, substream, iova, true),
-                Some(_) => {}
-            }
+                Some(_) => continue,
+            };
+            return self.dma(master, substream, iova, kind);
         }
         None
     }
@@ -91,7 +103,7 @@ impl Workload<'_> {
         let substream = self.rng.choice(substreams)?;
         let page = self.any_page(usize::MAX);
         let write = self.rng.bool();
-        self.dma(master, substream, page, write)
+        self.dma(master, substream, page, write.into())
     }
 
     /// About what is mapped, was mapped lately, or is not; also of what is blocked.
@@ -129,8 +141,9 @@ impl Workload<'_> {
         master: usize,
         substream: Substream,
         page: u64,
-        write: bool,
+        kind: AccessKind,
     ) -> Option<Operation> {
+        let write = kind == AccessKind::Write;
         let device = self.scenario.masters.get(master)?.device;
         let bytes = 4 * self.rng.u64(1..=MOST_BYTES / 4);
         let iova = page + 4 * self.rng.u64(0..=(PAGE - bytes) / 4);
@@ -144,11 +157,43 @@ impl Workload<'_> {
             let data = word.to_le_bytes().into_iter().cycle().take(bytes as usize).collect();
             return Some(Operation::Write { master, substream, iova, data });
         }
-        Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
+        let (bytes, instruction) = (bytes as usize, kind == AccessKind::Fetch);
+        Some(Operation::Read { master, substream, iova, bytes, instruction })
     }
-}
 
-/// Whether a master may access a page.
-fn is_open(scenario: &Scenario, master: usize, page: &Page, write: bool) -> bool {
-    (page.write || !write) && (page.rights != Rights::Privileged || scenario.is_privileged(master))
+    /// As what a device reads a page that it may read, or writes it: mostly instructions, where it may execute them.
+    fn read_of(
+        &mut self,
+        oracle: &Oracle,
+        (master, substream, space): (usize, Option<u32>, usize),
+        page: u64,
+        write: bool,
+    ) -> AccessKind {
+        let open = |page: Page| self.is_open(oracle, (master, space), &page, AccessKind::Fetch);
+        let executes = !write
+            && self.fetches
+            && oracle.fetches(master, substream)
+            && oracle.page(space, page).is_some_and(open);
+        match executes && self.apart.u8(..) < 160 {
+            true => AccessKind::Fetch,
+            false => write.into(),
+        }
+    }
+
+    /// Whether a master may access a page of a space.
+    fn is_open(&self, oracle: &Oracle, of: (usize, usize), page: &Page, kind: AccessKind) -> bool {
+        self.open(oracle, of, kind)(page)
+    }
+
+    /// Which pages of a space a master may access.
+    fn open(
+        &self,
+        oracle: &Oracle,
+        (master, space): (usize, usize),
+        kind: AccessKind,
+    ) -> impl Fn(&Page) -> bool + use<> {
+        let kind = oracle.taken_as(master, kind);
+        let (stage_2, privileged) = (oracle.is_stage_2(space), self.scenario.is_privileged(master));
+        move |page| kind.is_permitted(page, stage_2, privileged)
+    }
 }

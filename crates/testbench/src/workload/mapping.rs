@@ -76,13 +76,18 @@ impl Workload<'_> {
 
     /// As what something is mapped: mostly as most things are, else as anything that the tables can say.
     fn kind(&mut self, space: usize) -> (MemoryKind, Rights) {
-        let usual = (MemoryKind::Normal, Rights::Data);
-        let Some(domain) = self.scenario.domains.get(space).filter(|_| self.rng.bool()) else {
-            return usual;
+        // Where a device executes what a guest or a process maps, both have said so.
+        let code = if self.apart.u8(..) < 80 { Rights::Code } else { Rights::Data };
+        let Some(domain) = self.scenario.domains.get(space) else {
+            return (MemoryKind::Normal, code);
         };
         let tables = domain.tables;
-        if tables.over.is_some() {
+        let usual = (MemoryKind::Normal, if tables.guests { code } else { Rights::Data });
+        if !self.rng.bool() {
             return usual;
+        }
+        if tables.over.is_some() {
+            return (MemoryKind::Normal, code);
         }
         let all = tables.all_attributes || tables.dirty;
         let mut kinds = vec![MemoryKind::Normal, MemoryKind::Uncached, MemoryKind::Device];
@@ -102,9 +107,19 @@ impl Workload<'_> {
         if !tables.stage_2 && self.privilege {
             rights.push(Rights::Privileged);
         }
-        // At stage 2 only where all instances tell who executes.
-        if all && !tables.stage_2 {
+        // At stage 2 only where all instances tell who executes (XNX), which those with stage 2 do.
+        let by_privilege = match tables.stage_2 {
+            true => {
+                let instances = &self.scenario.instances;
+                tables.all_attributes && instances.iter().all(|instance| instance.stage_2)
+            }
+            false => all,
+        };
+        if by_privilege {
             rights.push(Rights::UserCode);
+            if self.privilege && self.apart.bool() {
+                rights.push(Rights::PrivilegedCode);
+            }
         }
         (one_of(&mut self.rng, &kinds), one_of(&mut self.rng, &rights))
     }

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
-use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::command::{CfgiCd, CfgiSte, CfgiSteRange, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
 use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, TABLE_OR_PAGE};
 use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqProd,
@@ -28,8 +28,7 @@ use smmuv3_formats::register::{
 };
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, Command, Ste};
-use smmuv3_model::Access;
-use smmuv3_testbench::oracle::{PAGE, Shape, Use, Violation};
+use smmuv3_testbench::oracle::{AccessKind, PAGE, Shape, Use, Violation};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::stream_table::StreamTable;
 use smmuv3_testbench::watch::Watch;
@@ -136,6 +135,8 @@ pub struct Hand {
     pub physical: bool,
     /// Entries of guests do not let events be merged (MEV) where the mistake is made.
     pub unmerged: bool,
+    /// What is mapped from now on may be executed by who is not privileged, whatever was asked for.
+    pub executes: bool,
     /// Commands of each instance since its last CMD_SYNC.
     unfinished: [Vec<Command>; 2],
     /// Where the mistake is to be made.
@@ -167,6 +168,7 @@ impl Hand {
             repeats: false,
             physical: false,
             unmerged: false,
+            executes: false,
             unfinished: [const { Vec::new() }; 2],
             mistake,
             smmus: Vec::new(),
@@ -236,12 +238,12 @@ impl Hand {
 
     fn leaf(&self, domain: usize, pa: u64) -> u64 {
         if self.is_stage_2(domain) {
-            return stage_2::leaf(pa);
+            return stage_2::leaf(pa, self.executes);
         }
         let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
         let leaf = leaf.with_af(true).with_ng(true).with_sh(3).with_ap(0b01);
         let leaf = if self.layout == Layout::Dirty { mark::clean(leaf) } else { leaf };
-        leaf.with_uxn(true).with_pxn(true).0[0]
+        leaf.with_uxn(!self.executes).with_pxn(true).0[0]
     }
 
     /// Clears the descriptors of `range`, then does `steps`: unmap has returned.
@@ -399,6 +401,11 @@ impl Hand {
         self.send(instance, CfgiSte::new().with_sid(sid).with_leaf(true));
     }
 
+    /// Tells `instance` to forget the STEs of its first 2^`log2` streams; at least two.
+    pub fn cfgi_first(&mut self, instance: usize, log2: u32) {
+        self.send(instance, CfgiSteRange::new().with_range((log2 - 1).into()));
+    }
+
     /// Tells `instance` to forget the CD of its master.
     pub fn cfgi_cd(&mut self, instance: usize) {
         let sid = STREAMS[instance].into();
@@ -453,24 +460,23 @@ impl Hand {
             drop(model);
             self.watch().collect(&self.world);
             for iova in &addresses {
-                for write in [false, true] {
-                    self.access(instance, *iova, write);
+                for kind in [AccessKind::Read, AccessKind::Fetch, AccessKind::Write] {
+                    self.access(instance, *iova, kind);
                 }
             }
         }
         self.watch().collect(&self.world);
     }
 
-    fn access(&self, instance: usize, iova: u64, write: bool) {
-        let stream = STREAMS[instance];
-        let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
+    fn access(&self, instance: usize, iova: u64, kind: AccessKind) {
+        let access = kind.access(STREAMS[instance], iova);
         let mut model = self.world.machine().model(instance).expect("it is a model");
         let outcome = model.access(access);
         drop(model);
         let mut watch = self.watch();
         match outcome {
-            Ok(to) => watch.oracle.reached(instance, iova, write, to.pa, "a"),
-            Err(_) => watch.oracle.refused(instance, iova, write, "a"),
+            Ok(to) => watch.oracle.reached(instance, iova, kind, to.pa, "a"),
+            Err(_) => watch.oracle.refused(instance, iova, kind, "a"),
         }
     }
 

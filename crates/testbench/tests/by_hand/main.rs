@@ -14,6 +14,7 @@ mod judge;
 mod observation;
 mod power;
 mod queues;
+mod rights;
 mod size;
 mod split;
 mod stage_2;
@@ -119,6 +120,24 @@ fn without_a_cfgi_a_detached_stream_still_reaches_its_domain() {
                 if !hand.errs(instance) {
                     hand.cfgi_ste(instance);
                 }
+                hand.sync(instance);
+                hand.tlbi_asid(instance, hand.asid(instance, 0));
+                hand.sync(instance);
+            });
+        }
+    });
+}
+
+/// The streams are 5 and 9: of the first 4, or 8, neither is one of that instance's.
+#[test]
+fn a_range_of_streams_that_is_too_small_leaves_an_entry_behind() {
+    judge(&[Rule::R4], &[Rule::R1], |hand| {
+        share(hand);
+        for instance in INSTANCES {
+            let right = if instance == NARROW { 3 } else { 4 };
+            hand.changing(instance, Use::Blocked, |hand| {
+                hand.store_entry(instance, 0, ABORT);
+                hand.cfgi_first(instance, if hand.errs(instance) { right - 1 } else { right });
                 hand.sync(instance);
                 hand.tlbi_asid(instance, hand.asid(instance, 0));
                 hand.sync(instance);

@@ -3,13 +3,15 @@
 
 use std::ops::Range;
 
+use smmuv3::{Access, Caching, Overrides, Sharing};
 use smmuv3_formats::Ste;
+use smmuv3_formats::register::Gbpa;
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::{PAGE, Rule, Use};
 
 use crate::IOVA;
-use crate::driver::{ABORT, Hand, INSTANCES};
-use crate::judge::judge;
+use crate::driver::{ABORT, Hand, INSTANCES, Layout};
+use crate::judge::{judge, judge_on, with};
 
 /// Pages that go while an instance sleeps, or is about to.
 const PAGES: u64 = 8;
@@ -115,6 +117,39 @@ fn gbpa_must_not_abort_in_between() {
             }
             hand.devices();
             hand.on(instance);
+        }
+    });
+}
+
+/// §2.4: without MTCFG, MemAttr says nothing; without INSTCFG reads are for what the device says.
+#[test]
+fn what_passes_while_an_smmu_is_off_has_the_attributes_that_were_asked_for() {
+    let machine = |machine| with(machine, "type-overrides = true, permission-overrides = true");
+    let overrides = Overrides::NONE.with_memory(Caching::DeviceNgnre).with_sharing(Sharing::Inner);
+    let overrides = overrides.with_allocation(true, false, false).with_access(Access::Data);
+    let right = Gbpa::default().with_mem_attr(0b0001).with_mt_cfg(true).with_sh_cfg(3);
+    let right = right.with_alloc_cfg(0b1100).with_inst_cfg(2);
+    for wrong in [
+        right.with_mt_cfg(false),
+        right.with_mt_cfg(false).with_sh_cfg(1),
+        right.with_alloc_cfg(0b0100),
+        right.with_inst_cfg(0),
+        right.with_priv_cfg(3),
+    ] {
+        judge_on(Layout::Stage1, &machine, &[Rule::R0], &[Rule::R0], |hand| {
+            for instance in INSTANCES {
+                let gbpa = if hand.errs(instance) { wrong } else { right };
+                hand.let_pass(instance, &overrides, gbpa);
+            }
+        });
+    }
+    // Nobody asked for that.
+    judge(&[Rule::R1], &[Rule::R1], |hand| {
+        for instance in INSTANCES {
+            hand.suspending(instance);
+            hand.set_abort(instance, !hand.errs(instance));
+            hand.off(instance);
+            hand.is_off(instance);
         }
     });
 }

@@ -320,7 +320,7 @@ fn steps_mean_what_they_say() {
             ..
         }
     ));
-    assert!(matches!(step(8), Action::Read { length: 8, expect: None, .. }));
+    assert!(matches!(step(8), Action::Read { length: 8, instruction: false, expect: None, .. }));
     assert!(
         matches!(step(9), Action::ExpectData { memory: 1, offset: 1, data } if *data == [0xDE, 0xAD])
     );

@@ -54,6 +54,7 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     pub(in crate::command_queue) fn push(&mut self, command: Command) {
         // Every command passes here, but the CMD_SYNCs that end batches: those were judged when they were made
         // (`Lane::judge_by`).
+        let command = self.lane.left_out.given(command);
         self.lane.judge.accept(&command);
         self.push_unjudged(command);
     }

@@ -3,7 +3,7 @@
 //! while an instance is off.
 
 use fastrand::Rng;
-use smmuv3::{Caching, Privilege, Sharing};
+use smmuv3::{Caching, Overrides, Privilege, Sharing};
 
 use super::one_of;
 use crate::scenario::{Part, Scenario};
@@ -29,7 +29,7 @@ pub(super) fn parted(scenario: Scenario) -> Scenario {
             quirks.firmware_httu = Some(rng.u32(0..=instance.walks.httu));
         }
         (quirks.type_overrides, quirks.permission_overrides) = (rng.bool(), rng.bool());
-        quirks.bypass_while_off = off;
+        quirks.while_off = off.then_some(Overrides::NONE);
     }
     for master in &mut scenario.masters {
         let Some(instance) = scenario.instances.get(master.instance) else { continue };

@@ -43,7 +43,7 @@ impl Before {
                 write: true,
                 expects_data: false,
             }),
-            Some(Action::Read { master, substream, iova, length, expect }) => {
+            Some(Action::Read { master, substream, iova, length, expect, .. }) => {
                 let (master, iova, length) = (*master, *iova, *length);
                 Before::Dma(Dma {
                     master,
@@ -93,6 +93,7 @@ impl Reader<'_> {
         let master = self.master(fields);
         let substream = self.substream(fields);
         let iova = self.address(fields);
+        let instruction = fields.flag("instruction");
         let expect_value = fields.get("expect");
         let expect = expect_value.map(|value| data(fields, "expect", value));
         let given = match fields.get("length") {
@@ -134,7 +135,8 @@ impl Reader<'_> {
                 ),
             );
         }
-        Some(Action::Read { master, substream: substream?, iova, length, expect })
+        let (substream, instruction) = (substream?, instruction.unwrap_or(false));
+        Some(Action::Read { master, substream, iova, length, instruction, expect })
     }
 
     pub(super) fn expect_fault(&self, fields: &Fields<'_>) -> Option<Action> {

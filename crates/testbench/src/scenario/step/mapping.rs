@@ -19,8 +19,11 @@ impl Reader<'_> {
     pub(super) fn process_map(&self, fields: &Fields<'_>) -> Option<Action> {
         let process = self.process(fields);
         let space = process.map(|process| self.names.domains.len() + process);
-        let (iova, memory, offset, length, access) = self.mapping(fields, space)?;
-        Some(Action::ProcessMap { process: process?, iova, memory, offset, length, access })
+        let mapping = self.mapping(fields, space);
+        let rights = fields.word("rights", &Rights::WORDS).unwrap_or_default();
+        let (iova, memory, offset, length, access) = mapping?;
+        let process = process?;
+        Some(Action::ProcessMap { process, iova, memory, offset, length, access, rights })
     }
 
     /// What is mapped where, in `space` if that is known.

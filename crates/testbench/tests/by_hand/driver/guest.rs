@@ -50,7 +50,7 @@ impl Hand {
     /// Gives the guest over `domain` a page where it is.
     pub(super) fn back(&self, domain: usize, pa: u64) {
         let slot = self.descriptor(domain, pa, LAST);
-        self.store(slot, stage_2::leaf(pa));
+        self.store(slot, stage_2::leaf(pa, false));
     }
 
     /// As [`Hand::prepare`]: the guest's context, or none, over the first domain.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! SMMUs that are off for a while, with power and without (§2.4, §17.4).
 
-use smmuv3::{Mmio, Platform};
+use smmuv3::{Mmio, Overrides, Platform};
 use smmuv3_formats::Command;
 use smmuv3_formats::register::{Cr0, Gbpa};
 use smmuv3_testbench::oracle::Power;
@@ -72,9 +72,27 @@ impl Hand {
 
     /// Whether an instance aborts what it does not translate.
     pub fn set_abort(&mut self, instance: usize, aborts: bool) {
+        self.set_gbpa(instance, Gbpa::default().with_sh_cfg(1).with_abort(aborts));
+    }
+
+    /// Turns an instance off, which lets everything pass as `gbpa` says, and is to let it pass with these attributes.
+    pub fn let_pass(&mut self, instance: usize, overrides: &Overrides, gbpa: Gbpa) {
+        self.watch().oracle.passes_while_off(instance, overrides);
+        self.suspending(instance);
+        self.set_gbpa(instance, gbpa);
+        self.off(instance);
+        self.is_off(instance);
+    }
+
+    /// Looks at what passes an instance that is off.
+    pub fn is_off(&mut self, instance: usize) {
+        self.watch().is_off(&self.world, instance);
+    }
+
+    /// What an instance does with what it does not translate.
+    fn set_gbpa(&mut self, instance: usize, gbpa: Gbpa) {
         let mmio = &self.smmus[instance].mmio;
-        let gbpa = Gbpa::default().with_sh_cfg(1).with_abort(aborts).with_update(true);
-        mmio.write32(Gbpa::OFFSET, gbpa.0);
+        mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
         while Gbpa(mmio.read32(Gbpa::OFFSET)).update() {
             self.platform.relax();
         }

@@ -19,10 +19,11 @@ const MAPPED: u64 = 0x4000_0000;
 /// The ASID that a guest has chosen.
 const GUEST_ASID: u64 = 1;
 
-/// A page of stage 2 for reads and writes.
-pub(super) fn leaf(pa: u64) -> u64 {
+/// A page of stage 2 for reads and writes, and for reads of instructions if it `executes`.
+pub(super) fn leaf(pa: u64, executes: bool) -> u64 {
     let leaf = Stage2Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa).with_af(true);
-    leaf.with_sh(3).with_s2ap(0b11).with_mem_attr(0b1111).with_xn(0b10).0[0]
+    leaf.with_sh(3).with_s2ap(0b11).with_mem_attr(0b1111).with_xn(if executes { 0 } else { 0b10 }).0
+        [0]
 }
 
 impl Hand {
@@ -78,7 +79,7 @@ impl Hand {
         let pages = [0, 1, 2].map(|_| self.allocate(PAGE));
         for (ipa, pa) in (CONTEXT..).step_by(PAGE as usize).zip(pages) {
             let slot = self.descriptor(domain, ipa, LAST);
-            self.store(slot, leaf(pa));
+            self.store(slot, leaf(pa, false));
         }
         let [context, level_0, level_1] = pages;
         let cd = self.context(instance, domain).with_asid(GUEST_ASID).with_ttb0(CONTEXT + PAGE);

@@ -2,14 +2,14 @@
 //! Devices that stall, and what answers them.
 
 use smmuv3_formats::command::{Resume, StallTerm};
-use smmuv3_testbench::oracle::Use;
+use smmuv3_testbench::oracle::{AccessKind, Use};
 
 use super::{ABORT, Hand, STREAMS};
 
 impl Hand {
     /// The device behind `instance` reads at `iova`, where nothing is mapped; the STAG with which it waits.
     pub fn fault(&mut self, instance: usize, iova: u64) -> u16 {
-        self.access(instance, iova, false);
+        self.access(instance, iova, AccessKind::Read);
         let model = self.world.machine().model(instance).expect("it is a model");
         let stalled = model.stalled().filter(|it| it.recorded && it.behind.is_none());
         // The field has 16 bits.
