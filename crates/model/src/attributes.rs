@@ -233,7 +233,6 @@ impl<M: Memory> Model<M> {
         if !self.registers.enabled() {
             let gbpa = self.registers.gbpa;
             let codes = (gbpa.alloc_cfg(), gbpa.priv_cfg(), gbpa.inst_cfg());
-            let codes = (codes.0.into(), codes.1.into(), codes.2.into());
             return (!gbpa.abort()).then(|| Hints::new(access, codes, overrides));
         }
         let cached = self.config.stes.get(&access.stream)?;

@@ -34,8 +34,11 @@ const PRIVILEGES: [(&str, Option<Privilege>); 3] = [
 /// Words for what reads are for.
 const READS: [(&str, Option<Access>); 3] =
     [("incoming", None), ("data", Some(Access::Data)), ("instructions", Some(Access::Instruction))];
-/// Words for what caches are to keep: what is read, what is written, and not for long.
-const ALLOCATIONS: [(&str, Option<(bool, bool, bool)>); 6] = [
+/// What caches are to keep, unless the device says: what is read, what is written, and not for long.
+type Allocation = Option<(bool, bool, bool)>;
+
+/// Words for that.
+const ALLOCATIONS: [(&str, Allocation); 6] = [
     ("incoming", None),
     ("none", Some((false, false, false))),
     ("read", Some((true, false, false))),

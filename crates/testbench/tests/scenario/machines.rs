@@ -134,6 +134,25 @@ bbml = 1
     scenario.check_for(&qemu_10()).unwrap_or_else(|errors| panic!("{errors}"));
 }
 
+#[test]
+fn on_qemu_devices_read_data_alone() {
+    let text = r#"
+name = "fetch"
+instance = [{ name = "a" }]
+master = [{ name = "nic", instance = "a", streams = [0x900] }]
+[[step]]
+read = { master = "nic", iova = 0, length = 4 }
+[[step]]
+read = { master = "nic", iova = 0, length = 4, instruction = true }
+"#;
+    let scenario = Scenario::parse(text, "x.toml").unwrap();
+    scenario.check_for(&Capabilities::model()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(
+        scenario.check_for(&qemu_11()).unwrap_err().to_string(),
+        "x.toml:7:1: a read of instructions, which QEMU 11.1.3 can't do; devices there read data alone"
+    );
+}
+
 /// Its deviation `no-privilege`: nobody would be refused.
 #[test]
 fn on_qemu_nothing_is_mapped_for_privileged_accesses_only() {
