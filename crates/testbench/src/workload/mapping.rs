@@ -27,16 +27,19 @@ impl Workload<'_> {
         };
         let write = self.rng.u8(..) < 208;
         let (kind, rights) = self.kind(space);
-        // A block, where the window has room for one.
+        // A block, or a group that must not be cut, where the window has room for one.
         let block = TABLE_PAGES * PAGE;
+        let [_, group] = oracle.shape(space).uncut;
         let whole = self.window(space);
-        let first_block = whole.start.checked_next_multiple_of(block).unwrap_or(whole.end);
-        let blocks = whole.end.saturating_sub(first_block) / block;
-        if blocks > 0 && self.rng.u8(..) < 16 {
-            let iova = first_block + block * self.rng.u64(0..blocks);
-            let source = Source::Pool(block * self.rng.u64(0..POOL_BYTES / block));
-            if free(iova, TABLE_PAGES) {
-                let bytes = block;
+        for bytes in [block, group] {
+            let first = whole.start.checked_next_multiple_of(bytes).unwrap_or(whole.end);
+            let wholes = whole.end.saturating_sub(first).checked_div(bytes).unwrap_or(0);
+            if wholes == 0 || self.rng.u8(..) >= 20 {
+                continue;
+            }
+            let iova = first + bytes * self.rng.u64(0..wholes);
+            let source = Source::Pool(bytes * self.rng.u64(0..POOL_BYTES / bytes));
+            if free(iova, bytes / PAGE) {
                 return Some(Operation::Map { space, iova, bytes, source, write, kind, rights });
             }
         }
@@ -162,8 +165,10 @@ impl Workload<'_> {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
         }
-        if (40..72).contains(&roll) {
-            return self.cut(oracle, space);
+        if (40..140).contains(&roll)
+            && let Some(cut) = self.cut(oracle, space)
+        {
+            return Some(cut);
         }
         self.unmap_in(oracle, space)
     }
