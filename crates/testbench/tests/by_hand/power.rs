@@ -88,6 +88,28 @@ fn work(hand: &mut Hand, instance: usize) -> Ste {
     bypass
 }
 
+/// §5.2: ALLOCCFG, PRIVCFG and INSTCFG of an entry by which nothing is translated.
+#[test]
+fn an_identity_entry_says_nothing_that_nobody_asked_for() {
+    let machine = |machine| with(machine, "type-overrides = true, permission-overrides = true");
+    let right = Ste::default().with_v(true).with_config(config::BYPASS).with_sh_cfg(1);
+    for wrong in [right.with_alloc_cfg(0b1000), right.with_priv_cfg(3), right.with_inst_cfg(3)] {
+        judge_on(Layout::Stage1, &machine, &[Rule::R0], &[Rule::R0], |hand| {
+            for instance in INSTANCES {
+                let entry = if hand.errs(instance) { wrong } else { right };
+                hand.changing(instance, Use::Identity, |hand| {
+                    for index in [1, 0] {
+                        hand.store_entry(instance, index, entry.0[index as usize]);
+                        hand.cfgi_ste(instance);
+                        hand.sync(instance);
+                    }
+                });
+            }
+            hand.map(1, IOVA, 16);
+        });
+    }
+}
+
 #[test]
 fn a_stream_that_is_blocked_until_its_owner_comes_loses_what_it_writes() {
     judge(&[Rule::R0], &[Rule::R0], |hand| {
