@@ -310,7 +310,7 @@ instance = [{ name = "mmu-700", part = "mmu-700-r0p0", range-invalidation = fals
 master = [{ name = "nic", instance = "mmu-700", streams = [0x900] }]
 domain = [{ name = "first" }]
 [[step]]
-random = { steps = 1500, pages = 128, longest = 64, weights = { map = 30, unmap = 30 } }
+random = { steps = 3500, pages = 128, longest = 64, weights = { map = 30, unmap = 30 } }
 "#;
 
 /// Parts with errata, of which one can take broadcasts, and one is asked for events.

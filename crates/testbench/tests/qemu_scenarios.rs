@@ -63,6 +63,7 @@ const TABLE: [(&str, How); 38] = [
     ("split", Without("ats = true")),
     ("stage-2", AsItIs),
     ("stall", Without("stalls = true")),
+    ("straddle", AsItIs),
     ("the-fix", AsItIs),
     ("the-patch", Changed(&[("still out", "is out.."), ("let in", "let in!!")])),
     ("two-instances", AsItIs),
