@@ -113,7 +113,7 @@ fn run() -> Result<(), Error> {
     let pool = Pool;
     let pages = NonNull::new(SMMU as *mut u8).ok_or("an SMMU at 0")?;
     // SAFETY: the board has its registers there, mapped as Device memory, and nobody else uses them.
-    let smmu = protect(&pool, unsafe { Registers::new(pages) })?;
+    let smmu = protect(&pool, unsafe { Registers::new(pages, 0x2_0000) })?;
     let streams = 1u64 << smmu.streams().log2();
     let (start, bytes) = WINDOW;
     println!("{streams} streams reach {bytes:#x} bytes at {start}, by one table");

@@ -118,8 +118,9 @@ impl Topology {
     /// Takes all SMMUs into use, in order: all streams abort until their masters are attached.
     ///
     /// `registers` maps the registers of an SMMU ([`Instance::registers`], which are all of them, and no other SMMU's, where
-    /// it is asked) and hands them over; `None` leaves that SMMU alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
-    /// line for them. If one SMMU is not coherent ([`Topology::coherent`]), all are used as not coherent
+    /// it is asked) and hands them over; `None` leaves that SMMU alone. `configure` may change how it is used. Interrupts are off,
+    /// and completion is polled, where firmware names no line for them, unless `configure` makes them
+    /// [messages](InstanceConfig::messages). If one SMMU is not coherent ([`Topology::coherent`]), all are used as not coherent
     /// ([`Coherence`]): the platform has one kind of memory for all of them.
     ///
     /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
@@ -197,8 +198,10 @@ fn probe<P: Platform>(
     config.coherent = coherence;
     config.firmware = instance.firmware();
     configure(instance, &mut config);
-    // Firmware names no wires for what is told by messages.
-    config.interrupts |= config.messages != Messages::default();
+    // Firmware need not name wires for what is told by messages.
+    let Messages { events, errors, page_requests, .. } = config.messages;
+    let wired = instance.interrupts.lines(Completion::Poll).next().is_some();
+    config.interrupts |= !wired && [events, errors, page_requests].iter().any(Option::is_some);
     let told = instance.interrupts.sync.is_some() || config.messages.sync.is_some();
     if config.completion == Completion::Interrupt && !told {
         config.completion = Completion::Poll;

@@ -262,7 +262,7 @@ fn what_the_iort_says_of_hardware_flags_counts_and_people_are_told() {
         let features = system.smmu(InstanceIndex(0)).unwrap().features();
         assert_eq!((features.access_flag, features.dirty_state), (firmware >= 1, firmware >= 2));
         let told: Vec<_> = system.overridden().map(|(of, _, it)| (of.0, it.to_string())).collect();
-        let text = format!("IDR0.HTTU is {registers}, but by what firmware says {firmware} counts");
+        let text = format!("IDR0.HTTU is {registers}, but {firmware} counts");
         let expected = if registers == u64::from(firmware) { vec![] } else { vec![(0, text)] };
         assert_eq!(told, expected);
     }

@@ -7,7 +7,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosParFault, GatosSid};
+use smmuv3_formats::register::{Cr0, GatosAddr, GatosCtrl, GatosPar, GatosParFault, GatosSid};
 use smmuv3_formats::{EventId, Iova, PhysAddr, StreamId, SubstreamId};
 
 use crate::instance::Instance;
@@ -183,8 +183,9 @@ impl<P: Platform> Instance<P> {
         }
         let par = self.operate(platform, question);
         asking.store(false, Ordering::Release);
-        // A reset meanwhile: the question may have been ignored (§2.5), and the answer be another's. It is told before SMMUEN is 0.
-        if !self.commands().is_as_at(moment) {
+        // A suspend or a reset meanwhile: the question may have been ignored, while SMMUEN was 0 (§2.5), and the answer be another's.
+        // That is still so, or the moment is another one: it works again only after that has changed.
+        if !Cr0(self.mmio().read32(Cr0::OFFSET)).smmuen() || !self.commands().is_as_at(moment) {
             return Err(AtosError::Off);
         }
         par.and_then(|par| read(par, question.address))

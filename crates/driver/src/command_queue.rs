@@ -331,7 +331,7 @@ impl CommandQueue {
         self.common.state.fail();
     }
 
-    /// Notes that the SMMU has failed, and that it is not confirmed to be off: it was to be suspended or resumed.
+    /// Notes that the SMMU has failed, and that it is not confirmed to be off: it was to be suspended.
     pub(crate) fn give_up_awake(&self) {
         self.common.state.fail_awake();
     }

@@ -199,7 +199,8 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// [`UnmapError::Table`] when the range is unaligned, too large, or cuts a block that is not to be split: nothing was
-    /// changed. [`UnmapError::Split`] when there is no memory to split it: nothing was unmapped.
+    /// changed. [`UnmapError::Split`] when there is no memory to split it: nothing was unmapped, though an instance
+    /// may have failed before.
     /// [`UnmapError::Unconfirmed`] when an instance did not answer: the range is unmapped and must not be
     /// used again before the instance was reset, nor the memory behind it.
     ///

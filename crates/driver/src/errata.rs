@@ -50,7 +50,7 @@ pub struct Overridden {
 impl fmt::Display for Overridden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, register, counts } = self;
-        write!(f, "{field} is {register}, but by what firmware says {counts} counts")
+        write!(f, "{field} is {register}, but {counts} counts")
     }
 }
 
@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(told(httu, coherent), expected, "{httu:?} {coherent:?}");
         }
         let overridden = Overridden { field: "IDR0.HTTU", register: 2, counts: 0 };
-        let text = "IDR0.HTTU is 2, but by what firmware says 0 counts";
+        let text = "IDR0.HTTU is 2, but 0 counts";
         assert_eq!(std::format!("{overridden}"), text);
     }
 

@@ -2,6 +2,7 @@
 //! One SMMU: found, enabled, told to forget (§17). How it is turned on and off is in `start`.
 
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 
 use smmuv3_formats::command::CfgiCd;
 use smmuv3_formats::{Command, StreamId, SubstreamId};
@@ -320,6 +321,7 @@ impl<P: Platform> Probed<P> {
             page_requests,
             streams,
             asking,
+            confirmed_off: AtomicBool::new(false),
             #[cfg(feature = "alloc")]
             pending,
             #[cfg(feature = "alloc")]
@@ -341,6 +343,8 @@ pub struct Instance<P: Platform> {
     page_requests: Option<PriQueue>,
     streams: StreamTable,
     asking: Asking,
+    /// It is suspended, and has confirmed that it is off: it is not accessed.
+    confirmed_off: AtomicBool,
     /// Stalled transactions that were handed out.
     #[cfg(feature = "alloc")]
     pending: Pending,

@@ -47,7 +47,9 @@ use crate::trace::Trace;
 /// }
 /// ```
 ///
-/// Dropping it answers [`Answer::Invalid`], and waits for room as [`PageGroup::respond`] does. A detach, an attach of something else, the release of the process, the
+/// Dropping it answers [`Answer::Invalid`], and never waits: where there is no room in the command queue, the answer is given by
+/// the next [`Iommu::handle_interrupt`](crate::Iommu::handle_interrupt) of its SMMU, for which no interrupt comes. Who drops it
+/// outside of the `sink` of that, and does not call it anyway, calls [`PageGroup::respond`] instead. A detach, an attach of something else, the release of the process, the
 /// device's word that it uses the PASID no more, and a reset end what is pending; an answer that comes after that does
 /// nothing.
 ///
@@ -94,17 +96,17 @@ impl<P: Platform> PageGroup<P> {
     ///
     /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
     pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
-        self.answer(answer)
-        // The answer is decided, so the drop does nothing more.
-    }
-
-    fn answer(&mut self, answer: Answer) -> Result<bool, Failure> {
         // The nodes are given back first: once answered, the device may ask again.
-        let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
-        self.smmu.hardware().gather().release(&self.smmu.core.platform, chain);
+        self.give_back();
         let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
         let pending = &instance.gather().pending;
         answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
+        // The answer is decided, so the drop does nothing more.
+    }
+
+    fn give_back(&mut self) {
+        let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
+        self.smmu.hardware().gather().release(&self.smmu.core.platform, chain);
     }
 }
 
@@ -120,13 +122,23 @@ impl<P: Platform> PageGroup<P> {
         let pending = &self.smmu.hardware().gather().pending;
         pending.show(self.handle, most, |key| own(key.stream))
     }
+
+    /// Answers it without waiting for room in the command queue: if there is none, whoever comes by does it.
+    pub(crate) fn answer_now(mut self, answer: Answer) {
+        self.give_back();
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
+        let pending = &instance.gather().pending;
+        answer::decide(core, instance, pending, (self.handle, answer as u8), answers(core));
+    }
 }
 
 impl<P: Platform> Drop for PageGroup<P> {
     fn drop(&mut self) {
-        // It waits for room: nobody might come by later, since no interrupt is for that. Where the SMMU does not answer, its
-        // reset ends the group.
-        let _ = self.answer(Answer::Invalid);
+        self.give_back();
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
+        let pending = &instance.gather().pending;
+        let answer = (self.handle, Answer::Invalid as u8);
+        answer::decide(core, instance, pending, answer, answers(core));
     }
 }
 

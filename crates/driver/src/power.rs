@@ -98,7 +98,7 @@ impl<P: Platform> Iommu<P> {
     /// Where something had not been confirmed before it was suspended, that is let go of, as by [`Iommu::reset`].
     ///
     /// # Errors
-    /// As for [`Iommu::reset`], which is to be tried then: it counts as failed, and not as suspended. [`Failure::Failed`] for one
+    /// As for [`Iommu::reset`], which may be tried then, as this may again: it counts as failed. [`Failure::Failed`] for one
     /// that is not suspended, and has failed.
     pub fn resume(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
         self.revive(smmu, |instance| {

@@ -69,7 +69,9 @@ impl Response {
 /// }
 /// ```
 ///
-/// Dropping it answers [`Response::Abort`], and waits for room as [`Fault::respond`] does. A detach, an attach of something else, the release of the process, and a
+/// Dropping it answers [`Response::Abort`], and never waits: where there is no room in the command queue, the answer is given by
+/// the next [`Iommu::handle_interrupt`](crate::Iommu::handle_interrupt) of its SMMU, for which no interrupt comes. Who drops it
+/// outside of the `sink` of that, and does not call it anyway, calls [`Fault::respond`] instead. A detach, an attach of something else, the release of the process, and a
 /// reset end what is pending; an answer that comes after that does nothing. Between two domains of stage 1, what stalls while the
 /// attach is under way stays, to be answered as any other ([`Iommu::attach`](crate::Iommu::attach)).
 ///
@@ -136,8 +138,10 @@ impl<P: Platform> Fault<P> {
     ///
     /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
     pub fn respond(self, response: Response) -> Result<bool, Failure> {
-        self.answer(response)
+        let result = self.answer(response);
         // The answer is decided: the drop finds nothing that waits, and does nothing.
+        drop(self);
+        result
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
@@ -162,9 +166,9 @@ impl<P: Platform> Fault<P> {
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        // It waits for room: nobody might come by later, since no interrupt is for that. Where the SMMU does not answer, its
-        // reset ends the transaction.
-        let _ = self.answer(Response::Abort);
+        let (core, instance) = (&*self.smmu.core, self.smmu.hardware());
+        let answer = (self.handle, Response::Abort as u8);
+        answer::decide(core, instance, instance.pending(), answer, answers(core));
     }
 }
 

@@ -161,7 +161,7 @@ impl State {
         fence(Ordering::SeqCst);
     }
 
-    /// Notes that the SMMU was to sleep, or to wake, and has failed at that: it was not confirmed off, and has its registers. It
+    /// Notes that the SMMU was to sleep, and has failed at that: it was not confirmed off, and has its registers. It
     /// walks no tables before [`State::work`], so what was left out meanwhile was so rightly.
     pub(crate) fn fail_awake(&self) {
         // In this order, that nobody finds that it works.

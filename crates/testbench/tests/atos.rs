@@ -269,12 +269,14 @@ fn nobody_is_given_the_answer_to_another_question() {
     machine.off.store(true, Ordering::SeqCst);
     let answer = |page: u64| ask(page).map(|answer| answer.pa.0);
     assert_eq!([answer(0), answer(1)], [Ok(memory), Ok(memory + 0x1000)]);
-    // Halfway through a reset, and after one.
-    for halfway in [true, false] {
-        let (at, resets, of) = (machine.clone(), iommu.clone(), smmu.clone());
+    // At the beginning of a suspend, halfway through a reset, and after one.
+    for (resets, off) in [(false, true), (true, true), (true, false)] {
+        let (at, again, of) = (machine.clone(), iommu.clone(), smmu.clone());
         *machine.before.lock().unwrap() = Some(Box::new(move || {
-            resets.reset(&of).unwrap();
-            if halfway {
+            if resets {
+                again.reset(&of).unwrap();
+            }
+            if off {
                 at.model.write32(0, Cr0::OFFSET, 0);
             }
         }));

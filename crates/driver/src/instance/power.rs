@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stopping an SMMU whose power is about to go, and starting it with all registers lost (§17.4, §17.1).
 
+use core::sync::atomic::Ordering;
+
 use smmuv3_formats::register::{Cr0, IrqCtrl};
 
 use super::{EnableError, Instance};
@@ -21,6 +23,7 @@ impl<P: Platform> Instance<P> {
         // GBPA decides while the SMMU is off, so it is set first.
         self.set_while_off(platform)?;
         let stopped = self.stop_walking(platform);
+        self.confirmed_off.store(stopped.is_ok(), Ordering::Relaxed);
         if stopped.is_err() {
             // Also after it was put to sleep: its queues may be in use, so it is to be turned off, or started, as any that has
             // failed, and what it has recorded is still to be read.
@@ -56,14 +59,16 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// See [`EnableError`]; it counts as failed then.
     pub fn resume(&self, platform: &P) -> Result<(), EnableError> {
+        // Its registers are about to be written: it is not confirmed off any more.
+        self.confirmed_off.store(false, Ordering::Relaxed);
         self.events.forget_indices(platform);
         if let Some(queue) = &self.page_requests {
             queue.forget_indices(platform);
         }
         let result = self.bring_up(platform, false);
         if result.is_err() {
-            // Its registers were written: it is not confirmed off any more.
-            self.commands.give_up_awake();
+            // Until it works its registers mean nothing: whoever handles interrupts stays out, as long as it counts as asleep.
+            self.commands.give_up();
         }
         result
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Turning an SMMU on, for the first time or again, and off (§17).
 
+use core::sync::atomic::Ordering;
+
 use smmuv3_formats::Command;
 use smmuv3_formats::command::{TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
@@ -234,12 +236,13 @@ impl<P: Platform> Instance<P> {
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
-        let asleep = self.commands.is_off();
-        if !asleep {
+        // One that was to be resumed, and failed, is not.
+        let off = self.confirmed_off.load(Ordering::Relaxed);
+        if !off {
             self.commands.silence(platform, &self.mmio);
         }
         self.commands.give_up();
-        if asleep {
+        if off {
             #[cfg(feature = "alloc")]
             crate::page_group::forget(platform, self);
             return Ok(());

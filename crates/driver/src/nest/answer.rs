@@ -69,21 +69,14 @@ impl Kind {
         }
     }
 
-    /// Gives the answers that are owed, and waits for room if need be. What an SMMU that does not answer is not given ends
-    /// with its reset.
+    /// Gives the answers that are owed, as many as there is room for.
     fn give_owed<P: Platform>(self, core: &Core<P>, instance: &Instance<P>) {
-        let give = |budget: &mut usize| match self {
-            Self::Stalls => stall::give_owed(core, instance, budget),
+        let mut budget = usize::MAX;
+        match self {
+            Self::Stalls => stall::give_owed(core, instance, &mut budget),
             #[cfg(feature = "ats")]
-            Self::Pages => page_group::give_owed(core, instance, budget),
+            Self::Pages => page_group::give_owed(core, instance, &mut budget),
         };
-        let (platform, mmio) = (&core.platform, instance.mmio());
-        while !give(&mut { usize::MAX }) {
-            if instance.commands().wait_for_first_room(platform, mmio, 1).is_err() {
-                return;
-            }
-            platform.relax();
-        }
     }
 }
 
@@ -154,8 +147,7 @@ impl<P: Platform> Nest<P> {
         decided.map_or(Ok(()), |handle| kind.give(core, instance, handle))
     }
 
-    /// Denies all that the guest is shown, since nobody is left who would forward its answers. Waits for room
-    /// in the command queue if need be.
+    /// Denies all that the guest is shown, since nobody is left who would forward its answers. Waits for nothing.
     pub(super) fn abandon(&self) {
         let (core, instance) = (&self.core, self.smmu.hardware());
         for kind in Kind::ALL {
@@ -170,6 +162,7 @@ impl<P: Platform> Nest<P> {
             });
             if any {
                 pending.set_owed();
+                // As many as there were. What finds no room is given by whoever comes by.
                 kind.give_owed(core, instance);
             }
         }

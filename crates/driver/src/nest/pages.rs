@@ -77,8 +77,7 @@ impl<P: Platform> Nest<P> {
                 Ok(count)
             }
             Ok(None) => {
-                // If the SMMU does not answer, its reset ends the group.
-                let _ = pages.respond(Answer::Success);
+                pages.answer_now(Answer::Success);
                 Ok(0)
             }
             Err(cause) => Err(Refused { value: pages, error: cause }),

@@ -487,33 +487,3 @@ fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
     let again = enable();
     assert_eq!((again.id().index(), again.id().generation()), (0, 1));
 }
-
-/// Lets a stuck SMMU go on once the driver waits.
-struct Unsticks(Weak<World>);
-
-impl Observer for Unsticks {
-    fn at(&self, point: Point, _: bool) {
-        if let (Point::Idle, Some(world)) = (point, self.0.upgrade()) {
-            world.machine().model(0).unwrap().set_stuck(false);
-        }
-    }
-}
-
-/// No interrupt says that there is room in the command queue again, so whoever drops a group waits for that.
-#[test]
-fn a_group_that_is_dropped_is_answered_though_nobody_comes_by_later() {
-    let setup = Setup::blocked(config(5, 2));
-    setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
-    let mut groups = Vec::new();
-    for index in 0..6 {
-        setup.send(NIC, None, index, true);
-        groups.push(setup.group());
-    }
-    setup.world.machine().model(0).unwrap().set_stuck(true);
-    setup.world.set_observer(Some(Arc::new(Unsticks(Arc::downgrade(&setup.world)))));
-    // More than the four that the command queue holds.
-    groups.into_iter().for_each(drop);
-    let answered = setup.responses();
-    let denied = |index| (NIC, None, index, Answered::Invalid, false);
-    assert_eq!(answered, (0..6).map(denied).collect::<Vec<_>>());
-}
