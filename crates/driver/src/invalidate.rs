@@ -149,10 +149,10 @@ where
     T: Iterator<Item = Tag> + Clone,
 {
     let count = tags.clone().count();
-    let scope = match tags.clone().next() {
-        Some(Tag { regime: Regime::Guests, .. }) => Scope::All,
-        _ => scope,
-    };
+    let of_guests = matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
+    if of_guests && count <= most {
+        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
+    }
     let exact = Said::exact(features, scope);
     let left = exact.commands().saturating_mul(count);
     if left <= most {

@@ -3,8 +3,8 @@
 
 use core::ptr::NonNull;
 
+use safe_mmio::UniqueMmioPointer;
 use safe_mmio::fields::ReadPureWrite;
-use safe_mmio::{SharedMmioPointer, UniqueMmioPointer};
 
 use crate::platform::Mmio;
 
@@ -19,8 +19,15 @@ type Word = ReadPureWrite<u32>;
 /// by themselves, as on x86-64, and is there for tests.
 #[derive(Debug)]
 pub struct Registers {
-    words: SharedMmioPointer<'static, [Word]>,
+    first: NonNull<Word>,
+    bytes: usize,
 }
+
+/// The first page, which every SMMU has: what is in it is not looked up.
+const PAGE: usize = 1 << 16;
+
+// SAFETY: they are the same from every CPU.
+unsafe impl Send for Registers {}
 
 // SAFETY: an access is one aligned load or store of Device memory, which any number of CPUs may do at once. In which
 // order they come, the driver sees to where it matters.
@@ -28,29 +35,38 @@ unsafe impl Sync for Registers {}
 
 impl Registers {
     /// Registers whose first page is at `pages`, with the others right behind it, `bytes` in all: as firmware has it, or 0x20000
-    /// without enhanced queues. What lies beyond is not accessed: reads give 0.
+    /// without enhanced queues. What lies beyond is not accessed: reads give 0. Less than a page is taken for one.
     ///
     /// # Safety
-    /// `bytes` from `pages` on, which is aligned to 8 bytes, are mapped to the register pages of an SMMUv3 for as
+    /// `bytes`, and 0x10000 at least, from `pages` on, which is aligned to 8 bytes, are mapped to the register pages of an SMMUv3 for as
     /// long as this exists: readable and writable, as Device-nGnRE memory or a stricter kind (nGnRnE). Nobody else
     /// writes to them.
     pub unsafe fn new(pages: NonNull<u8>, bytes: usize) -> Self {
-        let words = NonNull::slice_from_raw_parts(pages.cast(), bytes / 4);
-        // SAFETY: the caller says that it is mapped as device memory, and nobody else's. All of it may be read and
-        // written; what that does to the SMMU is the driver's affair.
-        let words = unsafe { UniqueMmioPointer::new(words) };
-        Self { words: words.into() }
+        Self { first: pages.cast(), bytes: (bytes & !3).max(PAGE) }
+    }
+
+    /// The register at `offset`, which is a multiple of 4; `None` beyond the pages.
+    #[inline(always)]
+    fn word(&self, offset: u32) -> Option<UniqueMmioPointer<'_, Word>> {
+        let offset = offset as usize & !3;
+        if offset >= PAGE && offset >= self.bytes {
+            return None;
+        }
+        // SAFETY: `new` was told that it is mapped as device memory, and nobody else's; all of it may be read and written, and what
+        // that does to the SMMU is the driver's affair. It is for one load or store, which is done in one piece whoever else
+        // accesses the register meanwhile: nothing is concluded from its being the only one.
+        Some(unsafe { UniqueMmioPointer::new(self.first.byte_add(offset)) })
     }
 }
 
 impl Mmio for Registers {
     fn bytes(&self) -> u64 {
-        self.words.len() as u64 * 4
+        self.bytes as u64
     }
 
     /// Beyond the pages: 0.
     fn read32(&self, offset: u32) -> u32 {
-        let Some(word) = self.words.get(offset as usize / 4) else { return 0 };
+        let Some(word) = self.word(offset) else { return 0 };
         let value = word.read();
         after_read();
         value
@@ -58,12 +74,9 @@ impl Mmio for Registers {
 
     /// Beyond the pages: nothing.
     fn write32(&self, offset: u32, value: u32) {
-        let Some(word) = self.words.get(offset as usize / 4) else { return };
-        let Some(word) = NonNull::new(word.ptr().cast_mut()) else { return };
+        let Some(mut word) = self.word(offset) else { return };
         before_write();
-        // SAFETY: a word of the pages, for this one store, which is done in one piece whoever else accesses it
-        // meanwhile. Nothing is concluded from its being the only one: that is what `write` is to be given.
-        unsafe { UniqueMmioPointer::new(word) }.write(value);
+        word.write(value);
     }
 
     // 64-bit registers take both halves by themselves (§2.2). The driver writes them while nothing uses them, and
