@@ -24,8 +24,8 @@ pub struct Firmware {
     /// Whatever was invalidated has to be invalidated once more after the first time was complete
     /// (`nvidia,tegra264-smmu`).
     pub repeated_invalidation: bool,
-    /// In place of IDR0.HTTU, which then does not count: 0 none, 1 access flags, 2 dirty state as well. More than 3 is
-    /// taken for 3.
+    /// In place of IDR0.HTTU, which then does not count: 0 none, 1 access flags, 2 dirty state as well, 3 access flags of
+    /// table descriptors as well, which this driver does not use. More than 3 is taken for 3.
     pub httu: Option<u8>,
 }
 

@@ -34,8 +34,8 @@
 //! | calls | in interrupt context | the lock | wait for |
 //! |---|---|---|---|
 //! | [`Domain::map`], `unmap`, `unmap_reporting`, `invalidate_all`, `read_and_clear_dirty`, `read_and_clear_accessed`, [`Process::invalidate`], `Nest::forward` | yes | no | the SMMUs: room for commands, and their completion (`map` only where it has to undo a part) |
-//! | [`Domain::unmap_deferred`], `unmap_deferred_reporting`, `lookup` | yes | no | nothing |
-//! | [`Iommu::handle_interrupt`], `Nest::show` | yes | no | nothing |
+//! | [`Domain::unmap_deferred`], `unmap_deferred_reporting`, `lookup`, `read_dirty`, `read_accessed` | yes | no | nothing |
+//! | [`Iommu::handle_interrupt`], `Nest::owner`, `blamed`, `show`, `show_pages`, `stopped` | yes | no | nothing |
 //! | [`Smmu::ask`] | yes | no | the SMMU's answer |
 //! | [`Fault::respond`], [`PageGroup::respond`] | yes | no | room for a command |
 //! | [`Smmu::has_failed`], `is_suspended`, names and numbers of handles | yes | no | nothing |

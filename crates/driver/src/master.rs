@@ -81,9 +81,8 @@ pub enum AddMasterError {
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
-    /// noticed. No master was added; the entries stay. With [`Failure::Failed`] the instance was waiting for a
-    /// reset already, and nothing was changed: unless it failed in another call after this one had found it well
-    /// and before it told it; then the entries stay, too.
+    /// noticed. No master was added; the entries stay. With [`Failure::Failed`] nothing was changed if the instance had failed
+    /// before this call; if it failed meanwhile, the entries stay.
     Unconfirmed(Unconfirmed),
 }
 

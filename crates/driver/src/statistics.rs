@@ -90,7 +90,7 @@ pub struct InstanceStatistics {
     pub tags: usize,
     /// ASIDs, as far as the policy may use them there; of policies with one number for all instances, those of all.
     pub asids: Numbers,
-    /// VMIDs of domains of stage 2, as far as they are nobody else's; none of either until the first is asked for.
+    /// VMIDs that domains of stage 2 may have, as far as they are nobody else's; 0 used and 0 free until the first is asked for.
     pub vmids: Numbers,
     /// PASIDs, of all instances: a process has the same behind each. They are used by processes, and by callers
     /// ([`Iommu::allocate_pasid`](crate::Iommu::allocate_pasid)), whether or not a master is attached by them.

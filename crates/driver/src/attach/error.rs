@@ -153,8 +153,9 @@ pub enum AttachError {
     /// it was being moved to another bank, it cannot be changed before the reset.
     MakingRoom(Unconfirmed),
     /// The change was made, but the master's instance did not confirm it. If it was switching streams, the master
-    /// is blocked and stays so until the instance is reset. With [`Failed`](crate::Failure::Failed) the instance, or the
-    /// master, was waiting for a reset already: then nothing was changed, as a rule.
+    /// is blocked and stays so until the instance is reset. With [`Failed`](crate::Failure::Failed) nothing was changed if the
+    /// instance, or the master, was waiting for a reset before this call; if the instance failed meanwhile, by another call, it is
+    /// as with any other failure.
     Unconfirmed(Unconfirmed),
 }
 
@@ -238,8 +239,8 @@ pub enum DetachError {
     /// No heap memory. Nothing was changed.
     NoMemory,
     /// An instance did not confirm it. The master is blocked all the same, and stays so until the instance is reset; with
-    /// [`Failed`](crate::Failure::Failed) the instance, or the master, was waiting for a reset already: then nothing was
-    /// changed, as a rule. A process that was to be released may still be reached until then.
+    /// [`Failed`](crate::Failure::Failed) nothing was changed if the instance, or the master, was waiting for a reset before this
+    /// call. A process that was to be released may still be reached until then.
     Unconfirmed(Unconfirmed),
     /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) alone: the PASID was not allocated, or is that of a process.
     /// Nothing was changed.

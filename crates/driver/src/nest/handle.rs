@@ -310,9 +310,9 @@ impl<P: Platform> Nest<P> {
     /// Carries a piece of the guest's commands out: those of `commands`, which are in its queue from its CONS on, up to
     /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them or
     /// [`LARGEST_LOOK`](crate::nest::LARGEST_LOOK) were looked at.
-    /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
-    /// `consumed`. So it is of an answer that it stops behind ([`Stop::Answer`]): what the guest is shown and has not answered
-    /// is answered, and any other does nothing.
+    /// When it has returned, all `consumed` commands are complete, also the CMD_SYNC or the answer that it stopped behind; the
+    /// caller lets the guest's CONS go on by that many. An answer ([`Stop::Answer`]) is given to what the guest is shown and has
+    /// not answered, and any other does nothing.
     ///
     /// A device that does not answer when it is to forget what it keeps is put in quarantine
     /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
