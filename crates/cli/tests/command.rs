@@ -210,6 +210,7 @@ fn a_clean_campaign_leaves_no_file_and_ends_with_status_0() {
     let text = stdout(&output);
     assert!(text.starts_with("Random scenarios on the model, seeds 0..4\n"), "{text}");
     assert!(text.contains("tried  4 seeds, "), "{text}");
+    assert!(text.contains("possible pairs of an operation and a feature"), "{text}");
     assert!(text.ends_with("verdict: ok. All rules held on 4 seeds\n"), "{text}");
     // The table of what was covered is only there for whoever asks.
     assert!(text.lines().count() < 12 && text.lines().all(|line| line.len() <= 100), "{text}");

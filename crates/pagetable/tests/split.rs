@@ -186,7 +186,7 @@ fn a_split_that_is_not_allowed_or_has_no_frames_changes_nothing() {
 #[test]
 fn random_ranges_cut_blocks() {
     let mut splits = 0;
-    for seed in 0..4 {
+    for seed in 0..5 {
         for bbml in [Bbml::One, Bbml::Two] {
             let narrow = TableConfig::new(48, 48).with_splits(bbml);
             let wide = TableConfig::new(52, 52).with_splits(bbml);

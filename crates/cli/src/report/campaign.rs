@@ -141,6 +141,16 @@ pub fn render(outcome: &Outcome, coverage: bool, columns: usize) -> String {
     if tried.clean > 0 {
         lines.extend(row("share", &covered, columns));
     }
+    let (came, possible) = came(&tried.pairs);
+    let mut covered = format!(
+        "{} of the {} possible pairs of an operation and a feature came",
+        number(came),
+        number(possible)
+    );
+    if !coverage {
+        covered += "; --coverage shows how often each";
+    }
+    lines.extend(row("pairs", &covered, columns));
     let pairs = if coverage { pairs(&tried.pairs) } else { Vec::new() };
     if !pairs.is_empty() {
         lines.push(String::new());
@@ -183,6 +193,13 @@ pub fn render(outcome: &Outcome, coverage: bool, columns: usize) -> String {
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// How many pairs came, and how many can.
+fn came(pairs: &Pairs) -> (u64, u64) {
+    let of = |row: usize| (0..VERBS.len()).filter_map(move |column| pairs.get(row, column));
+    let possible = || (0..FEATURES.len()).flat_map(of);
+    (possible().filter(|times| *times > 0).count() as u64, possible().count() as u64)
 }
 
 /// What stands for a pair that cannot be.

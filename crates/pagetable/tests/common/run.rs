@@ -122,8 +122,37 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Run<SHIFT, STAGE, WIDE
         Iova(self.table.base().0.wrapping_add(offset))
     }
 
+    /// A range whose ends lie at two levels, in groups of the same number.
+    fn two_levels(&mut self) {
+        let level = self.random.below(3) as i8;
+        let number = 1 + self.random.below(3);
+        let [large, small] = [level, level + 1].map(|level| {
+            let leaf = self.granule.span(level);
+            (leaf, self.granule.contiguous(level).map_or(leaf, |log2| leaf + log2))
+        });
+        if number + 2 > self.end() >> large.1 {
+            return;
+        }
+        for (_, group) in [small, large] {
+            self.map(number << group, 1 << group);
+            self.edges.push(number << group);
+            self.visit(number << group);
+        }
+        let [start, end] = [small, large].map(|(leaf, group)| {
+            (number << group) + (self.random.below(1 << (group - leaf)) << leaf)
+        });
+        self.unmap(start, end - start);
+        self.edges.extend([start, end]);
+        for at in [start, end, number << small.1, number << large.1] {
+            self.visit(at);
+        }
+    }
+
     /// One call at random.
     pub fn step(&mut self) {
+        if self.config.contiguous && self.random.one_in(16) {
+            return self.two_levels();
+        }
         let (start, len) = self.range();
         self.edges.extend([start, start + len]);
         match self.random.below(10) {

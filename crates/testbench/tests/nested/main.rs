@@ -20,7 +20,7 @@ mod substreams;
 
 use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::keeping::trusted;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use smmuv3::features::IdRegisters;
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
@@ -30,11 +30,11 @@ use smmuv3::{
 };
 use smmuv3_formats::{Command, EventId, Ste};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
-use smmuv3_testbench::platform::{TestPlatform, World};
+use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 use smmuv3_testbench::scenario::{Instance, Scenario};
 
 use guest::{DATA, Guest, PAGE, VA};
-use host::{Host, Use};
+use host::{Host, STREAMS, Use};
 
 /// Device 0 uses the guest's space 0, with two pages mapped.
 fn host() -> Host {
@@ -147,6 +147,83 @@ fn between_entries_that_mean_the_same_no_access_is_refused() {
     }
     host.detach(0);
     assert!(count() > 0, "it is being looked at");
+}
+
+/// What a device of a guest reaches at every moment, of one read after the other; `None` is refused.
+struct Reads(Arc<World>, u64, Mutex<Vec<Option<u64>>>);
+
+impl Observer for Reads {
+    fn at(&self, _: Point, _: bool) {
+        let access = smmuv3_model::Access::read(STREAMS[0].0, self.1);
+        let outcome = self.0.machine().model(0).unwrap().access(access);
+        self.2.lock().unwrap().push(outcome.ok().map(|it| it.pa));
+    }
+}
+
+/// Between what a guest says and all that a host may say: nothing else is reached meanwhile, and nothing is refused that
+/// both allow, unless it is translated before and afterwards by tags that differ.
+#[test]
+fn between_a_guests_entry_and_any_other_use_nothing_else_is_reached() {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum To {
+        Blocked,
+        Identity,
+        Stage1,
+        Stage2,
+        Parent,
+        Space,
+        Bypass,
+    }
+    let mut host = Host::new(1, Config::default());
+    let page = DATA + 5;
+    let address = Guest::ipa(page);
+    host.guest.map_as_it_is(0, page);
+    let kinds = [DomainConfig::default(), DomainConfig::default().with_stage_2()];
+    let others = kinds.map(|kind| {
+        let domain = host.iommu.create_domain(kind).unwrap();
+        let pa = host.world.frames().allocate(PAGE, PAGE).unwrap();
+        let attributes = Attributes::normal(Prot::READ);
+        // SAFETY: the memory is the test's.
+        unsafe { domain.map(Iova(address), PhysAddr(pa), PAGE, attributes) }.unwrap();
+        (domain, pa)
+    });
+    let reaches = |host: &Host, to| match to {
+        To::Blocked => None,
+        To::Identity => Some(address),
+        To::Stage1 => Some(others[0].1),
+        To::Stage2 => Some(others[1].1),
+        To::Parent | To::Space | To::Bypass => Some(host.guest.frames[page]),
+    };
+    let attach = |host: &mut Host, to| match to {
+        To::Blocked => host.detach(0),
+        // SAFETY: the device only reads.
+        To::Identity => unsafe { host.iommu.attach_identity(&host.masters[0]) }.unwrap(),
+        To::Stage1 => host.iommu.attach(&host.masters[0], &others[0].0).unwrap(),
+        To::Stage2 => host.iommu.attach(&host.masters[0], &others[1].0).unwrap(),
+        To::Parent => host.plain(0),
+        To::Space => host.nest(0, Guest::entry(0), Use::Space(0)),
+        To::Bypass => host.nest(0, Guest::bypass(), Use::Bypass),
+    };
+    let all = [To::Blocked, To::Identity, To::Stage1, To::Stage2, To::Parent];
+    let guests = [To::Space, To::Bypass];
+    let pairs = guests.iter().flat_map(|guest| all.iter().map(move |other| (*guest, *other)));
+    for (before, after) in pairs.clone().chain(pairs.map(|(guest, other)| (other, guest))) {
+        attach(&mut host, before);
+        let reads = Arc::new(Reads(host.world.clone(), address, Mutex::default()));
+        host.world.set_observer(Some(reads.clone()));
+        attach(&mut host, after);
+        host.world.set_observer(None);
+        // Once more, afterwards.
+        reads.at(Point::Idle, false);
+        let seen = reads.2.lock().unwrap();
+        assert_eq!(seen.last(), Some(&reaches(&host, after)), "{before:?} to {after:?}");
+        assert!(seen.len() >= 3, "{before:?} to {after:?}: nobody looked");
+        let own = [before, after].map(|to| reaches(&host, to));
+        let tags = |to| matches!(to, To::Stage1 | To::Stage2);
+        let may_miss = tags(before) || tags(after);
+        let wrong = seen.iter().filter(|it| !own.contains(it) && !(may_miss && it.is_none()));
+        assert_eq!(wrong.collect::<Vec<_>>(), [&None; 0], "{before:?} to {after:?}");
+    }
 }
 
 /// PRIVCFG and INSTCFG (§5.2) come before the guest's stage 1, which knows nothing of them.
