@@ -231,13 +231,15 @@ fn slow_clients_are_not_waited_for() {
     let slow = |at: usize| {
         let mut stream = TcpStream::connect(server.address).unwrap();
         if at.is_multiple_of(2) {
-            stream.write_all(half.as_bytes()).unwrap();
+            // It may be cut off already.
+            let _ = stream.write_all(half.as_bytes());
         }
         stream
     };
     let mut held: Vec<_> = (0..30).map(slow).collect();
     assert_eq!(server.ask("GET /", &[&own], b"").0, 200);
-    held.extend((30..64).map(slow));
+    // More than 64: while the one that asked still counts, one of these is not held.
+    held.extend((30..70).map(slow));
     let refused = server.send(format!("GET / HTTP/1.1\r\n{own}\r\n\r\n").as_bytes());
     // Cut off, or told.
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 503 "), "{refused}");

@@ -126,6 +126,9 @@ const WAITS: usize = 0;
 const TURNS: usize = 1;
 const FULL: usize = 2;
 const REFUSED: usize = 3;
+/// CMD_SYNCs that do not end a batch.
+#[cfg(feature = "ats")]
+const WITHIN: usize = 4;
 
 /// A batch of commands whose completion can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,14 +212,25 @@ impl CommandQueue {
                 (sum.wrapping_add(commands), all.wrapping_add(batches))
             },
         );
+        #[cfg(feature = "ats")]
+        let within = count(WITHIN);
+        #[cfg(not(feature = "ats"))]
+        let within = 0;
         CommandStatistics {
             commands,
             batches,
+            syncs: batches.wrapping_add(within),
             waits: count(WAITS),
             turns: count(TURNS),
             full: count(FULL),
             refused: count(REFUSED),
         }
+    }
+
+    /// Notes that a batch was placed that has so many CMD_SYNCs before the one that ends it.
+    #[cfg(feature = "ats")]
+    pub(crate) fn count_within<P: Platform>(&self, platform: &P, syncs: usize) {
+        self.common.counters.add(platform, WITHIN, syncs as u64);
     }
 
     /// Whether invalidations have to be given twice: once more after the first time is complete.

@@ -20,6 +20,7 @@ use smmuv3_formats::{Command, Ste, StreamId};
 use crate::atc::{Kept, Spans};
 use crate::ats::AtsMode;
 use crate::attach::catch_up;
+use crate::entry::Stream;
 use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu};
@@ -239,9 +240,11 @@ impl MasterState {
         page_group::end(core, instance, self, Which::All, None)?;
         // Who unmapped while it was in quarantine has left it out.
         catch_up(core, instance)?;
-        let stream = self.stream();
+        // What a failed call left behind stays blocked until the reset that lets go of it.
+        let stuck = self.is_stuck();
+        let stream = if stuck { Stream::Blocked } else { self.stream() };
         self.write_streams(core, instance, stream)?;
-        if self.keeps(stream) { self.switch_on(core, instance) } else { Ok(()) }
+        if !stuck && self.keeps(stream) { self.switch_on(core, instance) } else { Ok(()) }
     }
 }
 

@@ -17,9 +17,11 @@
 pub struct CommandStatistics {
     /// Commands that the SMMU was told of, CMD_SYNCs among them.
     pub commands: u64,
-    /// Batches of them: each ends in a CMD_SYNC. One that is for devices, too, has another within, and SYNCs take the place
-    /// of commands that were refused.
+    /// Batches of them: each ends in a CMD_SYNC.
     pub batches: u64,
+    /// CMD_SYNCs: of each batch the one that ends it, and of one that is for devices, too, another within. Without those that took
+    /// the place of commands that were refused.
+    pub syncs: u64,
     /// Waits for a batch, or for room, that were not over at the first look.
     pub waits: u64,
     /// Turns of these: calls of [`Platform::relax`](crate::Platform::relax).

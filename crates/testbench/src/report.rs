@@ -112,6 +112,8 @@ pub struct Counted {
     pub commands: u64,
     /// Batches of them.
     pub batches: u64,
+    /// CMD_SYNCs among them.
+    pub syncs: u64,
     /// Waits for completion or for room that were not over at the first look.
     pub waits: u64,
     /// Turns of these.

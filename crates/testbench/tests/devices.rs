@@ -273,6 +273,13 @@ master = [
             assert!(reads(&world, NIC, IOVA + page * PAGE));
             assert!(reads(&world, DISK, IOVA + page * PAGE));
         }
+        // One batch has two CMD_SYNCs: devices are told once the TLB has forgotten.
+        let before = smmu.statistics().commands;
+        // SAFETY: as above.
+        unsafe { domain.unmap(Iova(IOVA + 15 * PAGE), PAGE).unwrap() };
+        let after = smmu.statistics().commands;
+        let batches = after.batches - before.batches;
+        assert_eq!(after.syncs - before.syncs, if batches == 1 { 2 } else { batches });
         answer(&world, 5, Answers::Never);
         // SAFETY: as above.
         unsafe { domain.unmap(Iova(IOVA), PAGE).unwrap() };

@@ -466,8 +466,13 @@ fn every_wrong_number_is_noticed_on_nearly_every_seed() {
 
 /// Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be marked, or ask
 /// twice for the accesses to a page; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED` and tests/every_step.rs.
-const RARE: [Mutation; 4] =
-    [Mutation::TagBeforeTarget, Mutation::SleepWhileOn, Mutation::NoNt, Mutation::NoAccessedTlbi];
+const RARE: [Mutation; 5] = [
+    Mutation::TagBeforeTarget,
+    Mutation::SleepWhileOn,
+    Mutation::NoNt,
+    Mutation::DirtyBeforeUnmap,
+    Mutation::NoAccessedTlbi,
+];
 
 /// What the README says of how many there are.
 #[test]

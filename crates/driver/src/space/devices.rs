@@ -62,9 +62,15 @@ impl<P: Platform> Space<P> {
             if count != 0 {
                 let asked = instance.commands().devices_are_asked();
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
-                // One that was readmitted meanwhile has taken the place of another.
-                if matches!(placed, Ok(Some(_))) && all.leaves_any_out() {
-                    progress.kept |= id.bit();
+                if let Ok(Some(ticket)) = &placed {
+                    // None where the SMMU sleeps.
+                    if ticket.commands() != 0 {
+                        instance.commands().count_within(platform, syncs);
+                    }
+                    // One that was readmitted meanwhile has taken the place of another.
+                    if all.leaves_any_out() {
+                        progress.kept |= id.bit();
+                    }
                 }
                 progress.placed(id, [count, syncs], placed);
                 if progress.asked & id.bit() == 0 {
@@ -116,8 +122,8 @@ impl<P: Platform> Space<P> {
         let Some(instance) = core.instances.get(id) else { return Ok(()) };
         let spans = Spans::of(scope, instance.features().unit_shift());
         let _asked = instance.commands().devices_are_asked();
-        // The last device that is done, how many spans the next one was told, and a device that did not answer.
-        let (mut last, mut begun, mut silent) = (None, 0, None);
+        // The last device that is done, one that was told so many spans of more, and one that did not answer.
+        let (mut last, mut begun, mut silent) = (None, None, None);
         // `found`: a stream that this call has just put in quarantine. `once`: where invalidations are repeated, the
         // device whose CFGI was given once so far.
         let (mut found, mut once) = (None, None);
@@ -144,7 +150,9 @@ impl<P: Platform> Space<P> {
                         ticket.map_or(Step::Full(1), |ticket| Step::Told(kept, ticket, None))
                     );
                 }
-                let told = &mut spans.iter().skip(begun).map(|span| kept.command(span));
+                // The one that was begun with may have left the targets since.
+                let said = begun.filter(|(of, _)| *of == kept).map_or(0, |(_, said)| said);
+                let told = &mut spans.iter().skip(said).map(|span| kept.command(span));
                 let ticket = commands.try_submit(platform, mmio, &mut *told)?;
                 let left = Some(told.len());
                 self.count_told(ticket.as_ref());
@@ -164,13 +172,15 @@ impl<P: Platform> Space<P> {
                 Step::Told(kept, ticket, left) => match (self.wait_on(instance, &ticket), left) {
                     (Err(what), _) if !is_of_device(&what) => return Err(what),
                     // The same device is next again, and goes into quarantine.
-                    (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),
-                    (Ok(()), Some(left)) if left != 0 => begun = spans.count() - left,
+                    (Err(_), Some(_)) => (silent, begun) = (Some(kept), None),
+                    (Ok(()), Some(left)) if left != 0 => {
+                        begun = Some((kept, spans.count() - left));
+                    }
                     (_, None) if instance.commands().repeats() && once != Some(kept) => {
                         once = Some(kept);
                     }
                     // The device is done. If it is in quarantine, an error is some other device's.
-                    _ => (last, begun) = (Some(kept), 0),
+                    _ => (last, begun) = (Some(kept), None),
                 },
             }
         }

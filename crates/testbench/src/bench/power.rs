@@ -127,7 +127,7 @@ impl Bench {
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
                 // What memory refused is tried again.
-                let syncs = (commands.batches + commands.refused).saturating_sub(tally.retried);
+                let syncs = (commands.syncs + commands.refused).saturating_sub(tally.retried);
                 tally.thrown_syncs = syncs.saturating_sub(tally.syncs).min(tally.thrown);
             }
         });
