@@ -23,8 +23,10 @@
 //! matters, [`CommandQueue::settle`] waits for all lanes. Answers to stalled transactions, which nobody waits for, are in
 //! the first lane, whoever gives them.
 
+mod counts;
 mod devices;
 mod direct;
+mod errors;
 #[cfg(feature = "alloc")]
 mod first;
 mod judge;
@@ -37,19 +39,19 @@ use core::fmt;
 use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicUsize};
 
-use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
+use smmuv3_formats::register::CmdqBase;
 use smmuv3_formats::{Command, PhysAddr};
 
 use crate::counters::Counters;
 use crate::error::Failure;
 use crate::mutation::{LeftOut, Mutation};
 use crate::name::Name;
-use crate::platform::{Mmio, Platform};
+use crate::platform::Platform;
 use crate::queue::Size;
 use crate::state::{Inside, Moment, State};
-use crate::statistics::CommandStatistics;
 use crate::tickets::NoTicket;
 use crate::trace::Trace;
+use counts::FULL;
 #[cfg(feature = "alloc")]
 pub(crate) use direct::Begun;
 use lane::{Lane, Run};
@@ -121,15 +123,6 @@ struct Common {
     left_out: LeftOut,
 }
 
-/// Numbers of the counts of [`Common`].
-const WAITS: usize = 0;
-const TURNS: usize = 1;
-const FULL: usize = 2;
-const REFUSED: usize = 3;
-/// CMD_SYNCs that do not end a batch.
-#[cfg(feature = "ats")]
-const WITHIN: usize = 4;
-
 /// A batch of commands whose completion can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "commands have no effect that can be relied on before their ticket was waited for"]
@@ -154,83 +147,12 @@ impl Ticket {
     }
 }
 
-impl Common {
-    /// Counts and traces a command that a queue stopped at, before the lane notes it.
-    fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
-        self.state.refuse();
-        self.counters.add(platform, REFUSED, 1);
-        platform.trace(&Trace::Refused { instance: &self.name, position, command, code });
-    }
-
-    /// The consumer index showed `register`, which is ahead of what was published.
-    fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
-        if !self.state.is_as_at(epoch) {
-            // The register was read while a reset set PROD, CONS and positions to a new beginning.
-            return Ok(false);
-        }
-        self.state.fail_since(epoch);
-        Err(Failure::Index { register })
-    }
-}
-
-/// A wait; counted, with its turns, when it is dropped.
-struct Waiting<'a, P: Platform> {
-    common: &'a Common,
-    platform: &'a P,
-    turns: u64,
-}
-
-impl<'a, P: Platform> Waiting<'a, P> {
-    fn new(common: &'a Common, platform: &'a P) -> Self {
-        Self { common, platform, turns: 0 }
-    }
-}
-
-impl<P: Platform> Drop for Waiting<'_, P> {
-    fn drop(&mut self) {
-        let Self { common, platform, turns } = *self;
-        common.counters.add(platform, WAITS, 1);
-        common.counters.add(platform, TURNS, turns);
-        platform.trace(&Trace::Waited { instance: &common.name, turns });
-    }
-}
-
 impl CommandQueue {
     /// The same queue, with the instance's name for traces.
     #[must_use]
     pub fn named(mut self, name: Name) -> Self {
         self.common.name = name;
         self
-    }
-
-    /// Counts so far. Not to be read while the SMMU is being reset, when positions jump.
-    pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
-        let count = |which| self.common.counters.sum(platform, which);
-        let (commands, batches) = self.all(platform).map(Lane::counts).fold(
-            (0u64, 0u64),
-            |(sum, all), (commands, batches)| {
-                (sum.wrapping_add(commands), all.wrapping_add(batches))
-            },
-        );
-        #[cfg(feature = "ats")]
-        let within = count(WITHIN);
-        #[cfg(not(feature = "ats"))]
-        let within = 0;
-        CommandStatistics {
-            commands,
-            batches,
-            syncs: batches.wrapping_add(within),
-            waits: count(WAITS),
-            turns: count(TURNS),
-            full: count(FULL),
-            refused: count(REFUSED),
-        }
-    }
-
-    /// Notes that a batch was placed that has so many CMD_SYNCs before the one that ends it.
-    #[cfg(feature = "ats")]
-    pub(crate) fn count_within<P: Platform>(&self, platform: &P, syncs: usize) {
-        self.common.counters.add(platform, WITHIN, syncs as u64);
     }
 
     /// Whether invalidations have to be given twice: once more after the first time is complete.
@@ -644,62 +566,6 @@ impl CommandQueue {
         let result = lane.wait(&self.common, platform, mmio, ticket, None);
         self.completed(platform, ticket, result);
         result
-    }
-
-    /// If a queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
-    /// go on (§3.2). A command that could not be fetched is tried again; so is a CMD_SYNC before which devices did
-    /// not answer.
-    ///
-    /// # Errors
-    /// [`Failure::Unreadable`] when the SMMU cannot read the queue, even when retried, [`Failure::Index`] when it stopped
-    /// where there is no command: it is then given up.
-    pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        if self.count != 0 {
-            // CMDQP_ERR is acknowledged before the queues are looked at: one that stops later makes it active anew, and
-            // raises another interrupt.
-            self.acknowledge_those(platform, mmio, |active| {
-                Gerror::default().with_cmdqp_err(active.cmdqp_err())
-            });
-        }
-        self.all(platform).try_for_each(|lane| lane.recover(&self.common, platform, mmio))
-    }
-
-    /// Tells `sink` of all errors of commands that it was not told of yet, whoever recovered from them: the command, and
-    /// `CMDQ_CONS.ERR` (§3.2). Returns how many more there were, which are not remembered.
-    pub fn report_errors<P: Platform>(
-        &self,
-        platform: &P,
-        sink: &mut dyn FnMut(Command, u8),
-    ) -> u64 {
-        self.all(platform).map(|lane| lane.report_errors(sink)).sum()
-    }
-
-    /// Acknowledges every active error other than a refused command, and returns them.
-    pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
-        let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
-        // If no enhanced queues are used, CMDQP_ERR is acknowledged like any other error.
-        let count = self.count;
-        self.acknowledge_those(platform, mmio, |active| {
-            if count == 0 { active.with_cmdq_err(false) } else { commands(active) }
-        })
-    }
-
-    /// Acknowledges those of the active errors that `which` chooses, and returns them.
-    fn acknowledge_those<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        which: impl FnOnce(Gerror) -> Gerror,
-    ) -> Gerror {
-        // Under the lock: GERRORN holds the acknowledgement of refused commands too, which must not be undone.
-        self.main.recovery.with(platform, |_| {
-            let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
-            let active = which(Gerror(mmio.read32(Gerror::OFFSET) ^ acknowledged.0));
-            if active.0 != 0 {
-                mmio.write32(Gerrorn::OFFSET, acknowledged.0 ^ active.0);
-            }
-            active
-        })
     }
 }
 

@@ -2,32 +2,32 @@
 //! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
+mod recover;
 mod run;
 
 use core::mem::ManuallyDrop;
 use core::slice;
 
 use smmuv3_formats::command::{Sync, completion};
-use smmuv3_formats::register::{CmdqBase, cerror};
-use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
+use smmuv3_formats::register::CmdqBase;
+use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
 
+use super::counts::Waiting;
 use super::judge::Judge;
-use super::port::{Port, Stop};
-use super::{Common, Ticket, Waiting};
+use super::port::Port;
+use super::{Common, Ticket};
 use crate::error::Failure;
 use crate::mutation::LeftOut;
 use crate::platform::Platform;
 use crate::queue::{Size, at};
-use crate::refusals::{Finding, Refusals, is_retried};
+use crate::refusals::{Finding, Refusals};
 use crate::spin::SpinLock;
 use crate::state::{Inside, Moment};
 use crate::sync::plain::{AtomicU32, AtomicU64};
 use crate::sync::{self, Ordering};
 use crate::tickets::{NoTicket, Poller, Tickets};
+use recover::Aborts;
 pub(super) use run::Run;
-
-/// Aborted fetches of one command that are retried before the queue is given up.
-const FETCH_RETRIES: u32 = 3;
 
 /// A queue of commands.
 pub(super) struct Lane {
@@ -54,13 +54,6 @@ pub(super) struct Lane {
     skipped: AtomicU64,
     /// Held while errors are acknowledged.
     pub(super) recovery: SpinLock<Aborts>,
-}
-
-/// How often in a row the SMMU could not fetch the command at one position.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Aborts {
-    position: u64,
-    count: u32,
 }
 
 impl Lane {
@@ -529,63 +522,6 @@ impl Lane {
             waiting.turns += 1;
             platform.relax();
         }
-    }
-
-    /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
-    /// go on (§3.2). A command that could not be fetched is tried again; so is a CMD_SYNC before which devices did
-    /// not answer.
-    ///
-    /// # Errors
-    /// See [`CommandQueue::recover`](super::CommandQueue::recover).
-    pub(super) fn recover<P: Platform>(
-        &self,
-        common: &Common,
-        platform: &P,
-        mmio: &P::Mmio,
-    ) -> Result<(), Failure> {
-        if self.port.stopped(mmio).is_none() {
-            return Ok(());
-        }
-        self.recovery.with(platform, |aborts| {
-            // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
-            // acknowledged by its reset.
-            let epoch = common.state.now();
-            if !epoch.works() {
-                return Ok(());
-            }
-            let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
-            let register = self.size().register(register.into());
-            let position = self.size().after(self.tickets.consumed(), register);
-            let slot = at(self.slots(platform, self.size()), position);
-            // Slots that are not published belong to whoever fills them.
-            let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
-                common.state.fail_since(epoch);
-                return Err(Failure::Index { register });
-            };
-            let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
-            let command = Command(words);
-            if is_retried(code) {
-                let count = if aborts.position == position { aborts.count } else { 0 };
-                *aborts = Aborts { position, count: count + 1 };
-                if aborts.count > FETCH_RETRIES {
-                    common.state.fail_since(epoch);
-                    return Err(Failure::Unreadable);
-                }
-            } else if u64::from(code) != cerror::ATC_INV_SYNC {
-                // The SMMU fetches this slot again: it must find something that it accepts.
-                let ends = command.opcode() == Some(Opcode::Sync);
-                write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
-            }
-            // Counted before it is noted: a reader that finds the note finds the count raised as well.
-            common.refused(platform, position, command, code);
-            self.refusals.note(position, command, code);
-            self.port.acknowledge(mmio, |toggle| {
-                let tell = |position| self.port.tell(mmio, self.size().register(position));
-                let marks = self.marks(platform, self.size());
-                self.tickets.tell_again(marks, toggle, tell);
-            });
-            Ok(())
-        })
     }
 
     /// See [`CommandQueue::report_errors`](super::CommandQueue::report_errors).
