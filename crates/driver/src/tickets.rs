@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may write which slots of the command queue, and who tells the SMMU of them: many producers, without a lock.
 //!
-//! A producer *draws a ticket*: a run of positions that nobody else has. It writes their slots, leaves a *mark* at
-//! the first one, which says where the run ends, and *calls*: calls are counted. Whoever makes the first one has the
-//! bell: it follows the marks from the last published position on and publishes everything that is complete, for
-//! everybody, with one write of CMDQ_PROD. Then it takes the calls back that were made before it looked; if there are others
-//! by then, it looks once more, and only who leaves none gives the bell back. All others leave once they have called.
+//! A producer *draws a ticket*: a run of positions that nobody else has. It writes their slots, and exchanges the *mark* of
+//! the first one for the position where the run ends. There is one *baton*, which lies in the mark of the first position that is
+//! not published. Whoever finds it there when it marks its run has it: it publishes that run, and all complete ones behind it,
+//! for everybody, with one write of CMDQ_PROD, and lays the baton down in the mark behind them; if that run was marked meanwhile,
+//! it goes on. All others leave once they have marked their runs: the baton comes to these.
 //!
-//! So between the ticket and its mark a producer waits for nobody. Only a
-//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there. Who has
-//! the bell may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
-//! After [`TURNS`] of them it *offers* the bell, looks once more, for all that had called by then, and leaves: if nobody has
-//! called since, the bell is free. Else there is one that found the offer when it called, and takes it over: it waits until the
-//! other has left, which is for that one look, and goes on. So no producer does more than a bounded number of turns.
+//! So between the ticket and its mark a producer waits for nobody. Only a producer that was stopped between the two holds up
+//! those behind it, hence interrupts are masked there. Nothing has to be looked at twice, and no fence is needed: who marks a
+//! run and who lays the baton down there change the same word, so one of the two finds the other's.
 //!
-//! Nothing has to be looked at twice, and no fence is needed: the count is changed by read-modify-writes alone, so who
-//! makes a call and who takes calls back agree on which came first. A call that came before is one whose mark is seen; one
-//! that came after leaves a count behind. A run whose predecessor is not marked yet is published when that calls.
+//! Who has the baton may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
+//! After [`TURNS`] of them it asks for somebody else ([`WANTED`]): one of those who draw from then on *appoints* itself, and does not
+//! leave: the baton is laid into its mark, over the run's end, and it waits for that, which is until those before it have marked
+//! their runs. So no producer does more than a bounded number of turns.
 //!
-//! Positions count up and never wrap ([`Size`] makes slots and registers of them). The marks are one word a slot, zero
-//! at the start: where the run that was last marked there ends. That of an earlier lap is never beyond the present
-//! position of its slot, so there is nothing to clear.
+//! Positions count up and never wrap ([`Size`] makes slots and registers of them). A mark of an earlier lap says nothing of
+//! the present position of its slot, so there is nothing to clear; and all being zero, the baton lies at the first.
 
 mod poller;
 
@@ -42,20 +39,39 @@ pub(crate) enum NoTicket {
 /// Added to `tail` while nobody may draw.
 const CLOSED: u64 = 1 << 63;
 
-/// Turns that whoever has the bell takes for others before it offers it: none where each order of steps is tried.
+/// Added to `tail` while whoever draws is to take the baton over.
+const WANTED: u64 = 1 << 62;
+
+/// Turns that whoever has the baton takes for others before it asks for somebody else: none where each order of steps is tried.
 const TURNS: u32 = if cfg!(loom) { 0 } else { 16 };
 
-/// Added to `calls` while the bell is for whoever calls.
-const OFFERED: u64 = 1 << 62;
+/// Nobody was ever appointed.
+const NOBODY: u64 = u64::MAX;
 
-/// Added to `calls` when the one who offered the bell has left it to those who have called since.
-const LEFT: u64 = 1 << 63;
+/// The mark of the first position that is not published, while somebody has the baton who has no run there.
+const HELD: u64 = 1 << 63;
+
+/// The mark of the slot of `position`, if the baton lies there.
+const fn baton(position: u64) -> u64 {
+    2 * position
+}
+
+/// The mark of a run that ends at `position`.
+const fn filled(position: u64) -> u64 {
+    2 * position - 1
+}
+
+/// Where the run that begins at `position` ends, by the mark of its slot; `None` if it is not marked yet.
+#[inline]
+const fn end_in(mark: u64, position: u64) -> Option<u64> {
+    if mark & 1 == 1 && mark > baton(position) { Some(mark / 2 + 1) } else { None }
+}
 
 /// The positions of one queue.
 pub(crate) struct Tickets {
     size: Size,
     producers: Line<Producers>,
-    bell: Line<Bell>,
+    shown: Line<Shown>,
     waiters: Line<Waiters>,
     /// The SMMU wakes those who wait when commands are complete (interrupt or event), so that each turn is worth a
     /// look.
@@ -71,19 +87,18 @@ struct Producers {
     tail: AtomicU64,
 }
 
-/// Words that those who wait change.
+/// Words that those who wait change, and all who draw read: seldom.
 struct Waiters {
     /// A lower bound of what the SMMU has consumed: at most a queue behind it.
     consumed: AtomicU64,
+    /// Where the run of the last one begins that was to take the baton over. Whoever lays the baton down there has left.
+    appointed: AtomicU64,
     /// Somebody waits who does not read CMDQ_CONS in each turn, and relies on others to share what they read.
     awaited: AtomicBool,
 }
 
-/// Words that callers, and the one who has the bell, change.
-struct Bell {
-    /// Calls that are not taken back yet, [`OFFERED`] and [`LEFT`]. The first one takes the bell, and it is free when there are
-    /// none.
-    calls: AtomicU64,
+/// Words that the one who has the baton changes.
+struct Shown {
     /// The position up to which the SMMU has been told of commands, or is just being told: an upper bound of what it
     /// has consumed.
     published: AtomicU64,
@@ -99,12 +114,12 @@ impl Tickets {
                 claimed: AtomicU64::new(0u64.wrapping_sub(size.entries())),
                 tail: AtomicU64::new(0),
             }),
-            bell: Line(Bell {
-                calls: AtomicU64::new(0),
-                published: AtomicU64::new(0),
-                runs: Plain::new(0),
+            shown: Line(Shown { published: AtomicU64::new(0), runs: Plain::new(0) }),
+            waiters: Line(Waiters {
+                consumed: AtomicU64::new(0),
+                appointed: AtomicU64::new(NOBODY),
+                awaited: AtomicBool::new(false),
             }),
-            waiters: Line(Waiters { consumed: AtomicU64::new(0), awaited: AtomicBool::new(false) }),
             told: false,
         }
     }
@@ -123,12 +138,12 @@ impl Tickets {
     /// The position up to which the SMMU has been told of commands.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
-        self.bell.published.load(Ordering::Acquire)
+        self.shown.published.load(Ordering::Acquire)
     }
 
     /// How many runs the SMMU has been told of.
     pub(crate) fn runs(&self) -> u64 {
-        self.bell.runs.load(Ordering::Relaxed)
+        self.shown.runs.load(Ordering::Relaxed)
     }
 
     /// Whether a ticket for `count` slots could be drawn just now.
@@ -170,11 +185,7 @@ impl Tickets {
         }
         // AcqRel: a producer that drew before us passes on what it knew to be consumed when it claimed its room.
         let start = tail.fetch_add(count, Ordering::AcqRel);
-        if start & CLOSED != 0 {
-            self.take_back(count);
-            return Err(NoTicket::Closed);
-        }
-        Ok(start)
+        if start & (CLOSED | WANTED) != 0 { self.drawn(start, count) } else { Ok(start) }
     }
 
     /// Takes a claim of `count` slots back, for which no ticket was drawn.
@@ -182,6 +193,27 @@ impl Tickets {
     #[inline(never)]
     fn take_back(&self, count: u64) {
         self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// What comes of a ticket of `count` slots that is not an ordinary one.
+    #[cold]
+    #[inline(never)]
+    fn drawn(&self, start: u64, count: u64) -> Result<u64, NoTicket> {
+        if start & CLOSED != 0 {
+            self.take_back(count);
+            return Err(NoTicket::Closed);
+        }
+        let start = start & !WANTED;
+        let appointed = &self.waiters.appointed;
+        let last = appointed.load(Ordering::Relaxed);
+        // One at a time. The last one has the baton by the time that its run is published, and is nobody's concern any more.
+        let over = last == NOBODY || last < self.published();
+        // Relaxed is enough: whoever comes to this run finds its mark first, which is set after this.
+        let (done, other) = (Ordering::Relaxed, Ordering::Relaxed);
+        if over && appointed.compare_exchange(last, start, done, other).is_ok() {
+            self.producers.tail.fetch_and(!WANTED, Ordering::AcqRel);
+        }
+        Ok(start)
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
@@ -193,129 +225,86 @@ impl Tickets {
         end: u64,
         mut tell: impl FnMut(u64),
     ) {
-        self.mark(marks, start, end);
-        match self.call() {
-            0 => {}
-            others if others & OFFERED == 0 => return,
-            _ => return self.take_over(marks, tell),
-        }
-        if self.bell.published.load(Ordering::Relaxed) != start {
-            return self.ring(marks, 1, tell);
-        }
-        // This run begins where publication stands, as it does whenever no other producer is at work.
-        self.announce(marks, end, &mut tell);
-        if let Some(calls) = self.take_calls_back(1) {
-            self.ring(marks, calls, tell);
-        }
-    }
-
-    #[inline]
-    fn mark(&self, marks: &[AtomicU64], start: u64, end: u64) {
-        // Release: whoever publishes this run for us sees its slots before it tells the SMMU.
-        if let Some(mark) = at(marks, start) {
-            mark.store(end, Ordering::Release);
-        }
-    }
-
-    /// Says that a run was marked, and is to be published. Returns the count of calls before this one: with 0, the
-    /// caller has the bell now.
-    #[inline]
-    fn call(&self) -> u64 {
-        self.bell.calls.fetch_add(1, Ordering::AcqRel)
-    }
-
-    /// To be called by the one who has the bell: takes back the `calls` that came before its last look. Returns how
-    /// many came since; with none, the bell is free.
-    #[inline]
-    fn take_calls_back(&self, calls: u64) -> Option<u64> {
-        let all = self.bell.calls.fetch_sub(calls, Ordering::AcqRel);
-        if all == calls { None } else { Some(all - calls) }
-    }
-
-    /// Publishes what is complete, as whoever has the bell, for so many calls, and gives it back.
-    #[cold]
-    #[inline(never)]
-    fn ring(&self, marks: &[AtomicU64], mut calls: u64, mut tell: impl FnMut(u64)) {
-        for _ in 0..TURNS {
-            self.look(marks, &mut tell);
-            match self.take_calls_back(calls) {
-                Some(more) => calls = more,
-                None => return,
-            }
-        }
-        // Whoever calls from here on finds the offer; this last look publishes the runs of those who called before.
-        let calls = self.bell.calls.fetch_or(OFFERED, Ordering::AcqRel);
-        self.look(marks, &mut tell);
-        self.leave(calls);
-    }
-
-    /// Publishes what is complete, as whoever has the bell.
-    fn look(&self, marks: &[AtomicU64], tell: &mut impl FnMut(u64)) {
-        let from = self.bell.published.load(Ordering::Relaxed);
-        if let Some(end) = self.end_of(marks, from) {
-            self.announce(marks, end, tell);
-        }
-    }
-
-    /// To be called by the one who offered the bell when there were `calls` calls, and has looked since: gives the bell
-    /// back, or leaves it to one of those who have called since.
-    fn leave(&self, calls: u64) {
-        let (count, free) = (&self.bell.calls, Ordering::AcqRel);
-        // The count only grows until then: further calls are added to it, and whoever takes the bell over adds one.
-        if count.compare_exchange(calls | OFFERED, 0, free, Ordering::Relaxed).is_err() {
-            count.fetch_add(LEFT.wrapping_sub(calls), Ordering::AcqRel);
-        }
-    }
-
-    /// To be called by one who found the bell offered when it called: publishes what is complete, unless another caller
-    /// took the bell over first.
-    #[cold]
-    #[inline(never)]
-    fn take_over(&self, marks: &[AtomicU64], tell: impl FnMut(u64)) {
-        let count = &self.bell.calls;
-        // Adds one to the count: its own call may be taken back by the one who offered the bell, and the count must not
-        // become 0 while this one has the bell.
-        let (taken, other) = (Ordering::AcqRel, Ordering::Relaxed);
-        let mut calls = count.load(Ordering::Relaxed);
-        while calls & OFFERED != 0 {
-            match count.compare_exchange_weak(calls, calls - OFFERED + 1, taken, other) {
-                Ok(_) => break,
-                Err(now) => calls = now,
-            }
-        }
-        if calls & OFFERED == 0 {
+        let Some(mark) = at(marks, start) else { return };
+        // Release: whoever publishes this run for us sees its slots before it tells the SMMU. Acquire: where we have the
+        // baton, we see those of others, and tell it after others have.
+        if mark.swap(filled(end), Ordering::AcqRel) != baton(start) && !self.takes_over(mark, start)
+        {
             return;
         }
-        // Short: the one who offered the bell has interrupts masked, and only looks once more.
-        while count.load(Ordering::Acquire) & LEFT == 0 {
-            pause();
+        let Some((to, seen)) = self.follow(marks, end, 1) else { return };
+        tell(to);
+        if !lay_down(marks, to, seen) {
+            self.go_on(marks, to, tell);
         }
-        let calls = count.fetch_and(!LEFT, Ordering::AcqRel) & !LEFT;
-        self.ring(marks, calls, tell);
     }
 
-    /// Publishes the complete run that ends at `end`, and all that are complete behind it, as whoever has the bell. What
-    /// comes before it is published.
+    /// To be called by one who found no baton where its run begins, which is marked: whether it has it now, since it was
+    /// appointed.
     #[inline]
-    fn announce(&self, marks: &[AtomicU64], end: u64, tell: &mut impl FnMut(u64)) {
-        let Bell { published, runs, .. } = &self.bell.0;
-        // Only the one who has the bell changes `runs`, so a load and a store do.
-        let mut count = runs.load(Ordering::Relaxed).wrapping_add(1);
-        let mut to = end;
-        while let Some(end) = self.end_of(marks, to) {
-            (to, count) = (end, count.wrapping_add(1));
+    fn takes_over(&self, mark: &AtomicU64, start: u64) -> bool {
+        self.waiters.appointed.load(Ordering::Relaxed) == start && {
+            receive(mark, start);
+            true
         }
-        runs.store(count, Ordering::Relaxed);
+    }
+
+    /// To be called by the one who has the baton when everything before `to` is complete, but not what begins before that
+    /// for the last of `runs` runs: shows all that are complete as published, also behind `to`. Returns where they end, and the
+    /// mark that is there.
+    #[inline]
+    fn follow(&self, marks: &[AtomicU64], mut to: u64, mut runs: u64) -> Option<(u64, u64)> {
+        let mut seen = at(marks, to)?.load(Ordering::Acquire);
+        while let Some(end) = end_in(seen, to) {
+            // That one waits for the baton.
+            if self.waiters.appointed.load(Ordering::Relaxed) == to {
+                break;
+            }
+            (to, runs) = (end, runs + 1);
+            seen = at(marks, to)?.load(Ordering::Acquire);
+        }
+        let Shown { published, runs: count } = &self.shown.0;
+        // Only the one who has the baton changes it, so a load and a store do.
+        count.store(count.load(Ordering::Relaxed).wrapping_add(runs), Ordering::Relaxed);
         // Stored before PROD is written: no position that CONS shows is beyond `published`.
         published.store(to, Ordering::Release);
-        tell(to);
+        Some((to, seen))
     }
 
-    /// The end of the run that begins at `position`, if it is complete.
-    #[inline]
-    fn end_of(&self, marks: &[AtomicU64], position: u64) -> Option<u64> {
-        let end = at(marks, position)?.load(Ordering::Acquire);
-        (end > position).then_some(end)
+    /// Publishes what was completed at `to` and behind it meanwhile, as the one who has the baton, and lays it down.
+    #[cold]
+    #[inline(never)]
+    fn go_on(&self, marks: &[AtomicU64], mut from: u64, mut tell: impl FnMut(u64)) {
+        let mut turns = 0u32;
+        loop {
+            if turns.is_multiple_of(TURNS.max(1)) && turns >= TURNS {
+                self.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
+            }
+            turns = turns.wrapping_add(1);
+            let Some((to, seen)) = self.follow(marks, from, 0) else { return };
+            if to != from {
+                tell(to);
+            }
+            if lay_down(marks, to, seen) {
+                return;
+            }
+            from = to;
+        }
+    }
+
+    /// Takes the baton where it lies, for someone without a run, and returns that position. While others have it, it does
+    /// not; the caller knows why they do not for ever.
+    fn take_baton(&self, marks: &[AtomicU64], relax: impl Fn()) -> u64 {
+        loop {
+            let position = self.published();
+            let (taken, other) = (Ordering::Acquire, Ordering::Relaxed);
+            if at(marks, position).is_none_or(|mark| {
+                mark.compare_exchange(baton(position), HELD, taken, other).is_ok()
+            }) {
+                return position;
+            }
+            relax();
+        }
     }
 
     /// What the SMMU has consumed; `read` reads CMDQ_CONS.RD. Others do not learn of it: see [`Tickets::share`].
@@ -392,7 +381,7 @@ impl Tickets {
         let ahead = self.size.ahead(behind, read());
         let position = behind + ahead;
         // Relaxed is enough: `published` was stored before the PROD write that let the SMMU consume this far.
-        if position < end || position > self.bell.published.load(Ordering::Relaxed) {
+        if position < end || position > self.shown.published.load(Ordering::Relaxed) {
             return false;
         }
         // `consumed` is read by every producer, so it is written seldom.
@@ -414,23 +403,14 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        // This ends soon: whoever has the bell has interrupts masked, and while the SMMU stands still the queue fills
-        // up, so that no more calls come.
-        self.take_bell(pause);
+        // This ends soon: whoever has the baton has interrupts masked, and while the SMMU stands still the queue fills
+        // up, so that no more runs come.
+        let position = self.take_baton(marks, pause);
         change();
-        tell(self.bell.published.load(Ordering::Relaxed));
-        // Those who have called since found the bell taken and left: their runs are ours to publish.
-        if let Some(calls) = self.take_calls_back(1) {
-            self.ring(marks, calls, tell);
-        }
-    }
-
-    /// Takes the bell when it is free, by a call of its own. While others call it is not; the caller knows why they do not for
-    /// ever.
-    fn take_bell(&self, relax: impl Fn()) {
-        let calls = &self.bell.calls;
-        while calls.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            relax();
+        tell(position);
+        // A run that was marked here since is ours to publish.
+        if !lay_down(marks, position, HELD) {
+            self.go_on(marks, position, tell);
         }
     }
 
@@ -444,30 +424,22 @@ impl Tickets {
         begins: impl FnOnce(u64),
     ) -> u64 {
         let Producers { claimed, tail } = &self.producers.0;
-        let published = &self.bell.published;
-        let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
-        let mut end = self.published();
+        let published = &self.shown.published;
+        let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel) & !WANTED;
         // If the queue was closed already, everything is published, and `drawn` counts tickets that were refused.
-        while drawn & CLOSED == 0 && end != drawn {
-            match self.end_of(marks, end) {
-                Some(next) => end = next,
-                None => relax(),
-            }
+        while drawn & CLOSED == 0 && self.published() != drawn {
+            relax();
         }
-        // With the bell taken nobody writes CMDQ_PROD any more: every run is marked, and those that still call only add
-        // to the count.
-        self.take_bell(relax);
+        // With the baton taken nobody writes CMDQ_PROD any more: every run is marked and published.
+        let end = self.take_baton(marks, relax);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);
         published.store(beginning, Ordering::Release);
         // Added before the gap counts as consumed (in `open`), so that claims under way are never given more room than
         // there is.
         claimed.fetch_add(beginning - end, Ordering::Relaxed);
-        // The runs of those who call this late are before `end`, and are abandoned with this reset: their calls are
-        // taken back without a look at the marks.
-        let mut calls = 1;
-        while let Some(more) = self.take_calls_back(calls) {
-            calls = more;
+        if let Some(mark) = at(marks, beginning) {
+            mark.store(baton(beginning), Ordering::Release);
         }
         end
     }
@@ -490,13 +462,13 @@ impl Tickets {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 impl Tickets {
-    /// Where producers' words, the bell's, and those who wait have theirs: addresses.
+    /// Where producers' words, what is published, and those who wait have theirs: addresses.
     pub(crate) fn places(&self) -> [core::ops::Range<usize>; 3] {
         fn of<T>(value: &Line<T>) -> core::ops::Range<usize> {
             let first = core::ptr::from_ref(value) as usize;
             first..first + size_of::<Line<T>>()
         }
-        [of(&self.producers), of(&self.bell), of(&self.waiters)]
+        [of(&self.producers), of(&self.shown), of(&self.waiters)]
     }
 }
 
@@ -505,6 +477,26 @@ impl Tickets {
 fn fits(claimed: u64, count: u64, consumed: u64) -> bool {
     // Positions stay far below 2^63.
     claimed.wrapping_add(count).cast_signed() <= consumed.cast_signed()
+}
+
+/// Lays the baton down at `to`, for whoever marks a run there; or for the one who has, and was appointed. False if a run was
+/// marked there since its mark was last `seen`: the caller has it still.
+#[inline]
+fn lay_down(marks: &[AtomicU64], to: u64, seen: u64) -> bool {
+    // Release: whoever takes it up tells the SMMU after we have. Acquire: we see the slots of the run that is there.
+    let (left, other) = (Ordering::AcqRel, Ordering::Acquire);
+    at(marks, to).is_none_or(|mark| mark.compare_exchange(seen, baton(to), left, other).is_ok())
+}
+
+/// Waits until the baton lies in the mark of the run that begins at `start`, and takes it up. Whoever was appointed for that
+/// has interrupts masked, as those have whom it waits for.
+#[cold]
+#[inline(never)]
+fn receive(mark: &AtomicU64, start: u64) {
+    let (taken, other) = (Ordering::Acquire, Ordering::Relaxed);
+    while mark.compare_exchange(baton(start), HELD, taken, other).is_err() {
+        pause();
+    }
 }
 
 /// One turn of a loop that waits for another CPU, which has interrupts masked.

@@ -563,10 +563,10 @@ impl Lane {
             let first = platform.pointer(memory).as_ptr() as usize;
             first..first + bytes
         };
-        let [claims, bell, consumed] = self.tickets.places();
+        let [claims, published, consumed] = self.tickets.places();
         [
             ("claims of room, and tickets", claims),
-            ("the bell", bell),
+            ("what is published", published),
             ("what is known to be consumed", consumed),
             ("slots", memory(self.base, queue_bytes(self.size()))),
             ("marks of runs", memory(self.marks, marks_bytes(self.size()))),

@@ -12,7 +12,7 @@ use loom::thread;
 mod enhanced;
 mod looking;
 
-use super::{CLOSED, LEFT, NoTicket, OFFERED, Producers, Tickets, fits};
+use super::{CLOSED, NOBODY, NoTicket, Producers, Tickets, WANTED, baton, filled, fits, lay_down};
 use crate::queue::Size;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -32,6 +32,8 @@ struct Queue {
     tickets: Tickets,
     marks: Vec<AtomicU64>,
     slots: Vec<UnsafeCell<u64>>,
+    /// Of the one who writes PROD.
+    teller: UnsafeCell<u64>,
     prod: AtomicU32,
     cons: AtomicU32,
 }
@@ -49,6 +51,7 @@ impl Queue {
             tickets: Tickets::new(size),
             marks: slots.clone().map(|_| AtomicU64::new(0)).collect(),
             slots: slots.map(|_| UnsafeCell::new(u64::MAX)).collect(),
+            teller: UnsafeCell::new(0),
             prod: AtomicU32::new(0),
             cons: AtomicU32::new(0),
         })
@@ -56,7 +59,17 @@ impl Queue {
 
     /// Writes CMDQ_PROD, as the contract of `Mmio` orders it.
     fn tell(&self, position: u64) {
+        // SAFETY: one writes PROD at a time, each after the others; loom checks it.
+        self.teller.with_mut(|last| unsafe {
+            assert!(*last <= position, "PROD goes back");
+            *last = position;
+        });
         self.prod.store(self.tickets.size().register(position), Ordering::Release);
+    }
+
+    /// The mark of the slot of `position`.
+    fn mark(&self, position: u64) -> &AtomicU64 {
+        &self.marks[self.tickets.size().slot(position)]
     }
 
     fn fill(&self, position: u64) {
@@ -129,190 +142,180 @@ fn loom_no_doorbell_is_lost() {
     everything_is_offered(publish);
 }
 
-/// Calls, and does what comes of that as [`Tickets::publish`] does, but looks for its own run as for others.
-fn call_and_ring(queue: &Queue) {
-    let Queue { tickets, marks, .. } = queue;
-    match tickets.call() {
-        0 => tickets.ring(marks, 1, |position| queue.tell(position)),
-        before if before & OFFERED != 0 => tickets.take_over(marks, |it| queue.tell(it)),
-        _ => {}
-    }
-}
-
-fn called(tickets: &Tickets) -> bool {
-    tickets.call() == 0
-}
-
-/// Publishes a run as [`Tickets::publish`] does, with other calls.
+/// Publishes a run as [`Tickets::publish`] does, with another mark and another way to lay the baton down.
 fn publish_by(
     queue: &Queue,
     (start, end): (u64, u64),
-    call: fn(&Tickets) -> bool,
-    take_calls_back: fn(&Tickets, u64) -> Option<u64>,
+    mark: fn(&AtomicU64, u64, u64) -> bool,
+    lay_down: fn(&[AtomicU64], u64, u64) -> bool,
 ) {
     let Queue { tickets, marks, .. } = queue;
-    tickets.mark(marks, start, end);
-    if call(tickets) {
-        let mut calls = Some(1);
-        while let Some(heard) = calls {
-            let from = tickets.bell.published.load(Ordering::Relaxed);
-            if let Some(end) = tickets.end_of(marks, from) {
-                tickets.announce(marks, end, &mut |position| queue.tell(position));
-            }
-            calls = take_calls_back(tickets, heard);
+    if !mark(queue.mark(start), start, end) {
+        return;
+    }
+    let (mut from, mut runs) = (end, 1);
+    while let Some((to, seen)) = tickets.follow(marks, from, runs) {
+        if to != from || runs != 0 {
+            queue.tell(to);
         }
+        if lay_down(marks, to, seen) {
+            return;
+        }
+        (from, runs) = (to, 0);
     }
 }
 
+/// Marks a run, and whether the baton was there.
+fn mark_it(mark: &AtomicU64, start: u64, end: u64) -> bool {
+    mark.swap(filled(end), Ordering::AcqRel) == baton(start)
+}
+
 #[test]
-fn loom_no_doorbell_is_lost_if_own_runs_are_followed_as_others_are() {
+fn loom_no_doorbell_is_lost_step_by_step() {
     everything_is_offered(|queue, start, end| {
-        let Queue { tickets, marks, .. } = queue;
-        tickets.mark(marks, start, end);
-        call_and_ring(queue);
+        publish_by(queue, (start, end), mark_it, lay_down);
     });
 }
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_calls_before_it_marks_loses_a_doorbell() {
+fn loom_twin_that_looks_for_the_baton_before_it_marks_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
-        let Queue { tickets, marks, .. } = queue;
-        let first = tickets.call() == 0;
-        tickets.mark(marks, start, end);
-        if first {
-            tickets.ring(marks, 1, |position| queue.tell(position));
-        }
-    });
-}
-
-#[test]
-#[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_does_not_release_its_call_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        let call = |tickets: &Tickets| tickets.bell.calls.fetch_add(1, Ordering::Acquire) == 0;
-        publish_by(queue, (start, end), call, Tickets::take_calls_back);
-    });
-}
-
-#[test]
-#[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_takes_calls_back_without_acquire_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), called, |tickets, calls| {
-            let all = tickets.bell.calls.fetch_sub(calls, Ordering::Release);
-            (all != calls).then(|| all - calls)
-        });
-    });
-}
-
-#[test]
-#[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_takes_calls_back_without_a_look_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), called, |tickets, _| {
-            tickets.bell.calls.swap(0, Ordering::AcqRel);
-            None
-        });
-    });
-}
-
-#[test]
-#[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_does_not_look_again_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), called, |tickets, mut calls| {
-            while let Some(more) = tickets.take_calls_back(calls) {
-                calls = more;
-            }
-            None
-        });
-    });
-}
-
-/// Four producers, the first of which has the bell, and hands it over as soon as there are others. Then a fifth, alone.
-fn the_bell_is_handed_over(hand_over: fn(&Queue, u64), take_over: fn(&Queue)) -> bool {
-    let taken = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let result = taken.clone();
-    explore(2, move || {
-        let queue = Queue::new(3);
-        let publish = |queue: &Queue, start: u64| {
-            let Queue { tickets, marks, .. } = queue;
-            queue.fill(start);
-            tickets.mark(marks, start, start + 1);
-            let before = tickets.call();
-            (before == 0, before & OFFERED != 0)
+        let mark = |mark: &AtomicU64, start, end| {
+            let found = mark.load(Ordering::Acquire) == baton(start);
+            mark.store(filled(end), Ordering::Release);
+            found
         };
+        publish_by(queue, (start, end), mark, lay_down);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_lays_the_baton_down_without_a_look_loses_a_doorbell() {
+    everything_is_offered(|queue, start, end| {
+        publish_by(queue, (start, end), mark_it, |marks, to, _| {
+            marks[to as usize % marks.len()].store(baton(to), Ordering::Release);
+            true
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_takes_the_baton_up_without_acquire_meets_the_one_before_it() {
+    everything_is_offered(|queue, start, end| {
+        let mark = |mark: &AtomicU64, start, end| {
+            mark.swap(filled(end), Ordering::Release) == baton(start)
+        };
+        publish_by(queue, (start, end), mark, lay_down);
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_lays_the_baton_down_without_release_meets_the_one_after_it() {
+    everything_is_offered(|queue, start, end| {
+        publish_by(queue, (start, end), mark_it, |marks, to, seen| {
+            let mark = &marks[to as usize % marks.len()];
+            let (left, other) = (Ordering::Acquire, Ordering::Acquire);
+            mark.compare_exchange(seen, baton(to), left, other).is_ok()
+        });
+    });
+}
+
+/// Three producers, the first of which has the baton, and wants to hand it over as soon as it has turned once. Returns whether
+/// somebody was appointed, and whether that one had to wait for it.
+fn the_baton_is_handed_over(go_on: fn(&Queue, u64), publish: Publish) -> (bool, bool) {
+    let seen = Arc::new([false, false].map(std::sync::atomic::AtomicBool::new));
+    let result = seen.clone();
+    explore(3, move || {
+        let queue = Queue::new(3);
         let start = queue.tickets.draw(1).unwrap();
-        assert_eq!(publish(&queue, start), (true, false));
+        queue.fill(start);
+        assert!(mark_it(queue.mark(start), start, start + 1));
         let producers = [0, 1].map(|_| {
-            let (queue, taken) = (queue.clone(), taken.clone());
+            let (queue, seen) = (queue.clone(), seen.clone());
             thread::spawn(move || {
                 let start = queue.tickets.draw(1).unwrap();
-                match publish(&queue, start) {
-                    (true, _) => queue.tickets.ring(&queue.marks, 1, |it| queue.tell(it)),
-                    (false, true) => {
-                        taken.store(true, Ordering::Relaxed);
-                        take_over(&queue);
-                    }
-                    (false, false) => {}
+                queue.fill(start);
+                if queue.tickets.waiters.appointed.load(Ordering::Relaxed) == start {
+                    seen[0].store(true, Ordering::Relaxed);
+                    let mark = queue.mark(start).load(Ordering::Relaxed);
+                    seen[1].fetch_or(mark != baton(start), Ordering::Relaxed);
                 }
+                publish(&queue, start, start + 1);
             })
         });
-        hand_over(&queue, 1);
+        queue.tickets.follow(&queue.marks, start + 1, 1).unwrap();
+        go_on(&queue, start + 1);
         for producer in producers {
             producer.join().unwrap();
         }
-        let calls = queue.tickets.bell.calls.load(Ordering::Relaxed);
         assert_eq!(queue.prod.load(Ordering::Relaxed), 3, "a doorbell was lost");
-        assert_eq!(calls, 0, "the bell is free");
+        assert_eq!(queue.mark(3).load(Ordering::Relaxed), baton(3), "the baton is lost");
     });
-    result.load(Ordering::Relaxed)
+    let [appointed, waited] = result.each_ref().map(|it| it.load(Ordering::Relaxed));
+    (appointed, waited)
 }
 
-fn hand_over(queue: &Queue, calls: u64) {
-    queue.tickets.ring(&queue.marks, calls, |position| queue.tell(position));
-}
-
-fn take_over(queue: &Queue) {
-    queue.tickets.take_over(&queue.marks, |position| queue.tell(position));
+fn go_on(queue: &Queue, from: u64) {
+    queue.tell(from);
+    queue.tickets.go_on(&queue.marks, from, |position| queue.tell(position));
 }
 
 #[test]
-fn loom_no_doorbell_is_lost_when_the_bell_is_handed_over() {
-    assert!(the_bell_is_handed_over(hand_over, take_over), "nobody took it over");
+fn loom_no_doorbell_is_lost_when_the_baton_is_handed_over() {
+    assert_eq!(the_baton_is_handed_over(go_on, publish), (true, true), "nobody took it over");
 }
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_leaves_without_a_last_look_loses_a_doorbell() {
-    the_bell_is_handed_over(
-        |queue, _| {
-            let calls = queue.tickets.bell.calls.fetch_or(OFFERED, Ordering::AcqRel);
-            queue.tickets.leave(calls);
-        },
-        take_over,
-    );
-}
-
-#[test]
-#[should_panic]
-fn loom_twin_that_does_not_wait_for_the_one_before_it() {
-    the_bell_is_handed_over(hand_over, |queue| {
-        let calls = &queue.tickets.bell.calls;
-        if calls.fetch_and(!OFFERED, Ordering::AcqRel) & OFFERED != 0 {
-            let calls = calls.fetch_and(!LEFT, Ordering::AcqRel) & !LEFT;
-            queue.tickets.ring(&queue.marks, calls, |position| queue.tell(position));
-        }
+fn loom_twin_that_was_appointed_and_leaves_loses_a_doorbell() {
+    the_baton_is_handed_over(go_on, |queue, start, end| {
+        publish_by(queue, (start, end), mark_it, lay_down);
     });
 }
 
 #[test]
 #[should_panic]
-fn loom_twin_whose_call_does_not_acquire_does_not_know_what_is_published() {
-    everything_is_offered(|queue, start, end| {
-        let call = |tickets: &Tickets| tickets.bell.calls.fetch_add(1, Ordering::Release) == 0;
-        publish_by(queue, (start, end), call, Tickets::take_calls_back);
+fn loom_twin_that_was_appointed_and_does_not_wait_meets_the_one_before_it() {
+    the_baton_is_handed_over(go_on, |queue, start, end| {
+        let Queue { tickets, marks, .. } = queue;
+        if mark_it(queue.mark(start), start, end)
+            || tickets.waiters.appointed.load(Ordering::Relaxed) == start
+        {
+            let (to, seen) = tickets.follow(marks, end, 1).unwrap();
+            queue.tell(to);
+            if !lay_down(marks, to, seen) {
+                tickets.go_on(marks, to, |position| queue.tell(position));
+            }
+        }
+    });
+}
+
+/// Of two who draw while somebody is wanted, one is appointed: else the first would wait for what is laid down for the other.
+#[test]
+fn loom_one_at_a_time_is_appointed() {
+    explore(3, || {
+        let queue = Queue::new(3);
+        queue.tickets.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
+        let producers = [0, 1].map(|_| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let start = queue.tickets.draw(1).unwrap();
+                (start, queue.tickets.waiters.appointed.load(Ordering::Relaxed))
+            })
+        });
+        let drawn = producers.map(|producer| producer.join().unwrap());
+        let appointed = drawn.iter().filter(|(start, appointed)| start == appointed).count();
+        assert_eq!(appointed, 1);
+        assert_ne!(queue.tickets.waiters.appointed.load(Ordering::Relaxed), NOBODY);
+        assert_eq!(
+            queue.tickets.producers.tail.load(Ordering::Relaxed),
+            2,
+            "somebody is wanted yet"
+        );
     });
 }
 
@@ -338,7 +341,7 @@ fn every_command_arrives(draw: Draw, publish: Publish) -> u64 {
         assert_eq!((at, queue.tickets.consumed()), (submitted, submitted));
         let Producers { claimed, tail } = &queue.tickets.producers.0;
         let claimed = claimed.load(Ordering::Relaxed).wrapping_add(queue.tickets.size().entries());
-        let drawn = tail.load(Ordering::Relaxed);
+        let drawn = tail.load(Ordering::Relaxed) & !WANTED;
         assert_eq!((claimed, drawn), (submitted, submitted), "a claim was lost, or stayed");
         most.fetch_max(submitted, Ordering::Relaxed);
     });
@@ -402,9 +405,13 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
 fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
     every_command_arrives(draw, |queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
-        // What a call releases is no help to those who follow the mark without having heard it.
-        marks[tickets.size().slot(start)].store(end, Ordering::Relaxed);
-        call_and_ring(queue);
+        if queue.mark(start).swap(filled(end), Ordering::Acquire) == baton(start) {
+            let (to, seen) = tickets.follow(marks, end, 1).unwrap();
+            queue.tell(to);
+            if !lay_down(marks, to, seen) {
+                tickets.go_on(marks, to, |position| queue.tell(position));
+            }
+        }
     });
 }
 
@@ -441,7 +448,7 @@ fn a_reset_meets_producers(count: u64, reset: Reset) {
         let starts = producers.into_iter().filter_map(|producer| producer.join().unwrap());
         let after = starts.filter(|start| *start >= beginning).count() as u64 * count;
         assert!(after <= size.entries(), "more than fits was drawn");
-        let drawn = queue.tickets.producers.tail.load(Ordering::Relaxed);
+        let drawn = queue.tickets.producers.tail.load(Ordering::Relaxed) & !WANTED;
         let claimed = queue.tickets.producers.claimed.load(Ordering::Relaxed);
         let claimed = claimed.wrapping_add(size.entries());
         assert_eq!((drawn & CLOSED, claimed), (0, drawn), "claims and tickets disagree");
@@ -485,7 +492,7 @@ fn loom_twin_of_a_reset_that_does_not_wait_meets_a_late_producer() {
         let tickets = &queue.tickets;
         let end = tickets.producers.tail.fetch_or(CLOSED, Ordering::AcqRel);
         let beginning = end.next_multiple_of(2 * tickets.size().entries());
-        tickets.bell.published.store(beginning, Ordering::Release);
+        tickets.shown.published.store(beginning, Ordering::Release);
         tickets.producers.claimed.fetch_add(beginning - end, Ordering::Relaxed);
         queue.prod.store(0, Ordering::Release);
         tickets.open();

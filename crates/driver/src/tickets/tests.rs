@@ -199,7 +199,8 @@ fn messages_go_on_where_their_number_begins_anew() {
     let tickets = &queue.0;
     let first = (1u64 << 32) - 8;
     tickets.close(&queue.1, || (), |_| ());
-    tickets.bell.published.store(first, Ordering::Relaxed);
+    tickets.shown.published.store(first, Ordering::Relaxed);
+    queue.1[0].store(baton(first), Ordering::Relaxed);
     tickets.producers.claimed.store(first - 8, Ordering::Relaxed);
     tickets.open();
     for start in (first..first + 32).step_by(4) {
@@ -229,11 +230,11 @@ fn what_prod_holds_besides_is_changed_by_one_write_of_its_own() {
 
 /// Others give a command whenever it has published one: after some turns it leaves the rest to them.
 #[test]
-fn whoever_has_the_bell_hands_it_over_after_a_number_of_turns() {
+fn whoever_has_the_baton_hands_it_over_after_a_number_of_turns() {
     const OTHERS: u64 = 200;
     let queue = queue(8);
     let (tickets, marks) = &queue;
-    let count = || tickets.bell.calls.load(Ordering::Acquire) & !(OFFERED | LEFT);
+    let mark = |position: u64| marks[tickets.size().slot(position)].load(Ordering::Acquire);
     let asked = AtomicU64::new(0);
     let told = std::sync::Mutex::new(Vec::new());
     let mut turns = 0u64;
@@ -248,11 +249,11 @@ fn whoever_has_the_bell_hands_it_over_after_a_number_of_turns() {
             }
         });
         let start = tickets.draw(1).unwrap();
-        tickets.publish(marks, start, start + 1, |_| {
+        tickets.publish(marks, start, start + 1, |position| {
+            told.lock().unwrap().push(position);
             turns += 1;
-            let before = count();
             if asked.fetch_add(1, Ordering::AcqRel) < OTHERS {
-                while count() == before {
+                while end_in(mark(position), position).is_none() {
                     std::thread::yield_now();
                 }
             }
@@ -263,5 +264,6 @@ fn whoever_has_the_bell_hands_it_over_after_a_number_of_turns() {
     assert!((2..=u64::from(TURNS) + 2).contains(&turns), "{turns} turns");
     let told = told.into_inner().unwrap();
     assert!(told.is_sorted() && told.last() == Some(&(OTHERS + 1)), "{told:?}");
-    assert_eq!((tickets.published(), count()), (OTHERS + 1, 0));
+    assert_eq!(tickets.published(), OTHERS + 1);
+    assert_eq!(mark(OTHERS + 1), baton(OTHERS + 1));
 }

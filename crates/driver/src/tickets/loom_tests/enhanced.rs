@@ -55,7 +55,7 @@ fn loom_an_acknowledgement_is_not_taken_back_and_loses_no_doorbell() {
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_acknowledges_without_the_bell_takes_a_doorbell_back() {
+fn loom_twin_that_acknowledges_without_the_baton_takes_a_doorbell_back() {
     an_acknowledgement_meets_producers(|queue, control| {
         control.store(ERRACK, Ordering::Relaxed);
         tell(queue, control, queue.tickets.published());
@@ -64,13 +64,13 @@ fn loom_twin_that_acknowledges_without_the_bell_takes_a_doorbell_back() {
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_that_does_not_ring_after_an_acknowledgement_loses_a_doorbell() {
+fn loom_twin_that_publishes_nothing_after_an_acknowledgement_loses_a_doorbell() {
     an_acknowledgement_meets_producers(|queue, control| {
         let tickets = &queue.tickets;
-        tickets.take_bell(thread::yield_now);
+        let position = tickets.take_baton(&queue.marks, thread::yield_now);
         control.store(ERRACK, Ordering::Relaxed);
-        tell(queue, control, tickets.bell.published.load(Ordering::Relaxed));
-        tickets.bell.calls.swap(0, Ordering::AcqRel);
+        tell(queue, control, position);
+        queue.mark(position).store(baton(position), Ordering::Release);
     });
 }
 

@@ -117,9 +117,9 @@ fn loom_twin_whose_draw_passes_nothing_on_looks_without_power() {
             let tail = &machine.queue.tickets.producers.tail;
             let start = tail.fetch_add(1, Ordering::Relaxed);
             if start & CLOSED == 0 {
-                // Nobody has the bell: it is as a look at the register.
+                // Nobody takes the baton up: it is as a look at the register.
                 machine.queue.fill(start);
-                machine.queue.tickets.mark(&machine.queue.marks, start, start + 1);
+                machine.queue.mark(start).store(filled(start + 1), Ordering::Release);
                 thread::yield_now();
                 machine.access();
             }
@@ -327,7 +327,7 @@ fn loom_twin_that_tells_of_room_without_release_lets_a_slot_be_overwritten() {
     room_is_told_of_seldom(|queue, end, consumed| {
         let ahead = queue.tickets.size().ahead(consumed, queue.cons.load(Ordering::Acquire));
         let position = consumed + ahead;
-        if position > queue.tickets.bell.published.load(Ordering::Relaxed) {
+        if position > queue.tickets.shown.published.load(Ordering::Relaxed) {
             return false;
         }
         if ahead > queue.tickets.size().quarter() {
