@@ -216,7 +216,8 @@ impl Tickets {
         Ok(start)
     }
 
-    /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
+    /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position. Returns up to
+    /// where that is known to be published; 0 where others do it.
     #[inline]
     pub(crate) fn publish(
         &self,
@@ -224,19 +225,20 @@ impl Tickets {
         start: u64,
         end: u64,
         mut tell: impl FnMut(u64),
-    ) {
-        let Some(mark) = at(marks, start) else { return };
+    ) -> u64 {
+        let Some(mark) = at(marks, start) else { return 0 };
         // Release: whoever publishes this run for us sees its slots before it tells the SMMU. Acquire: where we have the
         // baton, we see those of others, and tell it after others have.
         if mark.swap(filled(end), Ordering::AcqRel) != baton(start) && !self.takes_over(mark, start)
         {
-            return;
+            return 0;
         }
-        let Some((to, seen)) = self.follow(marks, end, 1) else { return };
+        let Some((to, seen)) = self.follow(marks, end, 1) else { return 0 };
         tell(to);
         if !lay_down(marks, to, seen) {
             self.go_on(marks, to, tell);
         }
+        to
     }
 
     /// To be called by one who found no baton where its run begins, which is marked: whether it has it now, since it was
@@ -375,13 +377,23 @@ impl Tickets {
     }
 
     /// Whether the SMMU has consumed everything before `end`, as `read`, which reads CMDQ_CONS.RD, says. What is known to be
-    /// consumed, now or earlier, is `behind`. A register that makes no sense says nothing.
+    /// consumed, now or earlier, is `behind`, and to be published, at least `published`. A register that makes no sense says
+    /// nothing.
     #[inline]
-    pub(crate) fn has_reached(&self, end: u64, behind: u64, read: impl FnOnce() -> u32) -> bool {
+    pub(crate) fn has_reached(
+        &self,
+        end: u64,
+        (behind, published): (u64, u64),
+        read: impl FnOnce() -> u32,
+    ) -> bool {
         let ahead = self.size.ahead(behind, read());
         let position = behind + ahead;
-        // Relaxed is enough: `published` was stored before the PROD write that let the SMMU consume this far.
-        if position < end || position > self.shown.published.load(Ordering::Relaxed) {
+        if position < end {
+            return false;
+        }
+        // The word itself is looked at only where it matters: it is on a cache line of those who publish. Relaxed is enough:
+        // it was stored before the PROD write that let the SMMU consume this far.
+        if position > published && position > self.shown.published.load(Ordering::Relaxed) {
             return false;
         }
         // `consumed` is read by every producer, so it is written seldom.

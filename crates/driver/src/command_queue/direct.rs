@@ -4,7 +4,7 @@
 
 use smmuv3_formats::{Command, Opcode};
 
-use super::lane::Run;
+use super::lane::{Known, Run};
 use super::{CommandQueue, Ticket};
 use crate::error::Failure;
 use crate::platform::Platform;
@@ -15,8 +15,7 @@ use crate::state::{Inside, Moment};
 pub(crate) struct Begun<'a> {
     inside: Inside<'a>,
     ticket: Ticket,
-    /// The position up to which the SMMU was known to have consumed commands before the batch was placed.
-    consumed: u64,
+    known: Known,
 }
 
 impl Begun<'_> {
@@ -52,9 +51,9 @@ impl CommandQueue {
         command: Command,
     ) -> Option<Begun<'_>> {
         let (inside, moment) = self.arrive(cpu, 1)?;
-        let (ticket, consumed) = self.main.place_one::<P, true>(platform, mmio, moment, command)?;
+        let (ticket, known) = self.main.place_one::<P, true>(platform, mmio, moment, command)?;
         self.submitted(platform, &ticket);
-        Some(Begun { inside, ticket, consumed })
+        Some(Begun { inside, ticket, known })
     }
 
     /// As [`CommandQueue::begin_one`], for someone who looks later ([`CommandQueue::look_at`]), when it may not access registers
@@ -86,9 +85,9 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> bool {
-        let consumed = self.main.consumed();
+        let known = Known { consumed: self.main.consumed(), published: 0 };
         let Some(_inside) = self.common.state.enter(cpu) else { return false };
-        let done = self.main.has_done_directly::<P>(&self.common, mmio, ticket, consumed);
+        let done = self.main.has_done_directly::<P>(&self.common, mmio, ticket, known);
         if done {
             self.completed(platform, ticket, Ok(()));
         }
@@ -106,8 +105,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         begun: Begun<'a>,
     ) -> Result<(), Begun<'a>> {
-        let Begun { ticket, consumed, .. } = &begun;
-        if !self.main.has_done_directly::<P>(&self.common, mmio, ticket, *consumed) {
+        let Begun { ticket, known, .. } = &begun;
+        if !self.main.has_done_directly::<P>(&self.common, mmio, ticket, *known) {
             return Err(begun);
         }
         let Begun { inside, ticket, .. } = begun;
@@ -126,8 +125,9 @@ impl CommandQueue {
         mmio: &P::Mmio,
         begun: Begun<'_>,
     ) -> Result<(), Failure> {
-        let Begun { inside, ticket, .. } = begun;
-        let result = self.main.wait(&self.common, platform, mmio, &ticket, Some(inside));
+        let Begun { inside, ticket, known } = begun;
+        let inside = Some((inside, known.published));
+        let result = self.main.wait(&self.common, platform, mmio, &ticket, inside);
         self.completed(platform, &ticket, result);
         result
     }
@@ -159,7 +159,7 @@ impl CommandQueue {
         let begun = match self.arrive(platform.cpu(), count) {
             Some((inside, moment)) => {
                 let placed = self.main.place_at_once(platform, mmio, count + 1, moment, fill);
-                placed.map(|(ticket, consumed)| Begun { inside, ticket, consumed })
+                placed.map(|(ticket, known)| Begun { inside, ticket, known })
             }
             None => None,
         };

@@ -56,6 +56,15 @@ pub(super) struct Lane {
     pub(super) recovery: SpinLock<Aborts>,
 }
 
+/// What one who gave a batch knows when it looks for it.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// The position up to which commands were consumed before it was placed.
+    pub(super) consumed: u64,
+    /// Up to which they are published; 0 if others do it.
+    pub(super) published: u64,
+}
+
 impl Lane {
     /// Takes memory for a queue of `size` from the platform; `None` when there is none.
     ///
@@ -219,12 +228,12 @@ impl Lane {
         fill: impl FnOnce(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
         let draw = move || self.tickets.draw(slots);
-        let start = self.place_drawn(platform, mmio, slots, draw, fill)?;
+        let (start, _) = self.place_drawn(platform, mmio, slots, draw, fill)?;
         Ok(Ticket { start, end: start + slots, lane: number.into(), moment })
     }
 
     /// As [`Lane::place`], of the command queue itself, for someone who looks next, and will place it with more care if
-    /// there is no room just now. Also what is known to be consumed.
+    /// there is no room just now.
     #[inline(always)]
     pub(super) fn place_at_once<P: Platform>(
         &self,
@@ -233,11 +242,12 @@ impl Lane {
         slots: u64,
         moment: Moment,
         fill: impl FnOnce(&mut Run<'_, P, true>),
-    ) -> Option<(Ticket, u64)> {
+    ) -> Option<(Ticket, Known)> {
         let consumed = self.tickets.consumed();
         let draw = move || self.tickets.draw_at_once(slots, consumed);
-        let start = self.place_drawn(platform, mmio, slots, draw, fill).ok()?;
-        Some((Ticket { start, end: start + slots, lane: 0, moment }, consumed))
+        let (start, published) = self.place_drawn(platform, mmio, slots, draw, fill).ok()?;
+        let ticket = Ticket { start, end: start + slots, lane: 0, moment };
+        Some((ticket, Known { consumed, published }))
     }
 
     /// As [`Lane::place_at_once`], for a batch of one command, the commonest. `LOOKS`: whether the caller looks at once
@@ -250,7 +260,7 @@ impl Lane {
         mmio: &P::Mmio,
         moment: Moment,
         command: Command,
-    ) -> Option<(Ticket, u64)> {
+    ) -> Option<(Ticket, Known)> {
         const SLOTS: u64 = 2;
         let command = self.left_out.given(command);
         // Whatever may panic comes before the ticket is drawn, since nobody would publish its slots then.
@@ -258,7 +268,7 @@ impl Lane {
         let size = self.size();
         let (slots, marks) = (self.slots(platform, size), self.marks(platform, size));
         let consumed = self.tickets.consumed();
-        let start = platform.mask_irqs(move || {
+        let (start, published) = platform.mask_irqs(move || {
             let start = self.tickets.draw_at_once(SLOTS, consumed).ok()?;
             if let Some(slot) = at(slots, start) {
                 write(slot, command);
@@ -268,10 +278,10 @@ impl Lane {
             }
             let shown = size.shown();
             let tell = move |position| Port::tell_main(mmio, shown.at(position));
-            self.tickets.publish(marks, start, start + SLOTS, tell);
-            Some(start)
+            Some((start, self.tickets.publish(marks, start, start + SLOTS, tell)))
         })?;
-        Some((Ticket { start, end: start + SLOTS, lane: 0, moment }, consumed))
+        let ticket = Ticket { start, end: start + SLOTS, lane: 0, moment };
+        Some((ticket, Known { consumed, published }))
     }
 
     #[inline(always)]
@@ -282,7 +292,7 @@ impl Lane {
         slots: u64,
         draw: impl FnOnce() -> Result<u64, NoTicket>,
         fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
-    ) -> Result<u64, NoTicket> {
+    ) -> Result<(u64, u64), NoTicket> {
         // Read once: the compiler does not know that the size never changes.
         let size = self.size();
         // No interrupt between drawing the ticket and publishing it: producers behind this one would wait for that
@@ -294,8 +304,7 @@ impl Lane {
             let run = Run { lane: self, platform, mmio, size, slots, start, next: start, end };
             let mut run = run;
             fill(&mut run);
-            ManuallyDrop::new(run).close();
-            Ok(start)
+            Ok((start, ManuallyDrop::new(run).close()))
         })
     }
 
@@ -332,7 +341,10 @@ impl Lane {
         if consumed < end {
             let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
             let complete = match self.word {
-                None => self.tickets.has_reached(end, consumed, || self.port.consumed(mmio)),
+                None => {
+                    let known = (consumed, 0);
+                    self.tickets.has_reached(end, known, || self.port.consumed(mmio))
+                }
                 Some(_) => self.observe(platform, mmio).is_ok_and(|consumed| {
                     self.tickets.share_if_much(consumed);
                     consumed >= end
@@ -359,21 +371,22 @@ impl Lane {
     }
 
     /// As [`Lane::has_done`], for a caller that has been counted as being at the registers since
-    /// [`Lane::place_at_once`], which returned `consumed`.
+    /// [`Lane::place_at_once`], which returned `known`.
     #[inline(always)]
     pub(super) fn has_done_directly<P: Platform>(
         &self,
         common: &Common,
         mmio: &P::Mmio,
         ticket: &Ticket,
-        consumed: u64,
+        known: Known,
     ) -> bool {
-        self.tickets.has_reached(ticket.end, consumed, || Port::main_consumed(mmio))
+        let known = (known.consumed, known.published);
+        self.tickets.has_reached(ticket.end, known, || Port::main_consumed(mmio))
             && common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// Waits until the commands of `ticket` are complete, and finds out what became of them; `inside`, if the caller was when
-    /// it drew the ticket, and is.
+    /// Waits until the commands of `ticket` are complete, and finds out what became of them; with `inside`, if the caller was when
+    /// it drew the ticket, and is, and how far it knows of what is published.
     #[cold]
     #[inline(never)]
     pub(super) fn wait<P: Platform>(
@@ -382,7 +395,7 @@ impl Lane {
         platform: &P,
         mmio: &P::Mmio,
         ticket: &Ticket,
-        inside: Option<Inside<'_>>,
+        inside: Option<(Inside<'_>, u64)>,
     ) -> Result<(), Failure> {
         let is_done = |consumed| consumed >= ticket.end;
         if !is_done(self.tickets.consumed()) {
@@ -459,13 +472,13 @@ impl Lane {
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        (start, inside): (u64, Option<Inside<'_>>),
+        (start, inside): (u64, Option<(Inside<'_>, u64)>),
         done: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
-        let inside = inside.or_else(|| common.state.enter(platform.cpu()));
-        let Some(_inside) = inside else { return Ok(()) };
+        let inside = inside.or_else(|| Some((common.state.enter(platform.cpu())?, 0)));
+        let Some((_inside, published)) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
-        let mut poller = Poller::new(&self.tickets, start);
+        let mut poller = Poller::new(&self.tickets, start, published);
         // While the SMMU has commands and makes no progress: the position that it stands at, and since when.
         let mut still: Option<(u64, u64)> = None;
         loop {

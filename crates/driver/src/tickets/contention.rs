@@ -127,7 +127,7 @@ impl Queue for Ticketed {
             poller.turn(|| hardware.read_cons()).unwrap();
             hardware.wait();
         };
-        let mut poller = Poller::new(tickets, tickets.room_is_at(slots));
+        let mut poller = Poller::new(tickets, tickets.room_is_at(slots), 0);
         let start = loop {
             match tickets.draw(slots) {
                 Ok(start) => break start,
@@ -142,7 +142,7 @@ impl Queue for Ticketed {
         let end = start + slots;
         (start..end).for_each(|position| hardware.fill(position));
         tickets.publish(marks, start, end, |to| hardware.write_prod(hardware.size.register(to)));
-        let mut poller = Poller::new(tickets, start);
+        let mut poller = Poller::new(tickets, start, 0);
         while poller.consumed() < end {
             turn(&mut poller);
         }

@@ -30,10 +30,11 @@ pub(crate) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// For one who waits for a run that begins at `start`, or for everything before that to be consumed.
+    /// For one who waits for a run that begins at `start`, or for everything before that to be consumed, and knows of so much
+    /// that it is published.
     #[inline]
-    pub(crate) fn new(tickets: &'a Tickets, start: u64) -> Self {
-        Self { tickets, start, turn: 0, is_far: false, found: 0, published: 0 }
+    pub(crate) fn new(tickets: &'a Tickets, start: u64, published: u64) -> Self {
+        Self { tickets, start, turn: 0, is_far: false, found: 0, published }
     }
 
     /// The position up to which commands are known to be consumed.

@@ -91,17 +91,17 @@ fn who_is_near_or_is_told_reads_in_each_turn_and_who_is_far_now_and_then() {
         (reads, checks)
     };
     for near in [0, 8] {
-        assert_eq!(turns(&mut Poller::new(&tickets, near), 17), (17, std::vec![16]));
+        assert_eq!(turns(&mut Poller::new(&tickets, near, 0), 17), (17, std::vec![16]));
         assert!(!tickets.waiters.awaited.load(Ordering::Relaxed));
     }
-    let mut far = Poller::new(&tickets, 9);
+    let mut far = Poller::new(&tickets, 9, 0);
     assert_eq!(turns(&mut far, 17), (3, std::vec![16]));
     assert!(tickets.waiters.awaited.load(Ordering::Relaxed));
     // The SMMU comes near.
     tickets.share(1);
     assert_eq!(far.turn(|| 0), Err(0), "it reads, and nothing is published");
     assert!(!tickets.waiters.awaited.load(Ordering::Relaxed));
-    let mut far = Poller::new(&tickets, 10);
+    let mut far = Poller::new(&tickets, 10, 0);
     assert_eq!([far.turn(|| 128), far.turn(|| 128)], [Err(128), Ok(false)]);
     assert!(tickets.waiters.awaited.load(Ordering::Relaxed));
     drop(far);
@@ -110,7 +110,7 @@ fn who_is_near_or_is_told_reads_in_each_turn_and_who_is_far_now_and_then() {
     let (mut tickets, _) = queue(6);
     tickets.told = true;
     for start in [0, 30] {
-        let mut poller = Poller::new(&tickets, start);
+        let mut poller = Poller::new(&tickets, start, 0);
         assert_eq!(turns(&mut poller, 4), (4, std::vec![1, 2, 3]));
     }
 }
@@ -122,11 +122,11 @@ fn who_looks_for_itself_tells_others_only_of_much() {
     let tickets = &queue.0;
     let start = tickets.draw(16).unwrap();
     publish(&queue, start, start + 16);
-    assert!(tickets.has_reached(3, 0, || 3) && tickets.consumed() == 0);
-    assert!(!tickets.has_reached(4, 0, || 3) && !tickets.has_reached(4, 0, || 17));
-    assert!(tickets.has_reached(4, 0, || 5) && tickets.consumed() == 5);
+    assert!(tickets.has_reached(3, (0, 0), || 3) && tickets.consumed() == 0);
+    assert!(!tickets.has_reached(4, (0, 0), || 3) && !tickets.has_reached(4, (0, 0), || 17));
+    assert!(tickets.has_reached(4, (0, 0), || 5) && tickets.consumed() == 5);
     let turn = |start, register| {
-        let mut poller = Poller::new(tickets, start);
+        let mut poller = Poller::new(tickets, start, 0);
         assert_eq!(poller.turn(|| register), Ok(false));
         (poller.consumed(), tickets.consumed(), poller.is_idle())
     };

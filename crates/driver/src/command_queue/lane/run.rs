@@ -67,9 +67,9 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         self.next += 1;
     }
 
-    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    /// Publishes the run, and returns what [`Tickets::publish`](crate::tickets::Tickets::publish) does. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     #[inline(always)]
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self) -> u64 {
         let Self { lane, platform, mmio, size, start, end, .. } = *self;
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract. `size` and `mmio` are
         // captured by value, so that publishing loads neither from memory.
@@ -84,13 +84,13 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
             }
             let shown = size.shown();
             let tell = move |position| Port::tell_main(mmio, shown.at(position));
-            lane.tickets.publish(marks, start, end, tell);
+            lane.tickets.publish(marks, start, end, tell)
         } else {
             while self.next != end {
                 self.push_unjudged(lane.sync(self.next + 1));
             }
             let tell = move |position| lane.port.tell(mmio, size.register(position));
-            lane.tickets.publish(marks, start, end, tell);
+            lane.tickets.publish(marks, start, end, tell)
         }
     }
 }

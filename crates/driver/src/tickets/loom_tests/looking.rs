@@ -32,7 +32,7 @@ impl Machine {
             self.access();
             self.queue.tell(position);
         });
-        tickets.has_reached(start + 1, consumed, || {
+        tickets.has_reached(start + 1, (consumed, 0), || {
             self.access();
             cons.load(Ordering::Acquire)
         });
@@ -84,7 +84,7 @@ fn loom_twin_that_arrives_after_it_drew_looks_without_power() {
                 let tell = |position| machine.queue.tell(position);
                 machine.queue.tickets.publish(&machine.queue.marks, start, start + 1, tell);
                 let _inside = machine.state.arrive(0);
-                machine.queue.tickets.has_reached(start + 1, 0, || {
+                machine.queue.tickets.has_reached(start + 1, (0, 0), || {
                     machine.access();
                     machine.queue.cons.load(Ordering::Acquire)
                 });
@@ -174,7 +174,7 @@ fn a_command_is_refused(look: fn(&Machine) -> bool, go_on: fn(&Machine)) -> [boo
 }
 
 fn look_for_it(machine: &Machine) -> bool {
-    machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Acquire))
+    machine.queue.tickets.has_reached(1, (0, 0), || machine.queue.cons.load(Ordering::Acquire))
 }
 
 fn refuse_and_go_on(machine: &Machine) {
@@ -200,7 +200,7 @@ fn loom_twin_that_goes_on_before_it_says_so_is_overlooked() {
 #[should_panic(expected = "a refusal was overlooked")]
 fn loom_twin_that_reads_the_register_without_acquire_overlooks_a_refusal() {
     let look = |machine: &Machine| {
-        machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Relaxed))
+        machine.queue.tickets.has_reached(1, (0, 0), || machine.queue.cons.load(Ordering::Relaxed))
     };
     a_command_is_refused(look, refuse_and_go_on);
 }
@@ -219,7 +219,7 @@ fn loom_twin_that_tells_others_without_release_lets_them_overlook_a_refusal() {
 #[test]
 fn loom_what_one_look_reaches_another_may_overwrite() {
     let look = |queue: &Queue| {
-        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
+        queue.tickets.has_reached(1, (0, 0), || queue.cons.load(Ordering::Acquire));
     };
     assert!(room_that_another_one_found(look), "there never was room");
 }
@@ -228,7 +228,7 @@ fn loom_what_one_look_reaches_another_may_overwrite() {
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_that_reads_the_register_without_acquire_lets_a_slot_be_overwritten() {
     room_that_another_one_found(|queue| {
-        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Relaxed));
+        queue.tickets.has_reached(1, (0, 0), || queue.cons.load(Ordering::Relaxed));
     });
 }
 
@@ -242,7 +242,7 @@ fn loom_a_look_during_a_reset_completes_nothing_after_it() {
         let waiter = {
             let queue = queue.clone();
             thread::spawn(move || {
-                queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
+                queue.tickets.has_reached(1, (0, 0), || queue.cons.load(Ordering::Acquire));
             })
         };
         reset(&queue);
@@ -313,7 +313,7 @@ fn room_is_told_of_seldom(look: fn(&Queue, u64, u64) -> bool) -> [bool; 2] {
 }
 
 fn look_once(queue: &Queue, end: u64, consumed: u64) -> bool {
-    queue.tickets.has_reached(end, consumed, || queue.cons.load(Ordering::Acquire))
+    queue.tickets.has_reached(end, (consumed, 0), || queue.cons.load(Ordering::Acquire))
 }
 
 #[test]
