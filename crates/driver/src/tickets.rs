@@ -277,12 +277,13 @@ impl Tickets {
     #[cold]
     #[inline(never)]
     fn go_on(&self, marks: &[AtomicU64], mut from: u64, mut tell: impl FnMut(u64)) {
-        let mut turns = 0u32;
+        let mut left = TURNS;
         loop {
-            if turns.is_multiple_of(TURNS.max(1)) && turns >= TURNS {
+            if left == 0 {
                 self.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
+                left = TURNS;
             }
-            turns = turns.wrapping_add(1);
+            left = left.saturating_sub(1);
             let Some((to, seen)) = self.follow(marks, from, 0) else { return };
             if to != from {
                 tell(to);
