@@ -120,7 +120,7 @@ pub(crate) fn end<P: Platform>(
 
 /// Waits until all commands in all queues of `instance` are complete: no command for a device that has left the targets
 /// is under way after that (rule R7).
-fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
+pub(crate) fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
     instance.commands().settle(&core.platform, instance.mmio())
 }
 

@@ -12,6 +12,7 @@ use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{Attributes, Detached, Gather, Mapping, SplitError, Table, Unmap};
 
 use crate::compatibility::Stage;
+use crate::configuration::Configuration;
 use crate::error::{StillAttached, Unconfirmed};
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
@@ -41,12 +42,14 @@ pub struct Domain<P: Platform> {
 }
 
 impl<P: Platform> Domain<P> {
+    /// An empty one, for the instances that there are: under the mutex, so that none of them goes meanwhile.
     pub(crate) fn new(
         core: Shared<Core<P>>,
-        id: usize,
+        configuration: &mut Configuration<P>,
         config: DomainConfig,
-        removed: u64,
     ) -> Result<Self, CreateError> {
+        configuration.domains += 1;
+        let (id, removed) = (configuration.domains - 1, configuration.asids.removed());
         if let Some(vmid) = config.vmid {
             if config.stage != Stage::Two {
                 return Err(CreateError::VmidStage { vmid });
@@ -55,7 +58,7 @@ impl<P: Platform> Domain<P> {
                 return Err(CreateError::Vmid { vmid });
             }
         }
-        let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
+        let present = core.instances.iter(configuration).filter(|(id, _)| removed & id.bit() == 0);
         let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
         let cpus = core.platform.max_cpus();
@@ -77,8 +80,9 @@ impl<P: Platform> Domain<P> {
         let core = &self.space.core;
         let (masters, tags) = core.configuration.with(|configuration| {
             if self.own().counters.is_some() {
-                let instances = core.instances.iter().map(|(id, _)| id);
-                instances.for_each(|id| configuration.settle_faults(core, id));
+                for (id, _) in core.instances.iter(configuration) {
+                    configuration.settle_faults(core, id);
+                }
             }
             (self.space.users(configuration), self.space.targets.for_writer().len())
         });

@@ -15,6 +15,7 @@
 use alloc::boxed::Box;
 use core::ptr::null_mut;
 
+use crate::configuration::Configuration;
 use crate::error::InstanceId;
 use crate::instance::Instance;
 use crate::iommu::Core;
@@ -91,8 +92,11 @@ impl<P: Platform> Instances<P> {
         self.removed.fetch_or(id.bit(), Ordering::Release);
     }
 
-    /// All instances with what they are called. Under the configuration lock.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (InstanceId, &Instance<P>)> + Clone {
+    /// All instances with what they are called, for as long as the configuration is locked: none is reclaimed meanwhile.
+    pub(crate) fn iter<'a>(
+        &'a self,
+        _: &'a Configuration<P>,
+    ) -> impl Iterator<Item = (InstanceId, &'a Instance<P>)> + Clone {
         (0..MOST_INSTANCES).filter_map(|index| Some((self.id(index), self.at(index)?)))
     }
 

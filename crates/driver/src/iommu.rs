@@ -162,12 +162,8 @@ impl<P: Platform> Iommu<P> {
     /// See [`CreateError`].
     pub fn create_domain(&self, config: DomainConfig) -> Result<Domain<P>, CreateError> {
         self.core.quarantine.reserve(&self.core.platform)?;
-        // No instance goes meanwhile.
-        self.core.configuration.with(|configuration| {
-            configuration.domains += 1;
-            let (id, removed) = (configuration.domains - 1, configuration.asids.removed());
-            Domain::new(self.core.clone(), id, config, removed)
-        })
+        let core = &self.core;
+        core.configuration.with(|configuration| Domain::new(core.clone(), configuration, config))
     }
 
     /// How many ASIDs are free on `smmu`, as far as the policy may use them there.

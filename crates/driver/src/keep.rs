@@ -131,10 +131,6 @@ impl<P: Platform> Probe<P> {
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
-        let (id, removed) = self.core.configuration.with(|configuration| {
-            configuration.domains += 1;
-            (configuration.domains - 1, configuration.asids.removed())
-        });
         // A shape for this instance alone, whatever the others are like.
         let output_bits = features.narrow_output_bits();
         let granule = Granule::ALL.into_iter().find(|it| features.has_granule(it.shift()));
@@ -147,8 +143,11 @@ impl<P: Platform> Probe<P> {
         };
         let reserved = self.core.quarantine.reserve(&self.core.platform);
         reserved.map_err(|NoMemory| KeepError::Domain(CreateError::NoMemory))?;
-        let domain = Domain::new(self.core.clone(), id, shape, removed);
-        let domain = domain.map_err(KeepError::Domain)?;
+        let core = &self.core;
+        let new = core
+            .configuration
+            .with(|configuration| Domain::new(core.clone(), configuration, shape));
+        let domain = new.map_err(KeepError::Domain)?;
         domain.space.fits(features).map_err(KeepError::Mismatch)?;
         for region in regions {
             let Region { pa, bytes, attributes } = *region;

@@ -133,11 +133,6 @@ struct Records {
 #[derive(Clone, Copy)]
 pub(crate) struct Mark(u64);
 
-impl Mark {
-    /// Later than all marks.
-    const NEVER: Self = Self(u64::MAX);
-}
-
 /// Free records after [`Quarantine::reserve`]: more than one unmap needs.
 const SPARE: usize = 64;
 
@@ -191,7 +186,23 @@ impl Quarantine {
         let (start, bytes) = (range.start, range.end - range.start);
         let waits = InstanceSet(waiting);
         platform.trace(&Trace::Held { space: domain, start, bytes, waiting: waits });
-        let removed = self.records.with(platform, |records| {
+        // An instance in `waiting` may have been removed meanwhile: nobody would release its items later.
+        if let Some((removed, mark)) = self.put(platform, waiting, domain, range, tables) {
+            self.release_from(platform, removed, mark);
+        }
+    }
+
+    /// As [`Quarantine::keep`]. Returns those of `waiting` for which nothing is to be kept, since they are removed, and up to
+    /// which moment that holds: afterwards there may be others of these numbers.
+    fn put<P: Platform>(
+        &self,
+        platform: &P,
+        waiting: u64,
+        domain: usize,
+        range: core::ops::Range<u64>,
+        tables: &[Detached],
+    ) -> Option<(u64, Mark)> {
+        self.records.with(platform, |records| {
             // Tables first, in case there is no room for both: the range is in the error as well.
             let since = records.marks;
             for table in tables {
@@ -201,12 +212,9 @@ impl Quarantine {
                 let (iova, bytes) = (Iova(range.start), range.end - range.start);
                 records.push(Item { since, waiting, what: Kept::Range { domain, iova, bytes } });
             }
-            records.removed & waiting
-        });
-        // An instance in `waiting` may have been removed meanwhile: nobody would release its items later.
-        if removed != 0 {
-            self.release_from(platform, removed, Mark::NEVER);
-        }
+            let removed = records.removed & waiting;
+            (removed != 0).then(|| (removed, records.mark()))
+        })
     }
 
     /// Forgets the ranges of a process whose release every instance has confirmed.
@@ -220,8 +228,11 @@ impl Quarantine {
 
     /// Lets go of what only waited for `instance`, which is off for good.
     pub(crate) fn remove<P: Platform>(&self, platform: &P, instance: InstanceId) {
-        self.records.with(platform, |records| records.removed |= instance.bit());
-        self.release(platform, instance, Mark::NEVER);
+        let mark = self.records.with(platform, |records| {
+            records.removed |= instance.bit();
+            records.mark()
+        });
+        self.release(platform, instance, mark);
     }
 
     /// There is another instance of the number of one that was removed: for the former nothing was kept. (A call that waited for
@@ -235,8 +246,7 @@ impl Quarantine {
     pub(crate) fn mark<P: Platform>(&self, platform: &P, instance: InstanceId) -> Mark {
         self.records.with(platform, |records| {
             records.removed &= !instance.bit();
-            records.marks += 1;
-            Mark(records.marks)
+            records.mark()
         })
     }
 
@@ -300,6 +310,12 @@ enum Step {
 }
 
 impl Records {
+    /// Marks this moment.
+    fn mark(&mut self) -> Mark {
+        self.marks += 1;
+        Mark(self.marks)
+    }
+
     /// Looks at a few items before `at`, until one is to go. From the end: whoever else takes one off moves the last item to
     /// its place, so that items only ever move to where nobody has been yet.
     fn release_some(&mut self, at: &mut usize, instances: u64, mark: Mark) -> Step {
@@ -390,6 +406,21 @@ mod tests {
         // For one that is off for good nothing is kept.
         quarantine.keep(&Nothing, one.bit(), 1, 0..0x1000, &[]);
         assert_eq!(listed(&quarantine), []);
+    }
+
+    /// A call that waited for an instance in vain is stopped between its look at who is removed and what follows from that. By
+    /// then the number is another's, and what is kept for that is not let go of.
+    #[test]
+    fn what_is_kept_for_the_next_of_a_number_stays_whatever_the_former_was() {
+        let quarantine = Quarantine::new().unwrap();
+        let one = InstanceId::first(3);
+        quarantine.remove(&Nothing, one);
+        let (removed, mark) =
+            quarantine.put(&Nothing, one.bit(), 1, 0..0x1000, &[]).expect("it is removed");
+        quarantine.add(&Nothing, one.next());
+        quarantine.keep(&Nothing, one.next().bit(), 2, 0..0x1000, &[]);
+        quarantine.release_from(&Nothing, removed, mark);
+        assert_eq!(listed(&quarantine), [2]);
     }
 
     #[test]

@@ -6,56 +6,66 @@ use smmuv3_formats::{Cd, SubstreamId};
 use crate::attach::{DetachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
+use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
 use crate::place::GHOST;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
-use crate::space::Space;
+use crate::space::{Installed, Space};
 use crate::stall::{self, Ending};
+
 use crate::trace::{Change, InstanceSet, Trace};
 
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
 pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), DetachError> {
     let core = &*space.core;
-    let carry_out =
-        |configuration: &mut Configuration<P>| {
-            let Some(registers) = space.process() else { return Ok(()) };
-            let life = registers.life(configuration);
-            if life == Life::Gone {
-                return Ok(());
-            }
-            core.quarantine.reserve(&core.platform)?;
-            // From here on no bind succeeds.
-            registers.set_life(configuration, Life::Leaving);
-            let (mut failed, mut first) = (0u64, None);
+    let carry_out = |configuration: &mut Configuration<P>| {
+        let Some(registers) = space.process() else { return Ok(()) };
+        let life = registers.life(configuration);
+        if life == Life::Gone {
+            return Ok(());
+        }
+        core.quarantine.reserve(&core.platform)?;
+        // From here on no bind succeeds.
+        registers.set_life(configuration, Life::Leaving);
+        let (mut failed, mut first) = (0u64, None);
+        // All contexts first, then all tags, then what devices keep: a master that a failed call left behind may walk by
+        // the context of one place and fill the tag of another, and devices that ask again are granted nothing then.
+        let again = life == Life::Leaving;
+        let steps: [&dyn Fn(&Configuration<P>, &Installed, &Instance<P>) -> Result<(), Failure>;
+            3] = [
+            &|configuration, target, _| quieten(core, configuration, target.place, again),
+            &|_, target, instance| flush(core, instance, target.tag),
+            &|configuration, target, _| forget_kept(core, configuration, target.place),
+        ];
+        for step in steps {
+            let before = failed;
             for target in space.targets.for_writer().iter() {
-                let done = quieten(core, configuration, target.place, life == Life::Leaving)
-                    .and_then(|()| match core.instances.get(target.instance) {
-                        Some(instance) => flush(core, instance, target.tag),
-                        None => Ok(()),
-                    });
-                // Only after the contexts are quiet: devices that ask again are granted nothing.
-                let done = done.and_then(|()| forget_kept(core, configuration, target.place));
-                if let Err(what) = done {
-                    let instance = target.instance;
-                    first.get_or_insert(Unconfirmed::new(instance, what));
-                    failed |= instance.bit();
+                let instance = core.instances.get(target.instance);
+                let Some(instance) = instance.filter(|_| before & target.instance.bit() == 0)
+                else {
+                    continue;
+                };
+                if let Err(what) = step(configuration, target, instance) {
+                    first.get_or_insert(Unconfirmed::new(target.instance, what));
+                    failed |= target.instance.bit();
                 }
             }
-            let Some(unconfirmed) = first else {
-                registers.set_life(configuration, Life::Gone);
-                // Entries that an earlier, unconfirmed call left in the quarantine.
-                core.quarantine.forget(&core.platform, space.id);
-                return Ok(());
-            };
-            // Those instances may still reach the whole address space.
-            core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
-            let waiting = InstanceSet(failed);
-            Err(DetachError::Unconfirmed(Unconfirmed { waiting, ..unconfirmed }))
+        }
+        let Some(unconfirmed) = first else {
+            registers.set_life(configuration, Life::Gone);
+            // Entries that an earlier, unconfirmed call left in the quarantine.
+            core.quarantine.forget(&core.platform, space.id);
+            return Ok(());
         };
+        // Those instances may still reach the whole address space.
+        core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
+        let waiting = InstanceSet(failed);
+        Err(DetachError::Unconfirmed(Unconfirmed { waiting, ..unconfirmed }))
+    };
     core.configuration.with(|configuration| {
         let change = Change::Release { space: space.id };
         core.platform.trace(&Trace::Begun(change));

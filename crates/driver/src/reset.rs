@@ -6,7 +6,7 @@ use core::fmt;
 
 use smmuv3_formats::SubstreamId;
 
-use crate::attach::{Goal, fill};
+use crate::attach::{Goal, fill, settle};
 use crate::configuration::{Configuration, spare};
 use crate::error::{Failure, InstanceId};
 use crate::instance::{EnableError, Instance};
@@ -220,13 +220,19 @@ impl<P: Platform> Configuration<P> {
                 Err(NoMemory) => result = Err(EnableError::NoMemory),
             }
         }
+        let mut left = false;
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
             state.adrift = false;
             if state.is_stuck() {
+                left = true;
                 result = result.and(self.unstick(core, master));
             }
+        }
+        if left && let Some(instance) = core.instances.get(instance) {
+            // Commands for devices and guests' streams that others placed before those left may still be in any queue.
+            result = result.and(settle(core, instance).map_err(EnableError::Commands));
         }
         result
     }

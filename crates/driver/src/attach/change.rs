@@ -118,8 +118,6 @@ struct Done {
     leaving: Option<Box<Targets>>,
     /// The new space's targets of before.
     published: Option<Retired<Targets>>,
-    /// Whether guests that had the master's streams have lost them for certain.
-    parted: Result<(), Failure>,
 }
 
 /// The place that a master is about to enter, with the memory for that.
@@ -356,8 +354,13 @@ impl<'a, P: Platform> Call<'a, P> {
         if entered.is_some() {
             Retired::free([entered], &core.readers, || core.platform.relax());
         }
+        let installed = installed.and_then(|()| {
+            moves.begin(core, configuration, instance, master, self.goal);
+            part(core, configuration, instance, master, &mut moves)
+        });
         if let Err(what) = installed {
-            // Guests that had the master's streams keep them until a reset: hardware may still read their entries.
+            // Guests that had the master's streams keep them until a reset: hardware may still read their entries, or have
+            // something of theirs cached.
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
                 state.switch_off(core);
@@ -366,9 +369,7 @@ impl<'a, P: Platform> Call<'a, P> {
             Retired::free([published], &core.readers, || core.platform.relax());
             return Err(self.unconfirmed(what));
         }
-        moves.begin(core, configuration, instance, master, self.goal);
-        let parted = part(core, configuration, instance, master, &mut moves);
-        Ok(Done { old, new, leaving, published, parted })
+        Ok(Done { old, new, leaving, published })
     }
 
     /// The master as a user whose devices are among the targets.
@@ -382,7 +383,7 @@ impl<'a, P: Platform> Call<'a, P> {
         configuration: &mut Configuration<P>,
         done: Done,
     ) -> Result<Option<u64>, AttachError> {
-        let Done { old, new, leaving, published, parted } = done;
+        let Done { old, new, leaving, published } = done;
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
         let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
         let place = old.map(|old| old.place).filter(|_| emptied || self.devices != 0);
@@ -419,7 +420,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let seat = new.map(|new| new.seat);
         match self.silent(configuration) {
             Some(error) if seat.is_some() => Err(error),
-            _ => parted.map(|()| seat).map_err(|what| self.unconfirmed(what)),
+            _ => Ok(seat),
         }
     }
 }
@@ -525,8 +526,8 @@ fn enter<P: Platform>(
 }
 
 /// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without
-/// streams can invalidate nothing, so all that is cached under its VMID is invalidated first; and afterwards none of
-/// its commands that name those streams is under way.
+/// streams can invalidate nothing, so all that is cached under its VMID is invalidated first, and if that fails it keeps them; and
+/// afterwards none of its commands that name those streams is under way.
 fn part<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -540,17 +541,16 @@ fn part<P: Platform>(
     // Flushed before the guest loses its streams. Other masters may go on using the VMID.
     let tags = moves.emptied().into_iter().flatten();
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
-    let mut result = Ok(());
     if tags.clone().next().is_some() {
-        result = instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All));
+        instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All))?;
     }
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {
         Retired::free(left, &core.readers, || core.platform.relax());
         // Commands that the guests gave before may still be in the queue of any CPU.
-        result = result.and(settle(core, instance));
+        settle(core, instance)?;
     }
-    result
+    Ok(())
 }
 
 /// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
@@ -568,21 +568,25 @@ fn restate<P: Platform>(
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
     let nested = core.guests_entry(nested);
     moves.end(configuration, master);
-    let mut written = Ok(());
+    let mut done = Ok(());
     if let Some(state) = configuration.masters.get_mut(master) {
         let before = state.stream();
         state.nested = nested;
-        written = install::restate(core, instance, state, before);
-        if written.is_err() {
-            state.block_streams(&core.platform, instance);
-            state.switch_off(core);
-            state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
-        }
+        done = install::restate(core, instance, state, before);
     }
     if entered.is_some() {
         Retired::free([entered], &core.readers, || core.platform.relax());
     }
-    written?;
-    moves.begin(core, configuration, instance, master, goal);
-    part(core, configuration, instance, master, moves)
+    let done = done.and_then(|()| {
+        moves.begin(core, configuration, instance, master, goal);
+        part(core, configuration, instance, master, moves)
+    });
+    if done.is_err()
+        && let Some(state) = configuration.masters.get_mut(master)
+    {
+        state.block_streams(&core.platform, instance);
+        state.switch_off(core);
+        state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
+    }
+    done
 }

@@ -4,6 +4,7 @@
 
 use smmuv3::{AsidPolicy, AttachError, Failure};
 use smmuv3_formats::{Cd, Opcode, Ste, StreamId};
+use smmuv3_model::Access;
 use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
@@ -252,4 +253,55 @@ fn a_process_has_no_tag_of_both_kinds() {
         setup.world.frames().free(table, PAGE);
         setup.tear_down(why);
     }
+}
+
+/// A master that a refused change of its bank left behind walks by its old entry: the context of the tag that it was to have, into
+/// the tag that it had. So no tag of a process is flushed before all its contexts are quiet.
+#[test]
+fn a_release_leaves_nothing_that_a_master_left_behind_could_fill_again() {
+    let why = &"a release beside a bank that was not confirmed";
+    let mut setup = banked();
+    let (domain, extra) = (setup.domain(), setup.domain());
+    let added = setup.pasid();
+    let adrift = setup.device_with(0, &[1], 4);
+    let binder = setup.device_with(0, &[2], 4);
+    setup.attach(adrift, 0, domain).unwrap();
+    let old = setup.tags(domain, 0)[0];
+    // Its number on CPUs is somebody's: it has one of its own here.
+    let process = setup.process(old.asid);
+    let table = map_gigabyte(&setup, process);
+    let pasid = setup.processes[process].0.pasid().0;
+    let bonds = [adrift, binder].map(|device| {
+        driver(|| setup.processes[process].0.bind(&setup.devices[device].master)).unwrap()
+    });
+    let of_process = |setup: &Setup| setup.processes[process].0.targets().unwrap();
+    let tags: Vec<_> = of_process(&setup).iter().map(|target| target.tag).collect();
+    assert!(tags.len() == 1 && tags[0].vmid == old.vmid, "{tags:?}");
+    // The first bank is full.
+    fill(&mut setup, 61);
+    // The SMMU has its entry cached.
+    assert_eq!(setup.dma(adrift, pasid, 0), Some(IOVA));
+    setup.refuse(0, 0);
+    no_room(setup.attach(adrift, added, extra));
+    setup.machine.behave();
+    let tags: Vec<_> = of_process(&setup).iter().map(|target| target.tag).collect();
+    assert!(tags.len() == 2 && tags[0].vmid == old.vmid, "{tags:?}");
+
+    // The device works all the time.
+    let machine = setup.machine.clone();
+    setup.hook(move |_, _| {
+        let access = Access { substream: Some(pasid), ..Access::write(1, IOVA) };
+        let _ = machine.model(0).unwrap().translate(access);
+    });
+    driver(|| setup.processes[process].0.release()).unwrap();
+    setup.unhook();
+    for device in [adrift, binder] {
+        assert_eq!(setup.dma(device, pasid, 0), None, "device {device}");
+    }
+    setup.reset(0);
+    for bond in bonds {
+        assert!(driver(|| bond.unbind().is_ok()));
+    }
+    setup.world.frames().free(table, PAGE);
+    setup.tear_down(why);
 }

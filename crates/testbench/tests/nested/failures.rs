@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smmuv3::nest::Forwarder;
 use smmuv3::{AttachError, Config, StreamId};
 use smmuv3_formats::{Command, Ste};
 use smmuv3_testbench::platform::{Observer, Point, World};
@@ -112,10 +113,55 @@ fn commands_of_a_guest_that_are_refused_are_unconfirmed_and_can_be_given_again()
     assert_eq!(host.verdict(), Ok(()));
     let commands = host.guest.unmap(0, 0, false);
     host.world.machine().model(0).unwrap().fail_next_command(ILL);
-    let mut forwarder = smmuv3::nest::Forwarder::new();
+    let mut forwarder = Forwarder::new();
     let result = host.nest.forward(&mut forwarder, &commands);
     assert_eq!(result.map_err(|unconfirmed| unconfirmed.instance), Err(host.nest.instance()));
-    assert_eq!(forwarder, smmuv3::nest::Forwarder::new());
+    assert_eq!(forwarder, Forwarder::new());
     host.commands(&commands);
     assert_eq!(host.verdict(), Ok(()));
+}
+
+/// A guest that loses its streams by a change that was refused says meanwhile what it has unmapped; then it gets them back. Returns
+/// whether anything was refused.
+fn unmapped_meanwhile(to: Use, nth: usize, resets: bool) -> bool {
+    let context = format!("to {to:?}, after {nth}, resets: {resets}");
+    let mut host = Host::new(nth as u64, Config::default());
+    host.guest.map(0, 0, DATA);
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(host.verdict(), Ok(()), "{context}");
+    let (world, left) = (host.world.clone(), AtomicUsize::new(nth));
+    host.world.set_observer(Some(Arc::new(Refusing { world, left })));
+    let result = change(&host, to);
+    host.world.set_observer(None);
+    let commands = host.guest.unmap(0, 0, false);
+    // What was to be refused may have been for none of the change's.
+    if host.nest.forward(&mut Forwarder::new(), &commands).is_err() {
+        host.commands(&commands);
+    }
+    if resets {
+        host.iommu.reset(&host.smmu).unwrap();
+    }
+    host.uses[0] = Use::Space(0);
+    match change(&host, Use::Space(0)) {
+        Ok(()) => assert_eq!(host.verdict(), Ok(()), "{context}"),
+        // Until a reset.
+        Err(AttachError::Unconfirmed(_)) => {
+            assert!(!resets, "{context}");
+            assert_eq!(host.reached(0, VA), None, "{context}");
+        }
+        Err(error) => panic!("{context}: {error}"),
+    }
+    result.is_err()
+}
+
+#[test]
+fn what_a_guest_unmaps_after_a_change_that_was_refused_is_not_reached_when_it_has_its_streams_again()
+ {
+    let mut count = 0;
+    for to in [Use::Bypass, Use::Invalid, Use::Plain, Use::Detached] {
+        for resets in [false, true] {
+            count += (0..40).filter(|nth| unmapped_meanwhile(to, *nth, resets)).count();
+        }
+    }
+    assert!(count > 20, "{count}");
 }
