@@ -25,7 +25,9 @@ pub trait Mmio: Send + Sync {
     fn write32(&self, offset: u32, value: u32);
 
     /// Bytes from the first page on that offsets may lie in: the two pages that each SMMU has, unless overridden. The
-    /// registers of enhanced command queues lie beyond (§2.6); the driver uses only what is covered.
+    /// registers of enhanced command queues lie beyond (§2.6); the driver uses only what is covered. With less than two pages an SMMU
+    /// is not taken into use ([`Unsupported::Pages`](crate::features::Unsupported::Pages)), unless firmware says that it has one alone
+    /// ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
     fn bytes(&self) -> u64 {
         0x2_0000
     }
@@ -108,7 +110,8 @@ pub unsafe trait Platform: Frames + Send + Sync {
 
     /// Switches ATS on in the device behind `stream` (the Enable bit of its ATS capability, after PASID's where it has
     /// that; its smallest translation unit is [`Features::unit_shift`](crate::Features::unit_shift)). Only for streams of
-    /// masters with [`MasterConfig::ats`](crate::MasterConfig::ats). A device for which that fails just keeps none.
+    /// masters with [`MasterConfig::ats`](crate::MasterConfig::ats). A device for which that fails just keeps none;
+    /// one that sends nothing untranslated ([`AtsMode::Always`](crate::AtsMode::Always)) reaches nothing then.
     ///
     /// Called with the configuration mutex held, as is [`Platform::disable_ats`]: neither comes back to the driver.
     fn enable_ats(&self, instance: InstanceId, stream: StreamId) {
