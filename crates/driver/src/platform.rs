@@ -92,6 +92,14 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// Runs `critical` with interrupts of this CPU masked, so that an interrupt handler cannot find a lock
     /// taken by the code that it interrupted. Nothing that may sleep is called inside. In interrupt context they are masked
     /// already, and stay so afterwards.
+    ///
+    /// Each time is a few instructions and register accesses, but in three cases: [`Iommu::handle_interrupt`], for as many records as
+    /// its budget; [`Iommu::quarantined`], for all that it lists of memory and tables; and [`Iommu::reset`], for the commands of
+    /// a queue that its SMMU had not come to.
+    ///
+    /// [`Iommu::handle_interrupt`]: crate::Iommu::handle_interrupt
+    /// [`Iommu::quarantined`]: crate::Iommu::quarantined
+    /// [`Iommu::reset`]: crate::Iommu::reset
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R;
 
     /// Keeps the ASID that the process known as `process` has on the CPUs from being given to another, and returns it.
