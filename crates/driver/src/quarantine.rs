@@ -232,7 +232,7 @@ impl Quarantine {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
             if blocks.len() + MORE <= larger.capacity() {
-                larger.append(blocks);
+                blocks.drain(..).for_each(|block| larger.push(block));
                 larger.extend(more.iter_mut().filter_map(Option::take));
                 core::mem::swap(&mut larger, blocks);
             }

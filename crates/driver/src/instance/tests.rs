@@ -9,8 +9,7 @@ use smmuv3_formats::PhysAddr;
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 
 use super::*;
-use crate::nothing::Nothing;
-use crate::platform::{Frames, Mmio};
+use crate::platform::{Frames, Mmio, RawMutex};
 
 /// The ID registers of QEMU's, and so many bytes of registers.
 struct Short(u64);
@@ -39,6 +38,15 @@ impl Mmio for Short {
 /// A platform with such registers.
 struct WithShort;
 
+// SAFETY: never used by two.
+unsafe impl RawMutex for WithShort {
+    fn new() -> Self {
+        Self
+    }
+    fn lock(&self) {}
+    unsafe fn unlock(&self) {}
+}
+
 // SAFETY: it has no frames.
 unsafe impl Frames for WithShort {
     fn allocate(&self, _: usize, _: usize) -> Option<PhysAddr> {
@@ -54,7 +62,7 @@ unsafe impl Frames for WithShort {
 // SAFETY: it has no memory, and runs what is critical once.
 unsafe impl Platform for WithShort {
     type Mmio = Short;
-    type Mutex = Nothing;
+    type Mutex = Self;
     fn allocate_coherent(&self, _: usize, _: usize) -> Option<PhysAddr> {
         None
     }
