@@ -62,6 +62,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("hypervisor", "a host in EL2: its own devices there, a guest's in EL1"),
     built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("split", "devices that are given what their guest's stage 1 leads to"),
+    built_in!("always-on", "devices that send nothing untranslated, under identity too"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
     built_in!("guest-pages", "a guest's devices that ask the guest for pages"),

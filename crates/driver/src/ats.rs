@@ -11,6 +11,11 @@
 //!   the one would be taken for addresses of the other, which its guest may not have let it reach.
 //!
 //! Both stages take part, so that it is on while a guest's stage 1 translates, and off in all other uses.
+//!
+//! Some devices reach memory by translated addresses alone, as those of CXL.cache do, and need ATS even where nothing is
+//! translated for them. With ATS that is *always on* they are attached to identity by an entry of stage 1 that skips it
+//! (S1DSS), and asked-for addresses are granted as they are. Blocked they need nothing: ATS is off in them, what they kept is
+//! forgotten, and the entry aborts what is translated already, too.
 
 use core::fmt;
 
@@ -24,6 +29,9 @@ pub enum AtsMode {
     Off,
     /// Those of all stages that there are: physical addresses.
     Full,
+    /// Likewise, and under identity as well: they are given the addresses that they ask for. That takes an entry of stage 1 whose
+    /// contexts are skipped (S1DSS), since one that bypasses both stages has no ATS (§12.1).
+    Always,
     /// Those of a guest's stage 1, while that translates over the host's stage 2: intermediate addresses. Without a guest the
     /// devices have no ATS.
     Split,
@@ -35,7 +43,7 @@ impl AtsMode {
     pub const fn eats(self) -> u64 {
         match self {
             Self::Off => 0,
-            Self::Full => 1,
+            Self::Full | Self::Always => 1,
             Self::Split => SPLIT,
         }
     }
@@ -51,7 +59,7 @@ impl AtsMode {
     pub const fn is_on(self, stream: Stream) -> bool {
         match self {
             Self::Off => false,
-            Self::Full => stream.may_be_kept(),
+            Self::Full | Self::Always => stream.may_be_kept(),
             Self::Split => matches!(stream, Stream::Nested(_)) && stream.may_be_kept(),
         }
     }
@@ -59,7 +67,14 @@ impl AtsMode {
     /// Whether what devices keep depends on the tables that the driver makes.
     #[cfg(feature = "alloc")]
     pub(crate) const fn depends_on_tables(self) -> bool {
-        matches!(self, Self::Full)
+        matches!(self, Self::Full | Self::Always)
+    }
+
+    /// Bits of a substream that the contexts of a master with PASIDs of `bits` bits have. Where there is one context alone, S1DSS,
+    /// which lets accesses skip it, means nothing (§5.3): so there are two, of which nobody uses the second.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn context_bits(self, bits: u32) -> u32 {
+        if matches!(self, Self::Always) && bits == 0 { 1 } else { bits }
     }
 }
 
@@ -90,6 +105,33 @@ impl fmt::Display for NoSplitAts {
 
 impl core::error::Error for NoSplitAts {}
 
+/// Why an instance has no ATS that is always on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoAtsAlwaysOn {
+    /// It has no ATS at all (IDR0.ATS), or the driver was built without.
+    NoAts,
+    /// It has no stage 1 (IDR0.S1P).
+    NoStage1,
+    /// It has no substreams (IDR1.SSIDSIZE), and so no entry that skips stage 1.
+    NoSubstreams,
+    /// What firmware left working ([`Probe::keep`](crate::Probe::keep)) has no ATS: what its devices keep is not known.
+    Kept,
+}
+
+impl fmt::Display for NoAtsAlwaysOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAts => "the instance has no ATS, and the device needs it",
+            Self::NoStage1 => "the instance has no stage 1, and so no ATS under identity",
+            Self::NoSubstreams => "the instance has no substreams, and so no ATS under identity",
+            Self::Kept => "what firmware left working has no ATS, and the device needs it",
+        })
+    }
+}
+
+impl core::error::Error for NoAtsAlwaysOn {}
+
 #[cfg(test)]
 mod tests {
     use smmuv3_formats::ste::config;
@@ -102,7 +144,8 @@ mod tests {
     /// From §5.2 and §12: EATS of each, and in which uses it is on.
     #[test]
     fn split_stage_ats_is_on_over_a_guests_stage_1_alone() {
-        assert_eq!([AtsMode::Off, AtsMode::Full, AtsMode::Split].map(AtsMode::eats), [0, 1, 2]);
+        let modes = [AtsMode::Off, AtsMode::Full, AtsMode::Always, AtsMode::Split];
+        assert_eq!(modes.map(AtsMode::eats), [0, 1, 1, 2]);
         let stage_2 = Stage2 {
             root: PhysAddr(0x8000_0000),
             granule_shift: 12,
@@ -137,6 +180,7 @@ mod tests {
         ] {
             assert!(!AtsMode::Off.is_on(stream), "{stream:?}");
             assert_eq!(AtsMode::Full.is_on(stream), full, "{stream:?}");
+            assert_eq!(AtsMode::Always.is_on(stream), full, "{stream:?}");
             assert_eq!(AtsMode::Split.is_on(stream), split, "{stream:?}");
         }
     }

@@ -42,6 +42,8 @@ impl<P: Platform> Iommu<P> {
     /// (§8.2). Stage 1 of EL2 has none, and is left and entered by one word, unless faults stall: what stalled before is told
     /// from what stalls then by a moment in which nothing does.
     ///
+    /// Identity with ATS that is always on ([`AtsMode::Always`](crate::AtsMode::Always)) has an entry of stage 1, and so counts as that here.
+    ///
     /// What had stalled ([`Fault`](crate::Fault)) when the change began is aborted. Between two domains of stage 1 a
     /// transaction may stall while the change is under way, by the one or by the other: it is handed out as any other, and if
     /// it is tried again when this has returned, it goes by `domain` (§11).

@@ -243,14 +243,17 @@ impl MasterState {
         // What a failed call left behind stays blocked until the reset that lets go of it.
         let stuck = self.is_stuck();
         let stream = if stuck { Stream::Blocked } else { self.stream() };
-        self.write_streams(core, instance, stream)?;
+        // As long as it was not attached, streams that were not cut off go on by the entries that were adopted.
+        let entries = if self.adopted { &self.cut_off } else { &self.streams };
+        self.write_entries(core, instance, entries, stream)?;
         if !stuck && self.keeps(stream) { self.switch_on(core, instance) } else { Ok(()) }
     }
 }
 
 impl<P: Platform> Iommu<P> {
     /// Lets `master` work again as it is attached, whose device was reset after it had not answered the SMMU
-    /// ([`Master::is_quarantined`]). Nothing to do for others.
+    /// ([`Master::is_quarantined`]). Nothing to do for others. Where it goes on as it was adopted
+    /// ([`Probe::adopt`](crate::Probe::adopt)), those of its streams that were cut off are blocked then, and the others stay as they are.
     ///
     /// # Errors
     /// What the instance did: the master stays, or is again, in quarantine, and this is to be called again, after a reset if

@@ -4,7 +4,7 @@
 use smmuv3_formats::legality::Implementation;
 use smmuv3_formats::register::{Aidr, Cr2, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
-use crate::ats::{AtsMode, NoSplitAts};
+use crate::ats::{AtsMode, NoAtsAlwaysOn, NoSplitAts};
 use crate::command_queue::Completion;
 use crate::compatibility::Stage;
 use crate::instance::{Coherence, InstanceConfig};
@@ -365,12 +365,27 @@ impl Features {
         match asked {
             AtsMode::Off => Ok(AtsMode::Off),
             AtsMode::Full if self.ats => Ok(AtsMode::Full),
-            AtsMode::Full => Ok(AtsMode::Off),
+            AtsMode::Always if self.ats => Ok(AtsMode::Always),
+            AtsMode::Full | AtsMode::Always => Ok(AtsMode::Off),
             AtsMode::Split if !self.ats => Err(NoSplitAts::NoAts),
             AtsMode::Split if !self.nesting => Err(NoSplitAts::NoNesting),
             AtsMode::Split if self.registers.idr0.ns1ats() => Err(NoSplitAts::Ns1ats),
             AtsMode::Split => Ok(AtsMode::Split),
         }
+    }
+
+    /// Whether devices can have ATS on under identity as well ([`AtsMode::Always`]).
+    ///
+    /// # Errors
+    /// What the instance lacks for an entry that skips stage 1 and has ATS (§5.3, §12.1).
+    pub const fn ats_always_on(&self) -> Result<(), NoAtsAlwaysOn> {
+        if !self.ats {
+            return Err(NoAtsAlwaysOn::NoAts);
+        }
+        if !self.stage_1 {
+            return Err(NoAtsAlwaysOn::NoStage1);
+        }
+        if self.ssid_bits == 0 { Err(NoAtsAlwaysOn::NoSubstreams) } else { Ok(()) }
     }
 
     /// There is CR0.ATSCHK (§2.4), whether or not the driver lets any device keep translations.

@@ -19,7 +19,7 @@ use crate::invalidate::{self, Scope, Tag};
 use crate::mutation::{LeftOut, Mutation};
 #[cfg(feature = "alloc")]
 use crate::pending::Pending;
-use crate::platform::Platform;
+use crate::platform::{Mmio as _, Platform};
 use crate::pri_queue::PriQueue;
 use crate::queue::Size;
 use crate::refused::Refused;
@@ -153,6 +153,9 @@ impl fmt::Display for EnableError {
 
 impl core::error::Error for EnableError {}
 
+/// Bytes of the two pages of registers.
+const PAGES: u64 = 0x2_0000;
+
 impl<P: Platform> Probed<P> {
     /// Reads the ID registers of the SMMU behind `mmio`.
     ///
@@ -161,6 +164,11 @@ impl<P: Platform> Probed<P> {
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
         if !(6..=16).contains(&config.asid_bits) {
             return Err(Unsupported::AsidBits { asked: config.asid_bits });
+        }
+        // No SMMU has less than two pages, but for those that have the registers of the second in the first (§2.1).
+        let bytes = mmio.bytes();
+        if bytes < PAGES && !config.firmware.page_0_only {
+            return Err(Unsupported::Pages { bytes });
         }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
         config.messages.check(&features)?;
@@ -567,3 +575,6 @@ impl<P: Platform> Instance<P> {
         self.carry_out(platform, streams.iter().map(command))
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

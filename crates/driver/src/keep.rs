@@ -14,7 +14,7 @@ use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{PhysAddr, StreamId, SubstreamId};
 use smmuv3_pagetable::{Attributes, MapErrorKind, Prot};
 
-use crate::ats::AtsMode;
+use crate::ats::{AtsMode, NoAtsAlwaysOn};
 use crate::attach::fill;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::{Configuration, spare};
@@ -127,6 +127,10 @@ impl<P: Platform> Probe<P> {
             return Err(KeepError::Adopted);
         }
         let own = self.check(streams).map_err(KeepError::Master)?;
+        if config.ats() == AtsMode::Always {
+            let kept = AddMasterError::NoAtsAlwaysOn(NoAtsAlwaysOn::Kept);
+            return Err(KeepError::Master(kept));
+        }
         config.on(self.probed.features()).map_err(KeepError::Master)?;
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;

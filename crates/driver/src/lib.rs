@@ -248,7 +248,7 @@ use left_out::*;
 pub use adopt::{AdoptError, Remains, Structure};
 #[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
-pub use ats::{AtsMode, NoSplitAts};
+pub use ats::{AtsMode, NoAtsAlwaysOn, NoSplitAts};
 #[cfg(feature = "alloc")]
 pub use attach::{AttachError, DetachError};
 pub use command_queue::Completion;

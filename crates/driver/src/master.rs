@@ -6,9 +6,7 @@ use core::fmt;
 
 use smmuv3_formats::StreamId;
 
-#[cfg(doc)]
-use crate::AtsMode;
-use crate::ats::NoSplitAts;
+use crate::ats::{AtsMode, NoAtsAlwaysOn, NoSplitAts};
 use crate::context_table::ContextTable;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
@@ -78,6 +76,8 @@ pub enum AddMasterError {
     AtsStalls,
     /// It is to keep translations of a guest's stage 1 alone ([`AtsMode::Split`]), which the instance does not have.
     NoSplitAts(NoSplitAts),
+    /// It is to have ATS always on ([`AtsMode::Always`]), which the instance does not have.
+    NoAtsAlwaysOn(NoAtsAlwaysOn),
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
@@ -103,6 +103,7 @@ impl fmt::Display for AddMasterError {
             }
             Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
             Self::NoSplitAts(error) => error.fmt(f),
+            Self::NoAtsAlwaysOn(error) => error.fmt(f),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
@@ -151,6 +152,7 @@ impl<P: Platform> Master<P> {
                 return Err(AddMasterError::NoInstance);
             }
             let (stalls, ats) = config.on(instance.features())?;
+            let ats = core.wrong_ats(ats);
             if config.page_requests != 0 {
                 let queue = instance.page_requests().filter(|_| config.ats.is_some());
                 let Some(queue) = queue else { return Err(AddMasterError::NoPageRequests) };
@@ -192,12 +194,12 @@ impl<P: Platform> Master<P> {
             own.extend(streams.iter().copied());
             let (platform, features) = (&core.platform, instance.features());
             let bits = config.substream_bits.min(ContextTable::most_bits(features));
-            // A single context is allocated here; a table of contexts only when it is needed.
+            // A single context is allocated here, and a table of contexts that identity needs; any other only when it is needed.
             let mut table = None;
-            if bits == 0 {
+            if bits == 0 || ats == AtsMode::Always {
                 // SAFETY: there is one platform only.
-                let one = unsafe { ContextTable::new(platform, features, 0) };
-                table = Some(one.ok_or(AddMasterError::NoMemory)?);
+                let made = unsafe { ContextTable::new(platform, features, ats.context_bits(bits)) };
+                table = Some(made.ok_or(AddMasterError::NoMemory)?);
             }
             let made = make_entries(core, instance, streams);
             let made = made.map_err(|error| error.map_or(AddMasterError::NoMemory, unconfirmed));
@@ -226,7 +228,8 @@ impl<P: Platform> Master<P> {
                 table,
                 overrides: config.overrides,
                 identity_only: config.identity_only,
-                vmid: 0,
+                // No stage 2 has this VMID, should entries lead to contexts before any is used.
+                vmid: configuration.asids.home(smmu.id),
                 stage_2: None,
                 nested: None,
                 nest: None,

@@ -116,6 +116,10 @@ pub enum Mutation {
     SplitAsFull,
     /// Such a device is not told to forget when its entry becomes another.
     SplitKept,
+    /// ATS that is to be always on is off under identity.
+    AtsUnderTables,
+    /// Entries of identity with ATS get the bank of their first context no sooner than anything else in them.
+    LateVmid,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
     /// Nobody is told of devices that were cut off.
@@ -231,7 +235,7 @@ pub enum Mutation {
 #[cfg(feature = "mutation")]
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 55] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -253,6 +257,8 @@ impl Mutation {
         Self::AtcBeforeSync,
         Self::SplitAsFull,
         Self::SplitKept,
+        Self::AtsUnderTables,
+        Self::LateVmid,
         Self::DeviceFirst,
         Self::NoQuarantineReport,
         Self::NoDirtyTlbi,

@@ -25,7 +25,9 @@ pub trait Mmio: Send + Sync {
     fn write32(&self, offset: u32, value: u32);
 
     /// Bytes from the first page on that offsets may lie in: the two pages that each SMMU has, unless overridden. The
-    /// registers of enhanced command queues lie beyond (§2.6); the driver uses only what is covered.
+    /// registers of enhanced command queues lie beyond (§2.6); the driver uses only what is covered. With less than two pages an SMMU
+    /// is not taken into use ([`Unsupported::Pages`](crate::features::Unsupported::Pages)), unless firmware says that it has one alone
+    /// ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
     fn bytes(&self) -> u64 {
         0x2_0000
     }
@@ -90,6 +92,14 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// Runs `critical` with interrupts of this CPU masked, so that an interrupt handler cannot find a lock
     /// taken by the code that it interrupted. Nothing that may sleep is called inside. In interrupt context they are masked
     /// already, and stay so afterwards.
+    ///
+    /// Each time is a few instructions and register accesses, but in three cases: [`Iommu::handle_interrupt`], for as many records as
+    /// its budget; [`Iommu::quarantined`], for all that it lists of memory and tables; and [`Iommu::reset`], for the commands of
+    /// a queue that its SMMU had not come to.
+    ///
+    /// [`Iommu::handle_interrupt`]: crate::Iommu::handle_interrupt
+    /// [`Iommu::quarantined`]: crate::Iommu::quarantined
+    /// [`Iommu::reset`]: crate::Iommu::reset
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R;
 
     /// Keeps the ASID that the process known as `process` has on the CPUs from being given to another, and returns it.
@@ -108,7 +118,8 @@ pub unsafe trait Platform: Frames + Send + Sync {
 
     /// Switches ATS on in the device behind `stream` (the Enable bit of its ATS capability, after PASID's where it has
     /// that; its smallest translation unit is [`Features::unit_shift`](crate::Features::unit_shift)). Only for streams of
-    /// masters with [`MasterConfig::ats`](crate::MasterConfig::ats). A device for which that fails just keeps none.
+    /// masters with [`MasterConfig::ats`](crate::MasterConfig::ats). A device for which that fails just keeps none;
+    /// one that sends nothing untranslated ([`AtsMode::Always`](crate::AtsMode::Always)) reaches nothing then.
     ///
     /// Called with the configuration mutex held, as is [`Platform::disable_ats`]: neither comes back to the driver.
     fn enable_ats(&self, instance: InstanceId, stream: StreamId) {

@@ -147,40 +147,67 @@ impl PriQueue {
     }
 
     /// Gives the queue, empty, to an SMMU whose PRIQEN is 0: until it is 1, the SMMU tells devices that all has failed.
-    /// Records that nobody has read are shown to `unread`, and reported as lost by the next [`PriQueue::drain`]; their
-    /// groups wait for an answer all the same, but those whose end is not among them.
+    /// Records that nobody has read are shown to `unread`, a few each time that interrupts are masked, and reported as lost by the
+    /// next [`PriQueue::drain`]; their groups wait for an answer all the same, but those whose end is not among them.
     pub fn restart<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         unread: &mut dyn FnMut(PageRequest),
     ) {
-        // The registers are written under the lock as well: a reader must not compare old indices with new ones.
-        self.head.with(platform, |head| {
-            if head.used {
-                let prod = PriqProd(mmio.read32(self.offsets[0]));
-                let cons = PriqCons(mmio.read32(self.offsets[1]));
-                let (mut count, mut overflow) = head.thrown.unwrap_or((0, false));
-                match self.tail(head.position, prod) {
-                    Ok(tail) => {
-                        // At most the size of the queue.
-                        count += (tail - head.position) as usize;
-                        overflow |= prod.ovflg() != cons.ovackflg();
-                        (head.position..tail).for_each(|at| unread(self.read(platform, at)));
-                    }
-                    Err(_) => {
-                        count += self.size.entries() as usize;
-                        overflow = true;
-                    }
+        // No more than there can be, whatever becomes of the index meanwhile.
+        let mut left = self.size.entries();
+        loop {
+            // The registers are written under the lock as well: a reader must not compare old indices with new ones.
+            let more = self.head.with(platform, |head| {
+                if head.used && self.throw_away(platform, mmio, head, &mut left, unread) {
+                    return true;
                 }
-                head.thrown = (count != 0 || overflow).then_some((count, overflow));
+                head.used = true;
+                head.position = 0;
+                mmio.write64(PriqBase::OFFSET, self.base_register().0);
+                mmio.write32(self.offsets[0], 0);
+                mmio.write32(self.offsets[1], 0);
+                false
+            });
+            if !more {
+                return;
             }
-            head.used = true;
-            head.position = 0;
-            mmio.write64(PriqBase::OFFSET, self.base_register().0);
-            mmio.write32(self.offsets[0], 0);
-            mmio.write32(self.offsets[1], 0);
-        });
+        }
+    }
+
+    /// Throws away the next few records that nobody has read, at most those that are `left`, and shows them to `unread`. Whether
+    /// there are more: until they are thrown away, too, a reader may come to them.
+    fn throw_away<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        head: &mut Head,
+        left: &mut u64,
+        unread: &mut dyn FnMut(PageRequest),
+    ) -> bool {
+        let prod = PriqProd(mmio.read32(self.offsets[0]));
+        let cons = PriqCons(mmio.read32(self.offsets[1]));
+        let (mut count, mut overflow) = head.thrown.unwrap_or((0, false));
+        let mut more = false;
+        match self.tail(head.position, prod) {
+            Ok(tail) => {
+                let some = (tail - head.position).min(AT_ONCE).min(*left);
+                let end = head.position + some;
+                (head.position..end).for_each(|at| unread(self.read(platform, at)));
+                // At most the size of the queue.
+                count += some as usize;
+                (head.position, *left) = (end, *left - some);
+                more = end != tail && *left != 0;
+                overflow |= !more && prod.ovflg() != cons.ovackflg();
+            }
+            Err(_) => {
+                count += self.size.entries() as usize;
+                overflow = true;
+            }
+        }
+        head.thrown = (count != 0 || overflow).then_some((count, overflow));
+        more
     }
 
     /// Notes that a reset acknowledged, in the name of this queue, that the SMMU could not write to it: the next
@@ -343,6 +370,9 @@ impl PriQueue {
 /// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over.
 #[cfg(feature = "alloc")]
 pub(crate) const OVER: PageRequest = PageRequest([0; 2]);
+
+/// How many records a reset goes through each time it holds the lock.
+const AT_ONCE: u64 = 32;
 
 /// What a queue is aligned to at least (§2.5).
 const LEAST: usize = 32;

@@ -118,7 +118,7 @@ pub(crate) struct Quarantine {
 }
 
 struct Records {
-    items: Vec<Item>,
+    items: Items,
     /// How many items there was no room for; the instances that these wait for, and when the last of them came.
     unlisted: usize,
     waiting: u64,
@@ -129,6 +129,55 @@ struct Records {
     removed: u64,
 }
 
+/// A list in blocks, so that no item moves when there is made more room.
+struct Items {
+    /// Each with room for [`BLOCK`] items; all but the last that has any are full.
+    blocks: Vec<Vec<Item>>,
+    len: usize,
+}
+
+/// Items of a block.
+const BLOCK: usize = 64;
+
+impl Items {
+    fn block() -> Result<Vec<Item>, NoMemory> {
+        let mut block = Vec::new();
+        block.try_reserve_exact(BLOCK).map_err(|_| NoMemory)?;
+        Ok(block)
+    }
+
+    fn room(&self) -> usize {
+        self.blocks.len() * BLOCK - self.len
+    }
+
+    /// Whether there was room for it.
+    fn push(&mut self, item: Item) -> bool {
+        let Some(block) = self.blocks.get_mut(self.len / BLOCK) else { return false };
+        block.push(item);
+        self.len += 1;
+        true
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut Item> {
+        self.blocks.get_mut(at / BLOCK)?.get_mut(at % BLOCK)
+    }
+
+    /// Takes the item at `at` off the list; the last one comes to its place.
+    fn swap_remove(&mut self, at: usize) -> Option<Item> {
+        let end = self.len.checked_sub(1).filter(|end| at <= *end)?;
+        let last = self.blocks.get_mut(end / BLOCK)?.pop()?;
+        self.len = end;
+        if at == end {
+            return Some(last);
+        }
+        self.get_mut(at).map(|item| core::mem::replace(item, last))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.blocks.iter().flatten()
+    }
+}
+
 /// A moment: what is kept later than it is not released by the reset that it belongs to.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark(u64);
@@ -136,16 +185,22 @@ pub(crate) struct Mark(u64);
 /// Free records after [`Quarantine::reserve`]: more than one unmap needs.
 const SPARE: usize = 64;
 
+/// How many blocks there are made at a time.
+const MORE: usize = (2 * SPARE).div_ceil(BLOCK);
+
 /// How many items are looked at each time the lock is held.
 const AT_ONCE: usize = 32;
 
 impl Quarantine {
     pub(crate) fn new() -> Result<Self, NoMemory> {
-        let mut items = Vec::new();
-        items.try_reserve_exact(2 * SPARE).map_err(|_| NoMemory)?;
+        let mut blocks = Vec::new();
+        blocks.try_reserve_exact(MORE).map_err(|_| NoMemory)?;
+        for _ in 0..MORE {
+            blocks.push(Items::block()?);
+        }
         Ok(Self {
             records: SpinLock::new(Records {
-                items,
+                items: Items { blocks, len: 0 },
                 unlisted: 0,
                 waiting: 0,
                 unlisted_since: 0,
@@ -159,16 +214,22 @@ impl Quarantine {
     pub(crate) fn reserve<P: Platform>(&self, platform: &P) -> Result<(), NoMemory> {
         let wanted = self.records.with(platform, |records| {
             let items = &records.items;
-            (items.capacity() - items.len() < SPARE).then_some(items.len() + 2 * SPARE)
+            (items.room() < SPARE).then_some(items.blocks.len() + MORE)
         });
         let Some(wanted) = wanted else { return Ok(()) };
-        // Memory is allocated and freed outside the lock.
-        let mut larger = Vec::new();
+        // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
+        let (mut larger, mut more) = (Vec::new(), [const { None }; MORE]);
         larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+        for block in &mut more {
+            *block = Some(Items::block()?);
+        }
         self.records.with(platform, |records| {
-            if records.items.len() <= larger.capacity() {
-                records.items.drain(..).for_each(|item| larger.push(item));
-                core::mem::swap(&mut larger, &mut records.items);
+            let blocks = &mut records.items.blocks;
+            // Others may have made room meanwhile.
+            if blocks.len() + MORE <= larger.capacity() {
+                blocks.drain(..).for_each(|block| larger.push(block));
+                larger.extend(more.iter_mut().filter_map(Option::take));
+                core::mem::swap(&mut larger, blocks);
             }
         });
         Ok(())
@@ -219,11 +280,13 @@ impl Quarantine {
 
     /// Forgets the ranges of a process whose release every instance has confirmed.
     pub(crate) fn forget<P: Platform>(&self, platform: &P, process: usize) {
-        self.records.with(platform, |records| {
-            records.items.retain(
-                |item| !matches!(item.what, Kept::Range { domain, .. } if domain == process),
-            );
-        });
+        let of_it =
+            |item: &mut Item| matches!(item.what, Kept::Range { domain, .. } if domain == process);
+        let mut at = usize::MAX;
+        while !matches!(
+            self.records.with(platform, |records| records.take_some(&mut at, of_it)),
+            Step::End
+        ) {}
     }
 
     /// Lets go of what only waited for `instance`, which is off for good.
@@ -267,7 +330,12 @@ impl Quarantine {
                 if records.waiting == 0 {
                     records.unlisted = 0;
                 }
-                records.release_some(&mut at, instances, mark)
+                records.take_some(&mut at, |item| {
+                    if item.since < mark.0 {
+                        item.waiting &= !instances;
+                    }
+                    item.waiting == 0
+                })
             });
             match step {
                 Step::End => return,
@@ -282,7 +350,7 @@ impl Quarantine {
     /// Shows every item to `visit`.
     pub(crate) fn list<P: Platform>(&self, platform: &P, visit: &mut dyn FnMut(Quarantined)) {
         self.records.with(platform, |records| {
-            for item in &records.items {
+            for item in records.items.iter() {
                 let waiting = InstanceSet(item.waiting);
                 visit(match &item.what {
                     Kept::Range { domain, iova, bytes } => {
@@ -301,7 +369,7 @@ impl Quarantine {
 
 /// The outcome of a look at some items.
 enum Step {
-    /// This item waits for no instance any more, and was taken off the list.
+    /// This item was taken off the list.
     Gone(Kept),
     /// There are more items to look at.
     More,
@@ -316,18 +384,18 @@ impl Records {
         Mark(self.marks)
     }
 
-    /// Looks at a few items before `at`, until one is to go. From the end: whoever else takes one off moves the last item to
+    /// Looks at a few items before `at`, until one is to `go`. From the end: whoever else takes one off moves the last item to
     /// its place, so that items only ever move to where nobody has been yet.
-    fn release_some(&mut self, at: &mut usize, instances: u64, mark: Mark) -> Step {
+    fn take_some(&mut self, at: &mut usize, mut go: impl FnMut(&mut Item) -> bool) -> Step {
         for _ in 0..AT_ONCE {
-            let Some(next) = self.items.len().min(*at).checked_sub(1) else { return Step::End };
+            let Some(next) = self.items.len.min(*at).checked_sub(1) else { return Step::End };
             *at = next;
             let Some(item) = self.items.get_mut(next) else { return Step::End };
-            if item.since < mark.0 {
-                item.waiting &= !instances;
-            }
-            if item.waiting == 0 {
-                return Step::Gone(self.items.swap_remove(next).what);
+            if go(item) {
+                return self
+                    .items
+                    .swap_remove(next)
+                    .map_or(Step::End, |item| Step::Gone(item.what));
             }
         }
         Step::More
@@ -337,7 +405,8 @@ impl Records {
     fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
         let now = self.marks;
         let alike = |item: &&mut Item| item.waiting == waiting && item.since == now;
-        self.items.iter_mut().rev().take(AT_ONCE).filter(alike).any(|item| {
+        let latest = self.items.blocks.iter_mut().rev().flat_map(|block| block.iter_mut().rev());
+        latest.take(AT_ONCE).filter(alike).any(|item| {
             let Kept::Range { domain: of, iova, bytes } = &mut item.what else { return false };
             let end = iova.0 + *bytes;
             if *of != domain || range.start > end || range.end < iova.0 {
@@ -351,12 +420,11 @@ impl Records {
 
     /// Without room for the record the item stays out of use for ever, which is safe.
     fn push(&mut self, item: Item) {
-        if self.items.len() < self.items.capacity() {
-            self.items.push(item);
-        } else {
+        let (since, waiting) = (item.since, item.waiting);
+        if !self.items.push(item) {
             self.unlisted += 1;
-            self.unlisted_since = item.since;
-            self.waiting |= item.waiting;
+            self.unlisted_since = since;
+            self.waiting |= waiting;
         }
     }
 }
@@ -421,6 +489,38 @@ mod tests {
         quarantine.keep(&Nothing, one.next().bit(), 2, 0..0x1000, &[]);
         quarantine.release_from(&Nothing, removed, mark);
         assert_eq!(listed(&quarantine), [2]);
+    }
+
+    /// However long the list is: it is gone through a few at a time, and while there is made more room nothing of it moves.
+    #[test]
+    fn a_long_list_masks_interrupts_for_a_few_items_at_a_time() {
+        use crate::nothing::masked;
+
+        let quarantine = Quarantine::new().unwrap();
+        let keep = |range: core::ops::Range<usize>| {
+            for item in range {
+                quarantine.reserve(&Nothing).unwrap();
+                // Apart, so that each is an item of its own.
+                let start = (item as u64) << 16;
+                quarantine.keep(&Nothing, 1, item % 2, start..start + 0x1000, &[]);
+            }
+        };
+        keep(0..1000);
+        let first = quarantine
+            .records
+            .with(&Nothing, |records| records.items.get_mut(0).map(core::ptr::from_mut).unwrap());
+        keep(1000..2000);
+        let now = quarantine
+            .records
+            .with(&Nothing, |records| records.items.get_mut(0).map(core::ptr::from_mut).unwrap());
+        assert_eq!(first, now);
+        let before = masked();
+        quarantine.forget(&Nothing, 0);
+        assert!(masked() - before >= 2000 / AT_ONCE, "{}", masked() - before);
+        assert_eq!(listed(&quarantine), [1; 1000]);
+        let mark = quarantine.mark(&Nothing, InstanceId::first(0));
+        quarantine.release(&Nothing, InstanceId::first(0), mark);
+        assert_eq!(listed(&quarantine), []);
     }
 
     #[test]

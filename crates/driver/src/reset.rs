@@ -87,6 +87,9 @@ impl<P: Platform> Iommu<P> {
     /// reach. Attached masters stay attached; those that a failed call was changing are blocked. One that was removed
     /// stays off. One that is suspended works again, and has to have power.
     ///
+    /// Interrupts are masked while it goes through the commands of a queue that `smmu` had not come to, at most as many as the
+    /// queue has ([`InstanceConfig::command_queue_log2`](crate::InstanceConfig::command_queue_log2)).
+    ///
     /// # Errors
     /// See [`EnableError`]. If it did not come up, the quarantine stays as it is. With [`EnableError::NoMemory`], or
     /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called

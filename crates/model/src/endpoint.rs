@@ -15,6 +15,8 @@ use crate::translate::Way;
 pub struct Endpoint {
     /// ATS is on: it asks for translations, keeps them, and uses them. What it keeps stays when this is switched off.
     pub ats: bool,
+    /// It reaches memory by translated addresses alone, as devices of CXL.cache do: where it is granted none, it sends nothing.
+    pub needs_ats: bool,
     /// PRI is on: it may ask for pages.
     pub pri: bool,
     /// Responses to its page requests must carry the PASID of the request, if that had one ("PRG Response PASID
@@ -31,6 +33,13 @@ impl Endpoint {
     #[must_use]
     pub fn ats(mut self, on: bool) -> Self {
         self.ats = on;
+        self
+    }
+
+    /// One that sends nothing without a translation, or one that does.
+    #[must_use]
+    pub fn needs_ats(mut self, needs: bool) -> Self {
+        self.needs_ats = needs;
         self
     }
 
@@ -125,23 +134,28 @@ impl<M: Memory> Model<M> {
     }
 
     fn send(&mut self, access: &Access, without: bool) -> Result<Sent, Refusal> {
-        let Some(endpoint) = self.endpoints.get(&access.stream).filter(|it| it.ats) else {
+        let no = || Refusal { event: None, recorded: false, reason: Reason::NotGranted };
+        let Some(endpoint) = self.endpoints.get(&access.stream) else {
             return Ok(Sent::Untranslated);
         };
+        let needs = endpoint.needs_ats;
+        if !endpoint.ats {
+            return if needs { Err(no()) } else { Ok(Sent::Untranslated) };
+        }
         let entry = endpoint.atc.lookup(access).copied();
         self.remember(*access);
         if let Some(entry) = entry {
             return Ok(Sent::By(entry));
         }
-        if without {
+        if without && !needs {
             return Ok(Sent::Untranslated);
         }
         match self.obtain(access) {
+            Completion::Unsupported if needs => Err(no()),
             Completion::Unsupported => Ok(Sent::Untranslated),
             Completion::Aborted | Completion::Success(_) => {
                 let endpoint = self.endpoints.get(&access.stream);
                 let entry = endpoint.and_then(|it| it.atc.lookup(access)).copied();
-                let no = || Refusal { event: None, recorded: false, reason: Reason::NotGranted };
                 entry.map(Sent::By).ok_or_else(no)
             }
         }

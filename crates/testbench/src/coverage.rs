@@ -148,6 +148,7 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| keeps(scenario, index, AtsMode::Full)),
+    master("ATS always on", |scenario, index| keeps(scenario, index, AtsMode::Always)),
     master("split-stage ATS", |scenario, index| keeps(scenario, index, AtsMode::Split)),
     master("page requests", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.pri)

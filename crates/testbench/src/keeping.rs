@@ -14,6 +14,8 @@ pub fn keeping(config: MasterConfig, ats: AtsMode) -> MasterConfig {
         AtsMode::Off => config,
         // SAFETY: devices of the testbench reach the memory of a machine, where nothing of the program is.
         AtsMode::Full => unsafe { config.with_ats() },
+        // SAFETY: as above.
+        AtsMode::Always => unsafe { config.with_ats_always_on() },
         AtsMode::Split => config.with_split_ats(),
     }
 }

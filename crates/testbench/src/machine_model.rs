@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smmuv3::Completion;
+use smmuv3::{AtsMode, Completion};
 use smmuv3_model::{
     Access, Adversary, Endpoint, Model, Observation, Profile, Reason, Refusal, Transfer,
 };
@@ -79,8 +79,10 @@ impl ModelMachine {
         let machine = Self { ram, caches, smmus, masters, gone: AtomicBool::new(false) };
         for master in scenario.masters.iter().filter(|master| master.ats.is_some()) {
             if let Some(mut smmu) = machine.smmu(master.instance) {
+                let needs_ats = master.ats == AtsMode::Always;
+                let endpoint = Endpoint::default().needs_ats(needs_ats);
                 for stream in &master.streams {
-                    smmu.plug(*stream, Endpoint::default().response_pasid(master.response_pasid));
+                    smmu.plug(*stream, endpoint.clone().response_pasid(master.response_pasid));
                 }
             }
         }

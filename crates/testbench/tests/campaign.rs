@@ -62,6 +62,7 @@ master = [
       privilege-override = "unprivileged", allocation-override = "transient",
       read-override = "instructions" },
     { name = "s", instance = "c", streams = [4], ats = "split" },
+    { name = "t", instance = "c", streams = [5], ats = "always" },
 ]
 domain = [
     { name = "d", input-bits = 33 },

@@ -464,6 +464,101 @@ master = [
         assert!(failed.iter().all(|count| *count >= 3), "{failed:?}");
     }
 
+    /// While an unmap that needs two commands a device waits for the first of them, the device leaves: the next one is told both.
+    /// Queues that have no room for both at once.
+    #[test]
+    fn a_device_that_leaves_takes_nothing_with_it_that_the_next_one_is_to_be_told() {
+        // Two pages that no span holds alone.
+        const FIRST: u64 = 7;
+        let mut left_while_waiting = 0;
+        for log2 in [1, 2] {
+            for wait in 0.. {
+                let mut config = InstanceConfig::named("smmu");
+                config.command_queue_log2 = log2;
+                let pair = Pair::within(1, config);
+                answer(&pair.world, 5, Answers::InTime);
+                for page in [FIRST, FIRST + 1] {
+                    assert!(reads(&pair.world, NIC, IOVA + page * PAGE));
+                    assert!(reads(&pair.world, DISK, IOVA + page * PAGE));
+                }
+                let (hooked, waits, left) =
+                    (pair.clone(), AtomicU64::new(wait), AtomicBool::new(false));
+                let left = Arc::new(left);
+                let leaves = left.clone();
+                pair.world.set_hook(Some(Arc::new(move |trace: &Trace<'_>| {
+                    if matches!(trace, Trace::Completed { .. })
+                        && !leaves.load(Ordering::Relaxed)
+                        && waits.fetch_sub(1, Ordering::Relaxed) == 0
+                    {
+                        leaves.store(true, Ordering::Relaxed);
+                        hooked.iommu.detach(&hooked.masters[NIC]).unwrap();
+                    }
+                })));
+                // SAFETY: nothing else works on the pages.
+                let gone = unsafe { pair.domain.unmap(Iova(IOVA + FIRST * PAGE), 2 * PAGE) };
+                pair.world.set_hook(None);
+                assert_eq!(gone, Ok(2 * PAGE));
+                for page in [FIRST, FIRST + 1] {
+                    let kept = reads(&pair.world, DISK, IOVA + page * PAGE);
+                    assert!(!kept, "queue of 2^{log2}, wait {wait}, page {page}");
+                }
+                if !left.load(Ordering::Relaxed) {
+                    break;
+                }
+                left_while_waiting += 1;
+            }
+        }
+        assert!(left_while_waiting >= 6, "{left_while_waiting}");
+    }
+
+    /// A change was refused that left a context valid, whose tag is the next reset's to give away: until then the master stays
+    /// blocked, with all that it does.
+    #[test]
+    fn whoever_is_readmitted_before_a_reset_has_let_go_of_it_stays_blocked() {
+        let text = MACHINE.replace("ats = true }]\nmaster", "ats = true, ssid-bits = 4 }]\nmaster");
+        let world = World::new(Arc::new(ModelMachine::new(&parse(&text), 1).unwrap()), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+        let config = smmuv3_testbench::keeping::trusted().with_substream_bits(4);
+        let nic = iommu.add_master(&smmu, &[StreamId(5)], config).unwrap();
+        let memory = world.frames().allocate(2 * PAGE, PAGE).unwrap();
+        let prot = Attributes::normal(Prot::READ | Prot::WRITE);
+        let [domain, other] = [0, 1].map(|page| {
+            let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+            let memory = PhysAddr(memory + page * PAGE);
+            // SAFETY: the memory is the test's; nothing else works on the range.
+            unsafe { domain.map(Iova(IOVA), memory, PAGE, prot).unwrap() };
+            domain
+        });
+        let pasid = iommu.allocate_pasid().unwrap();
+        iommu.attach(&nic, &domain).unwrap();
+        iommu.attach_pasid(&nic, pasid, &other).unwrap();
+        let reads = |substream: Option<u32>| {
+            let mut buffer = [0; 8];
+            let read = Dma::Read(&mut buffer);
+            let parts = world.machine().dma(NIC, substream, IOVA, read).unwrap();
+            matches!(parts[0].outcome, Outcome::Reached(_))
+        };
+        // Accesses with PASID 0 would go by the first context, if the entry did not say that it is for those without.
+        let all = || [None, Some(0), Some(pasid.0)].map(reads);
+        assert_eq!(all(), [true, false, true]);
+        answer(&world, 5, Answers::Never);
+        // SAFETY: as above.
+        unsafe { other.unmap(Iova(IOVA), PAGE).unwrap() };
+        assert!(nic.is_quarantined());
+        answer(&world, 5, Answers::InTime);
+        world.machine().model(0).unwrap().fail_next_command(1);
+        assert!(iommu.detach(&nic).is_err());
+        iommu.readmit(&nic).unwrap();
+        assert!(!nic.is_quarantined());
+        assert_eq!(all(), [false; 3], "what the first context leads to is to be given away");
+        // SAFETY: as above.
+        unsafe { other.map(Iova(IOVA), PhysAddr(memory), PAGE, prot).unwrap() };
+        iommu.reset(&smmu).unwrap();
+        assert_eq!(all(), [false, false, true]);
+    }
+
     /// Two devices of one domain, both of which keep where its first pages lead; the first never answers.
     struct Pair {
         world: Arc<World>,
@@ -664,5 +759,86 @@ master = [
             found += expected;
         }
         assert!(found > 0, "on no seed was it the second time");
+    }
+}
+
+mod ghost {
+    //! A master whose move to another bank was not confirmed, and whose device keeps translations.
+
+    use std::sync::Arc;
+
+    use smmuv3::{
+        AsidPolicy, AttachError, Config, DomainConfig, InstanceConfig, Iommu, MasterConfig,
+        PhysAddr, ProcessConfig, StreamId,
+    };
+    use smmuv3_formats::Opcode;
+    use smmuv3_formats::command::AtcInv;
+    use smmuv3_model::Observation;
+    use smmuv3_testbench::keeping::trusted;
+    use smmuv3_testbench::machine_model::ModelMachine;
+    use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+
+    use super::parse;
+
+    const MACHINE: &str = r#"
+name = "ghost"
+instance = [{ name = "smmu", ats = true, ssid-bits = 7 }]
+master = [
+    { name = "gpu", instance = "smmu", streams = [5], ats = true },
+    { name = "filler", instance = "smmu", streams = [6] },
+]
+"#;
+    const PAGE: u64 = 0x1000;
+
+    /// What stays in its former place is nobody's: no device has ever heard of its number.
+    #[test]
+    fn the_release_of_a_process_tells_no_device_of_a_ghost() {
+        let world = World::new(Arc::new(ModelMachine::new(&parse(MACHINE), 1).unwrap()), 1);
+        let mut config = Config::default();
+        config.asid_policy = AsidPolicy::Banked;
+        let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let config = InstanceConfig::named("smmu").with_asid_bits(6);
+        let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
+        let gpu =
+            iommu.add_master(&smmu, &[StreamId(5)], trusted().with_substream_bits(7)).unwrap();
+        let config = MasterConfig::default().with_substream_bits(7);
+        let filler = iommu.add_master(&smmu, &[StreamId(6)], config).unwrap();
+        let tables = world.frames().allocate(PAGE, PAGE).unwrap();
+        // T0SZ 16, write-back, inner shareable, 44 bits out (§6).
+        let tcr = 16 | 1 << 8 | 1 << 10 | 3 << 12 | 4 << 32;
+        // SAFETY: the tables stay, and are empty.
+        let process =
+            unsafe { iommu.add_process(ProcessConfig::new(PhysAddr(tables), tcr, 0xff), 0) };
+        let process = process.unwrap();
+        let bond = process.bind(&gpu).unwrap();
+        // The other 62 numbers of the first bank.
+        let domains: Vec<_> = (0..62)
+            .map(|_| {
+                let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+                let pasid = iommu.allocate_pasid().unwrap();
+                iommu.attach_pasid(&filler, pasid, &domain).unwrap();
+                domain
+            })
+            .collect();
+        let another = iommu.create_domain(DomainConfig::default()).unwrap();
+        world.machine().model(0).unwrap().fail_next_command(1);
+        let refused = iommu.attach(&gpu, &another).unwrap_err();
+        assert!(matches!(refused, AttachError::MakingRoom(_)), "{refused:?}");
+        assert_eq!(process.targets().unwrap().len(), 2, "the former place, and the next");
+        world.observations(0);
+        process.release().unwrap();
+        let told = world.observations(0).unwrap().into_iter().filter_map(|seen| match seen {
+            Observation::Command { command, .. } if command.opcode() == Some(Opcode::AtcInv) => {
+                Some(AtcInv(command.0).ssid())
+            }
+            _ => None,
+        });
+        let told: Vec<u64> = told.collect();
+        assert!(
+            !told.is_empty() && told.iter().all(|it| *it == u64::from(process.pasid().0)),
+            "{told:x?}"
+        );
+        drop((bond, domains));
     }
 }

@@ -57,6 +57,8 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             DEVICES.replace("steps = 1500", "steps = 1500, weights = { mute = 12 }")
         }
         Some(Mutation::SplitAsFull | Mutation::SplitKept) => INTERMEDIATE.to_owned(),
+        Some(Mutation::AtsUnderTables) => ALWAYS.to_owned(),
+        Some(Mutation::LateVmid) => FULL.to_owned(),
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
         Some(Mutation::KeepHint | Mutation::PartOfGroup) => GROUPS.to_owned(),
         Some(Mutation::NoNt) => BLOCKS.to_owned(),
@@ -277,6 +279,40 @@ domain = [
 random = { steps = 1500, pages = 16, weights = { attach = 12 } }
 "#;
 
+/// Devices that reach memory by translated addresses alone, and go from identity to either stage and back.
+const ALWAYS: &str = r#"
+name = "always"
+pasids = 4
+asid-policy = "banked"
+instance = [{ name = "narrow", asid-bits = 8, ssid-bits = 1, ats = true }, { name = "wide", ssid-bits = 6, ats = true }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x900], ats = "always" },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 6, ats = "always" },
+]
+domain = [{ name = "first" }, { name = "second", stage = 2 }, { name = "third", stage = 2 }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { attach = 12, identity = 12 } }
+"#;
+
+/// The same where the first bank is full, so that they come to another.
+const FULL: &str = r#"
+name = "full"
+asid-policy = "banked"
+banks = [1, 3]
+instance = [{ name = "narrow", asid-bits = 8, ssid-bits = 10, two-level-contexts = true, ats = true }]
+master = [
+    { name = "filler", instance = "narrow", streams = [0x100], substream-bits = 10 },
+    { name = "expander", instance = "narrow", streams = [0x900, 0x901], ats = "always" },
+    { name = "cache", instance = "narrow", streams = [0x1100], substream-bits = 6, ats = "always" },
+]
+domain = [{ name = "full", count = 255 }, { name = "next", count = 99 }]
+pasids = 255
+[[step]]
+attach = { master = "filler", domain = "full1", pasid = 1, count = 255 }
+[[step]]
+random = { steps = 600, pages = 16, weights = { identity = 24, attach = 30, detach-pasid = 0, hand-over = 0, replug = 0, power = 0, reset = 0 } }
+"#;
+
 /// Groups of pages that TLBs keep as one, and that unmaps cut.
 const GROUPS: &str = r#"
 name = "groups"
@@ -379,6 +415,8 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
         Mutation::SplitAsFull,
+        Mutation::AtsUnderTables,
+        Mutation::LateVmid,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
         Mutation::NoQuarantineReport,
@@ -464,14 +502,16 @@ fn every_wrong_number_is_noticed_on_nearly_every_seed() {
     }
 }
 
-/// Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be marked, or ask
-/// twice for the accesses to a page; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED` and tests/every_step.rs.
-const RARE: [Mutation; 5] = [
+/// Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be marked, ask
+/// twice for the accesses to a page, or have a bank that is full; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED`, `FULL` and
+/// tests/every_step.rs.
+const RARE: [Mutation; 6] = [
     Mutation::TagBeforeTarget,
     Mutation::SleepWhileOn,
     Mutation::NoNt,
     Mutation::DirtyBeforeUnmap,
     Mutation::NoAccessedTlbi,
+    Mutation::LateVmid,
 ];
 
 /// What the README says of how many there are.

@@ -42,6 +42,9 @@ pub(super) fn install<P: Platform>(
     });
     let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
     let (platform, pasid) = (&core.platform, SubstreamId(substream));
+    if let Some((_, vmid)) = &target {
+        bring_vmid(core, instance, state, *vmid)?;
+    }
     let before = state.stream();
     let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
     let was_read = contexts(before);
@@ -174,6 +177,26 @@ pub(super) fn install<P: Platform>(
         end(state).and_then(|()| state.switch_on(core, instance))
     };
     told.inspect_err(|_| state.set_slot(substream, old))
+}
+
+/// Lets the entries of a master that is about to use a context have the bank `vmid`, where they lead to contexts already of which
+/// none is valid: under identity with ATS that is always on. It is another word than the one that the change exchanges, and
+/// translations by the context are to have no other tag (§8.2).
+fn bring_vmid<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    state: &mut MasterState,
+    vmid: u16,
+) -> Result<(), Failure> {
+    let skipped = state.ats == AtsMode::Always && !state.is_occupied();
+    if !skipped || state.vmid == vmid || core.leaves_out(Mutation::LateVmid) {
+        return Ok(());
+    }
+    state.vmid = vmid;
+    match state.stream() {
+        stream @ Stream::Stage1 { .. } => state.write_streams(core, instance, stream),
+        _ => Ok(()),
+    }
 }
 
 /// When what stalled by the former entries of a master ends, as they change.

@@ -146,6 +146,13 @@ fn what_is_asked_for_and_what_comes_of_it() {
         assert_eq!(split(of(alone)), Err(NoSplitAts::NoNesting));
     }
     assert_eq!(split(of(both.with_ats(false))), Err(NoSplitAts::NoAts));
+    // Always on: entries that skip stage 1 take substreams (§5.3).
+    let skips = |idr0: Idr0| Features { ssid_bits: 1, ..of(idr0) };
+    assert_eq!(skips(both).ats_if(AtsMode::Always), Ok(AtsMode::Always));
+    assert_eq!(skips(both).ats_always_on(), Ok(()));
+    assert_eq!(of(both).ats_always_on(), Err(NoAtsAlwaysOn::NoSubstreams));
+    assert_eq!(skips(both.with_s1p(false)).ats_always_on(), Err(NoAtsAlwaysOn::NoStage1));
+    assert_eq!(skips(both.with_ats(false)).ats_always_on(), Err(NoAtsAlwaysOn::NoAts));
     // MMU-600: 1209401.
     let iidr = Iidr::default().with_implementer(0x43b).with_product_id(0x483);
     let old = Features::decode(IdRegisters { idr0: both, iidr, ..qemu() }).unwrap();

@@ -78,6 +78,13 @@ pub enum Unsupported {
         /// What it is.
         asked: u32,
     },
+    /// Its registers reach no further than that ([`Mmio::bytes`](crate::Mmio::bytes)): page 1 has those of the event queue and of the
+    /// queue of page requests, of which nothing would be heard. Where an SMMU has none, firmware says so
+    /// ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
+    Pages {
+        /// Bytes.
+        bytes: u64,
+    },
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -109,6 +116,7 @@ impl fmt::Display for Unsupported {
             Self::Message { address } => write!(f, "an interrupt's message cannot go to {address}"),
             Self::WhileOff(error) => write!(f, "while it is off: {error}"),
             Self::AsidBits { asked } => write!(f, "ASIDs of {asked} bits: 6 to 16 can be had"),
+            Self::Pages { bytes } => write!(f, "registers of {bytes:#x} bytes, without page 1"),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }

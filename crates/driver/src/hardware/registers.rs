@@ -35,7 +35,9 @@ unsafe impl Sync for Registers {}
 
 impl Registers {
     /// Registers whose first page is at `pages`, with the others right behind it, `bytes` in all: as firmware has it, or 0x20000
-    /// without enhanced queues. What lies beyond is not accessed: reads give 0. Less than a page is taken for one.
+    /// without enhanced queues. What lies beyond is not accessed: reads give 0. Less than a page is taken for one; an SMMU with less than two is not
+    /// taken into use ([`Unsupported::Pages`](crate::features::Unsupported::Pages)), unless firmware says that it has one alone
+    /// ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
     ///
     /// # Safety
     /// `bytes`, and 0x10000 at least, from `pages` on, which is aligned to 8 bytes, are mapped to the register pages of an SMMUv3 for as

@@ -17,7 +17,7 @@ pub struct MasterConfig {
     pub substream_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
-    /// See [`MasterConfig::ats`]. That it is [`AtsMode::Full`] is a promise.
+    /// See [`MasterConfig::ats`]. That it is [`AtsMode::Full`] or [`AtsMode::Always`] is a promise.
     pub(crate) ats: AtsMode,
     /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
     /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
@@ -63,6 +63,25 @@ impl MasterConfig {
     #[must_use]
     pub const unsafe fn with_ats(mut self) -> Self {
         self.ats = AtsMode::Full;
+        self
+    }
+
+    /// As [`MasterConfig::with_ats`], for devices that reach memory by translated addresses alone, as those of CXL.cache do: ATS is on
+    /// in them whenever they are attached, to identity as well ([`AtsMode::Always`]). It is off while they are blocked, in quarantine
+    /// or behind an instance that is off: then they are to reach nothing. Under a guest's stage 1 the guest says whether it is on.
+    ///
+    /// An instance that lacks something for that does not take the master ([`AddMasterError::NoAtsAlwaysOn`]). A master without
+    /// PASIDs has two contexts all the same, of which the second is never valid.
+    ///
+    /// # Safety
+    /// As for [`MasterConfig::with_ats`].
+    ///
+    /// ```compile_fail,E0133
+    /// let config = smmuv3::MasterConfig::default().with_ats_always_on();
+    /// ```
+    #[must_use]
+    pub const unsafe fn with_ats_always_on(mut self) -> Self {
+        self.ats = AtsMode::Always;
         self
     }
 
@@ -128,6 +147,9 @@ impl MasterConfig {
         let stalls = features.stalls_if(self.stalls);
         if self.stalls && !stalls {
             return Err(AddMasterError::NoStalls);
+        }
+        if self.ats == AtsMode::Always {
+            features.ats_always_on().map_err(AddMasterError::NoAtsAlwaysOn)?;
         }
         let ats = features.ats_if(self.ats).map_err(AddMasterError::NoSplitAts)?;
         if stalls && ats.is_some() {

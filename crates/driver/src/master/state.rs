@@ -193,7 +193,9 @@ impl MasterState {
             Slot::Identity => WithoutSubstream::Bypass,
             Slot::Blocked | Slot::Stuck(_) => WithoutSubstream::Terminate,
         };
-        let used = self.others.iter().any(|(_, slot)| matches!(slot, Slot::At(_)));
+        // A plain bypass has no ATS (§12.1).
+        let asks = self.ats == AtsMode::Always && without == WithoutSubstream::Bypass;
+        let used = asks || self.others.iter().any(|(_, slot)| matches!(slot, Slot::At(_)));
         match (&self.table, without) {
             (Some(table), without) if used || without == WithoutSubstream::First => {
                 Stream::Stage1 {
@@ -305,13 +307,24 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) -> Result<(), Failure> {
+        self.write_entries(core, instance, &self.streams, stream)
+    }
+
+    /// As [`MasterState::write_streams`], of `streams` among them.
+    pub(crate) fn write_entries<P: Platform>(
+        &self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+        streams: &[StreamId],
+        stream: Stream,
+    ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
         legal::ste(&target, instance.features());
         let target = core.entry_of(target);
-        let forget = || instance.forget_streams(&core.platform, &self.streams);
+        let forget = || instance.forget_streams(&core.platform, streams);
         // The leaves with these entries were made when the master was added, and stay.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
-        let entries = self.streams.iter().filter_map(entry);
+        let entries = streams.iter().filter_map(entry);
         if self.ats == AtsMode::Split {
             before_split(core, entries.clone(), &target, forget)?;
         }

@@ -4,6 +4,7 @@
 use smmuv3_formats::Ste;
 
 use super::{LeftOut, Mutation};
+use crate::ats::AtsMode;
 use crate::features::Features;
 use crate::instance::InstanceConfig;
 use crate::invalidate::{Range, Regime, Scope, Tag};
@@ -74,6 +75,15 @@ impl<P: Platform> Core<P> {
                 Scope::Range(Range { leaf_only: true, ..range })
             }
             scope => scope,
+        }
+    }
+
+    /// How devices keep translations.
+    #[inline(always)]
+    pub(crate) const fn wrong_ats(&self, ats: AtsMode) -> AtsMode {
+        match ats {
+            AtsMode::Always if self.leaves_out(Mutation::AtsUnderTables) => AtsMode::Full,
+            ats => ats,
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The queue between an SMMU that is played by hand and its reader.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr;
@@ -9,6 +10,11 @@ use std::vec::Vec;
 
 use super::*;
 use crate::platform::{Frames, RawMutex};
+
+std::thread_local! {
+    /// How often interrupts were masked.
+    static MASKED: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Memory at the CPU's own addresses.
 struct Memory;
@@ -53,6 +59,7 @@ unsafe impl Platform for Memory {
         unsafe { self.free(memory, size, align) };
     }
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        MASKED.set(MASKED.get() + 1);
         critical()
     }
     fn relax(&self) {}
@@ -112,8 +119,13 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::with(2)
+    }
+
+    /// A queue of 2^`log2`.
+    fn with(log2: u32) -> Self {
         // SAFETY: there is one platform.
-        let queue = unsafe { PriQueue::new(&Memory, Size::new(2).unwrap()) }.unwrap();
+        let queue = unsafe { PriQueue::new(&Memory, Size::new(log2).unwrap()) }.unwrap();
         let registers = Registers::default();
         queue.restart(&Memory, &registers, &mut |_| panic!("it was never used"));
         registers.0.lock().unwrap().written.clear();
@@ -313,5 +325,42 @@ fn a_reset_shows_what_nobody_read_and_says_so_later() {
     let lost = Delivery::Lost(Gap::Reset { unread: 4, overflow: true });
     assert_eq!(machine.drain(8).0, [lost]);
     assert_eq!(shown, [2, 3]);
+    machine.end();
+}
+
+/// However many there are: interrupts are not masked for all of them at once, and all are told of as lost.
+#[test]
+fn a_reset_masks_interrupts_for_a_few_records_at_a_time() {
+    let machine = Machine::with(7);
+    for position in 0..128 {
+        machine.write(position, position + 1);
+    }
+    machine.set_prod(128);
+    let mut shown: Vec<(usize, u64)> = Vec::new();
+    machine.queue.restart(&Memory, &machine.registers, &mut |request| {
+        shown.push((MASKED.get(), request.0[0]));
+    });
+    let words: Vec<u64> = shown.iter().map(|(_, word)| *word).collect();
+    assert_eq!(words, (1..=128).collect::<Vec<u64>>());
+    let most = shown.chunk_by(|one, other| one.0 == other.0).map(<[_]>::len).max();
+    assert_eq!(most, Some(32));
+    let lost = Delivery::Lost(Gap::Reset { unread: 128, overflow: false });
+    assert_eq!(machine.drain(4), (Vec::from([lost]), Ok(false)));
+    machine.end();
+}
+
+/// An index that goes on moving, although the SMMU is off, ends the reset all the same.
+#[test]
+fn a_reset_ends_whatever_becomes_of_the_index() {
+    let machine = Machine::with(7);
+    machine.set_prod(128);
+    let mut shown = 0;
+    machine.queue.restart(&Memory, &machine.registers, &mut |_| {
+        shown += 1;
+        // One more for each: the queue is always full, and its index goes round.
+        let mut state = machine.registers.0.lock().unwrap();
+        state.prod = (state.prod + 1) & 0xff;
+    });
+    assert_eq!(shown, 128);
     machine.end();
 }

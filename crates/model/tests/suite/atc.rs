@@ -339,3 +339,24 @@ fn devices_ask_for_what_may_be_needed_and_refill_from_a_stale_tlb() {
         assert_eq!(entries(&machine), []);
     }
 }
+
+/// A device that sends nothing untranslated: without ATS, and where its stream has none, it reaches nothing.
+#[test]
+fn who_needs_translations_sends_nothing_without() {
+    let mut machine = with_device(quiet());
+    machine.smmu.plug(SID, on().needs_ats(true));
+    assert_eq!(reads(&mut machine, VA | 8), Ok(PA | 8));
+    machine.smmu.plug(SID, on().needs_ats(true).ats(false));
+    assert_eq!(reads(&mut machine, VA | 8), Err(Reason::NotGranted));
+    let held = machine.smmu.hold_access(Access::write(SID, VA), Transfer::Write(vec![1]));
+    assert_eq!(held.map_err(|refusal| refusal.reason), Err(Reason::NotGranted));
+    assert_eq!(machine.events(), []);
+    // A plain bypass.
+    machine.smmu.plug(SID, on().needs_ats(true));
+    machine.ste(SID, [0b1001, 1 << 44, 0, 0, 0, 0, 0, 0]);
+    machine.command(CfgiSte::new().with_sid(SID.into()).with_leaf(true));
+    machine.sync();
+    assert_eq!(reads(&mut machine, VA | 8), Err(Reason::NotGranted));
+    machine.smmu.plug(SID, on());
+    assert_eq!(reads(&mut machine, VA | 8), Ok(VA | 8));
+}

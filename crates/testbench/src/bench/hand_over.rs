@@ -518,7 +518,8 @@ impl Bench {
             let Some(mut model) = self.world.machine().model(master.instance) else { continue };
             for stream in &master.streams {
                 let Some(old) = model.endpoint(*stream) else { continue };
-                let mut new = Endpoint::default().response_pasid(old.response_pasid);
+                let new = Endpoint::default().needs_ats(old.needs_ats);
+                let mut new = new.response_pasid(old.response_pasid);
                 new.answers = old.answers;
                 model.plug(*stream, new);
             }
@@ -596,12 +597,14 @@ impl Bench {
             let waits = |(user, use_): &(User, Use)| {
                 // Split-stage ATS is on over guests alone, and all guests here ask for it.
                 let over_guest = || oracle.space(*use_).is_some_and(|it| oracle.over(it).is_some());
+                let identity = *use_ == Use::Identity;
                 let ats = match self.scenario.masters.get(user.master).map(|it| it.ats) {
                     None | Some(AtsMode::Off) => false,
-                    Some(AtsMode::Full) => true,
+                    Some(AtsMode::Full) => !identity,
+                    Some(AtsMode::Always) => true,
                     Some(AtsMode::Split) => over_guest(),
                 };
-                *use_ != Use::Identity && (ats || self.scenario.stalls(user.master))
+                ats || !identity && self.scenario.stalls(user.master)
             };
             let chosen = |(_, use_): &(User, Use)| {
                 let Use::Domain(domain) = use_ else { return false };

@@ -257,6 +257,9 @@ impl Bench {
             if master.ats.is_some() {
                 self.watch().oracle.keeps_translations(index);
             }
+            if master.ats == AtsMode::Always {
+                self.watch().oracle.always_keeps(index);
+            }
             if master.ats == AtsMode::Split {
                 self.watch().oracle.keeps_intermediate(index);
             }

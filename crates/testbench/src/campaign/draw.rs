@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod always;
 mod attributes;
 mod guests;
 mod kept;
@@ -72,7 +73,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
-    scenario = attributes::overridden(pages::shown(guests::contexts(scenario)));
+    scenario = always::on(attributes::overridden(pages::shown(guests::contexts(scenario))));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {

@@ -100,7 +100,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "its tables are the guest's",
     ),
     cannot(
-        &["ATS", "split-stage ATS", "page requests", "PASIDs in responses"],
+        &["ATS", "ATS always on", "split-stage ATS", "page requests", "PASIDs in responses"],
         &["answer"],
         "what keeps translations does not stall",
     ),
@@ -135,7 +135,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         NOBODY_TOLD,
     ),
     cannot(
-        &["ATS", "split-stage ATS", "page requests", "PASIDs in responses"],
+        &["ATS", "ATS always on", "split-stage ATS", "page requests", "PASIDs in responses"],
         &["claim"],
         NOBODY_TOLD,
     ),

@@ -116,7 +116,7 @@ impl Oracle {
         let event = |event| refused(Refused::With(event));
         let own = master.uses(substream, after);
         let plain = master.uses(None, after);
-        let bits = master.contexts.bits;
+        let bits = master.context_bits();
         if own == Use::Identity && !master.puts_out(iova) {
             return event(EventId::FAddrSize);
         }
@@ -136,7 +136,7 @@ impl Oracle {
         if by_stage_2 && substream.is_some() {
             return event(EventId::CBadSubstreamId);
         }
-        if !master.is_translated(after) {
+        if !master.has_contexts(after) {
             return match plain {
                 Use::Identity => event(EventId::CBadSubstreamId),
                 _ => refused(Refused::Silently),

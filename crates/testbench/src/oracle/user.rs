@@ -109,6 +109,8 @@ pub(super) struct MasterState {
     pub(super) overrides: Overrides,
     /// Its device may keep translations.
     pub(super) keeps: bool,
+    /// And it may where it uses all memory: its contexts, of which there are two at least, are skipped there.
+    pub(super) always: bool,
     /// Its device does not answer invalidations: it may be blocked at any moment.
     pub(super) mute: bool,
     /// Or did not, once.
@@ -145,8 +147,19 @@ impl MasterState {
         useful.next.filter(|_| after).unwrap_or(useful.now)
     }
 
+    /// Bits of a substream that its contexts have (S1CDMax).
+    pub(super) fn context_bits(&self) -> u32 {
+        self.contexts.bits.max(u32::from(self.always))
+    }
+
+    /// Whether its entry leads to contexts, before or after: any accesses use a domain or a process, or contexts are skipped
+    /// where all memory is used.
+    pub(super) fn has_contexts(&self, after: bool) -> bool {
+        self.always && self.uses(None, after) == Use::Identity || self.is_translated(after)
+    }
+
     /// Whether any accesses use, before or after, a domain or a process.
-    pub(super) fn is_translated(&self, after: bool) -> bool {
+    fn is_translated(&self, after: bool) -> bool {
         let translated = |use_: Use| !matches!(use_, Use::Blocked | Use::Identity);
         self.uses.keys().any(|substream| translated(self.uses(*substream, after)))
     }
@@ -184,6 +197,7 @@ impl Oracle {
             privileged: false,
             overrides: Overrides::NONE,
             keeps: false,
+            always: false,
             mute: false,
             was_mute: false,
             split: false,
@@ -207,6 +221,13 @@ impl Oracle {
     pub fn keeps_translations(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {
             state.keeps = true;
+        }
+    }
+
+    /// So may it where it uses all memory.
+    pub fn always_keeps(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.always = true;
         }
     }
 
@@ -381,7 +402,8 @@ impl Oracle {
 
     /// No access of `master` that is permitted before a change and after it is refused meanwhile, unless it goes from one
     /// translation to another, and one of these has a stage 2; or, where types of accesses are overridden that nothing
-    /// translates, between those and a stage 2, which looks at the same word.
+    /// translates, between those and a stage 2, which looks at the same word; or where what is not translated has an entry of
+    /// stage 1.
     pub fn changes_without_a_hit(&mut self, master: usize, overrides: &Overrides) {
         if let Some(state) = self.masters.get_mut(master) {
             state.hitless = true;
@@ -406,7 +428,7 @@ impl Oracle {
         let guest = |space| self.over(space).is_some();
         let stage_2 = |space| self.shape(space).stage_2;
         let both = spaces.iter().all(Option::is_some);
-        let typed = master.overridden && used.contains(&Use::Identity);
+        let typed = (master.overridden || master.always) && used.contains(&Use::Identity);
         let in_steps = (both || typed) && spaces.into_iter().flatten().any(stage_2);
         let of_guests = spaces.into_iter().flatten().any(guest);
         // Contexts of a kernel that is gone are elsewhere, and its entry says in another word what becomes of accesses without

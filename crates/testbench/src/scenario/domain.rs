@@ -258,6 +258,11 @@ impl Instance {
         self.stage_1 && self.stage_2 && self.quirks.nests()
     }
 
+    /// Whether entries can skip stage 1 beside contexts (S1DSS): devices can have ATS there, too.
+    pub const fn skips(&self) -> bool {
+        self.stage_1 && self.ssid_bits > 0
+    }
+
     /// Whether it has a granule.
     pub fn has_granule(&self, granule: Granule) -> bool {
         match granule {

@@ -439,18 +439,29 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
     }
     let (ats, pri) = (ats(fields), fields.flag("pri").unwrap_or(false));
     let (split, keeps) = (ats == AtsMode::Split, ats.is_some());
+    let always = ats == AtsMode::Always;
     let stalling = stalls || owner.is_some_and(|owner| owner.forced_stalls);
-    let set = |split| if split { "\"split\"" } else { "true" };
+    let word = match ats {
+        AtsMode::Split => "\"split\"",
+        AtsMode::Always => "\"always\"",
+        AtsMode::Off | AtsMode::Full => "true",
+    };
     for (key, wanted, there, needed) in [
         ("ats", keeps, !stalling, "a master that does not stall"),
         ("ats", keeps, owner.is_none_or(|owner| owner.ats), "an instance that has it"),
         ("ats", split, owner.is_none_or(Instance::nests), "an instance that nests both stages"),
+        (
+            "ats",
+            always,
+            owner.is_none_or(Instance::skips),
+            "an instance with stage 1 and ssid-bits",
+        ),
         ("pri", pri, owner.is_none_or(|owner| owner.pri), "an instance that has it"),
         ("pri", pri, keeps, "ats = true"),
     ] {
         if wanted && !there {
             let place = fields.places().of(key);
-            let value = set(split && key == "ats");
+            let value = if key == "ats" { word } else { "true" };
             let message = format!("{key} = {value} in {} needs {needed}", fields.what);
             fields.source.wrong_at(place, message);
         }
@@ -483,7 +494,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
 
 /// Whether, and how, a master keeps translations: a flag, or a word.
 fn ats(fields: &Fields<'_>) -> AtsMode {
-    let words = [("split", AtsMode::Split)];
+    let words = [("split", AtsMode::Split), ("always", AtsMode::Always)];
     match fields.flag_or("ats", &words) {
         Some(Err(mode)) => mode,
         Some(Ok(true)) => AtsMode::Full,

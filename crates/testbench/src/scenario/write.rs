@@ -137,6 +137,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     match it.ats {
         AtsMode::Off => {}
         AtsMode::Full => writeln!(out, "ats = true")?,
+        AtsMode::Always => writeln!(out, "ats = \"always\"")?,
         AtsMode::Split => writeln!(out, "ats = \"split\"")?,
     }
     key(out, "pri", it.pri, false)?;

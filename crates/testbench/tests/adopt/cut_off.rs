@@ -29,6 +29,29 @@ fn told(iommu: &Iommu<TestPlatform>, smmu: &Smmu<TestPlatform>) -> Vec<u32> {
     told
 }
 
+/// Two streams of one device, of which the predecessor had cut one off: readmitted, it is blocked, and the other one goes on.
+#[test]
+fn whoever_is_readmitted_goes_on_with_those_streams_that_were_not_cut_off() {
+    let crashed = crash(52, |it| it.ats(true));
+    // As the predecessor's quarantine leaves an entry.
+    crashed.put(crashed.entry(NET), 0b0011);
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let (_, smmu) = adopted(&crashed, &iommu, |_| true);
+    assert_eq!(told(&iommu, &smmu), [NET]);
+    let streams = [StreamId(NET), StreamId(ALL)];
+    let both = iommu.add_master(&smmu, &streams, MasterConfig::default()).unwrap();
+    assert!(both.is_quarantined());
+    assert_eq!([NET, ALL].map(|it| crashed.reach(it)), [None, Some(IOVA)]);
+    iommu.readmit(&both).unwrap();
+    assert!(!both.is_quarantined());
+    assert_eq!([NET, ALL].map(|it| crashed.reach(it)), [None, Some(IOVA)]);
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    map(&domain, crashed.memory);
+    iommu.attach(&both, &domain).unwrap();
+    assert_eq!([NET, ALL].map(|it| crashed.reach(it)), [Some(crashed.memory); 2]);
+    crashed.no_misuse();
+}
+
 #[test]
 fn who_was_cut_off_before_is_told_of_again_and_stays_so() {
     let crashed = crash(51, |it| it.ats(true));

@@ -298,7 +298,7 @@ fn a_file_that_is_not_toml_is_refused_with_the_place() {
 
 /// A flag, or a word; and what the instance needs for it.
 #[test]
-fn how_a_master_keeps_translations_is_one_of_three_things() {
+fn how_a_master_keeps_translations_is_one_of_four_things() {
     let with = |instance: &str, ats: &str| {
         let text = format!(
             "name = \"x\"\ninstance = [{{ name = \"i\", {instance} }}]\n\
@@ -314,10 +314,9 @@ fn how_a_master_keeps_translations_is_one_of_three_things() {
     assert_eq!(with(has, "false"), Ok(AtsMode::Off));
     assert_eq!(with(has, "true"), Ok(AtsMode::Full));
     assert_eq!(with(has, "\"split\""), Ok(AtsMode::Split));
-    let known =
-        r#"unknown ats "splitt" in master "m"; it is one of "split" (did you mean "split"?)"#;
+    let known = r#"unknown ats "splitt" in master "m"; it is one of "split", "always" (did you mean "split"?)"#;
     assert_eq!(with(has, "\"splitt\""), said(known));
-    let wrong = r#"ats of master "m" must be true, false or "split", not 2"#;
+    let wrong = r#"ats of master "m" must be true, false or "split", "always", not 2"#;
     assert_eq!(with(has, "2"), said(wrong));
     let without = r#"ats = "split" in master "m" needs an instance that has it"#;
     assert_eq!(with("ats = false", "\"split\""), said(without));
@@ -325,6 +324,11 @@ fn how_a_master_keeps_translations_is_one_of_three_things() {
     for lacks in ["stages = [1]", "stages = [2]", "part = \"mmu-600-r1p0\""] {
         assert_eq!(with(&format!("{has}, {lacks}"), "\"split\""), said(nests), "{lacks}");
     }
+    let skips = format!("{has}, ssid-bits = 1");
+    assert_eq!(with(&skips, "\"always\""), Ok(AtsMode::Always));
+    let needs = r#"ats = "always" in master "m" needs an instance with stage 1 and ssid-bits"#;
+    assert_eq!(with(has, "\"always\""), said(needs));
+    assert_eq!(with(&format!("{skips}, stages = [2]"), "\"always\""), said(needs));
     let stalls = r#"ats = "split" in master "m" needs a master that does not stall"#;
     assert_eq!(
         with(&format!("{has}, stalls = 4, forced-stalls = true"), "\"split\""),
