@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a space is to work.
 
+use core::time::Duration;
+
 use smmuv3::{DomainConfig, Iova};
 
 use crate::error::NewError;
@@ -13,6 +15,9 @@ pub(crate) const MOST_COPIED: usize = 16;
 const MOST_ENDS: usize = 2;
 /// Bits of a window, at least and at most.
 const WINDOW_BITS: core::ops::RangeInclusive<u32> = 16..=32;
+
+/// By default, after how long what waits is flushed.
+const AGE: Duration = Duration::from_millis(10);
 
 /// Settings of a [`DmaSpace`](crate::DmaSpace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +65,7 @@ pub enum Reclaim {
 
 impl Reclaim {
     /// Entries of a CPU's flush queue, and the age at which they are flushed, where unmaps wait in one.
-    #[inline]
-    pub(crate) const fn bounds(&self) -> Option<(usize, u64)> {
+    pub(crate) const fn bounds(&self) -> Option<(usize, Duration)> {
         match *self {
             Self::Strict => None,
             Self::Lazy(Lazy { queue, age, .. }) | Self::Deferred(Deferred { queue, age }) => {
@@ -86,15 +90,15 @@ pub struct Lazy {
     pub copy_up_to: usize,
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// After how long the next unmap on that CPU flushes, whether the queue is full or not; or the next
     /// [`DmaSpace::tick`](crate::DmaSpace::tick).
-    pub age: u64,
+    pub age: Duration,
 }
 
 /// Copies up to 16 KiB; 256 entries a CPU; 10 ms.
 impl Default for Lazy {
     fn default() -> Self {
-        Self { copy_up_to: 4 * PAGE, queue: 256, age: 10_000_000 }
+        Self { copy_up_to: 4 * PAGE, queue: 256, age: AGE }
     }
 }
 
@@ -113,10 +117,10 @@ impl Lazy {
         self
     }
 
-    /// Flushes after `nanoseconds`.
+    /// Flushes after `age`.
     #[must_use]
-    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
-        self.age = nanoseconds;
+    pub const fn with_age(mut self, age: Duration) -> Self {
+        self.age = age;
         self
     }
 }
@@ -127,9 +131,9 @@ impl Lazy {
 pub struct Deferred {
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page, of which there are two at most.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// After how long the next unmap on that CPU flushes, whether the queue is full or not; or the next
     /// [`DmaSpace::tick`](crate::DmaSpace::tick).
-    pub age: u64,
+    pub age: Duration,
 }
 
 impl Deferred {
@@ -147,7 +151,7 @@ impl Deferred {
     /// *not* in the buffer, such as its neighbours in a page, is out of reach all the same, and so is everything after the flush.
     #[must_use]
     pub const unsafe fn trusting() -> Self {
-        Self { queue: 256, age: 10_000_000 }
+        Self { queue: 256, age: AGE }
     }
 
     /// With flush queues of `entries`.
@@ -157,10 +161,10 @@ impl Deferred {
         self
     }
 
-    /// Flushes after `nanoseconds`.
+    /// Flushes after `age`.
     #[must_use]
-    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
-        self.age = nanoseconds;
+    pub const fn with_age(mut self, age: Duration) -> Self {
+        self.age = age;
         self
     }
 }

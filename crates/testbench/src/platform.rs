@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use smmuv3::{Frames, InstanceId, Mmio, PhysAddr, Platform, RawMutex, StreamId};
 use smmuv3_formats::Command;
@@ -251,7 +252,8 @@ impl World {
     }
 
     /// Lets time pass on the driver's clock, as when a CPU is kept from running.
-    pub fn pass(&self, nanoseconds: u64) {
+    pub fn pass(&self, duration: Duration) {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.clock.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 

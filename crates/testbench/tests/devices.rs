@@ -119,6 +119,7 @@ mod silent {
 
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use smmuv3::{
         AttachError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
@@ -164,7 +165,8 @@ master = [
             let world = World::new(Arc::new(ModelMachine::new(&parse(MACHINE), 1).unwrap()), 1);
             let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
             let mut config = InstanceConfig::named("smmu");
-            (config.deadline, config.device_deadline) = (1_000, 1_000_000_000);
+            (config.deadline, config.device_deadline) =
+                (Duration::from_micros(1), Duration::from_secs(1));
             let mmio = TestMmio { world: world.clone(), instance: 0 };
             let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
             let ats = smmuv3_testbench::keeping::trusted();
@@ -206,7 +208,8 @@ master = [
         let world = World::new(Arc::new(ModelMachine::new(&parse(text), 1).unwrap()), 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mut config = InstanceConfig::named("smmu");
-        (config.deadline, config.device_deadline) = (1_000, 100_000);
+        (config.deadline, config.device_deadline) =
+            (Duration::from_micros(1), Duration::from_micros(100));
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -421,7 +424,7 @@ master = [
         for (refuses, count) in [false, true].into_iter().zip(&mut failed) {
             for commands in 0.. {
                 let mut config = InstanceConfig::named("smmu");
-                config.deadline = 200_000;
+                config.deadline = Duration::from_micros(200);
                 config.device_deadline = config.deadline;
                 let pair = Pair::within(1, config);
                 let (nic, model) = (&pair.masters[NIC], || pair.world.machine().model(0).unwrap());

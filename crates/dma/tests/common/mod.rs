@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use smmuv3::{
     Config, Frames, InstanceConfig, Iommu, Iova, Master, MasterConfig, Mmio, PhysAddr, Platform,
@@ -481,8 +482,8 @@ impl World {
         self.allocator.lock().unwrap().live.values().sum()
     }
 
-    pub fn pass(&self, nanoseconds: u64) {
-        self.clock.fetch_add(nanoseconds, Ordering::Relaxed);
+    pub fn pass(&self, duration: Duration) {
+        self.clock.fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Time stands still unless it is made to pass, or something is waited for.
@@ -589,7 +590,7 @@ impl Rig {
         let mut instance = InstanceConfig::named("smmu");
         instance.sid_bits = 4;
         // Where threads hold each other up, time passes for no reason.
-        instance.deadline = if cpus > 2 { 1_000_000_000 } else { 200_000 };
+        instance.deadline = Duration::from_micros(if cpus > 2 { 1_000_000 } else { 200 });
         let probe = iommu.probe(Registers(world.clone()), instance).unwrap();
         let smmu = probe.enable().unwrap();
         let master = iommu.add_master(&smmu, &[StreamId(STREAM)], MasterConfig::default()).unwrap();

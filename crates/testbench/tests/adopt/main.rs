@@ -13,6 +13,7 @@ mod shared;
 
 use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smmuv3::features::Features;
 use smmuv3::{
@@ -75,7 +76,7 @@ fn config() -> InstanceConfig {
     let mut config = InstanceConfig::named("smmu");
     (config.command_queue_log2, config.event_queue_log2) = (4, 3);
     config.sid_bits = 10;
-    config.deadline = 400_000;
+    config.deadline = Duration::from_micros(400);
     config.device_deadline = config.deadline;
     config
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smmuv3::invalidate::Tag;
 use smmuv3::{
@@ -29,7 +30,7 @@ pub const IOVA: u64 = 0x1000_0000;
 /// Pages of a domain.
 pub const PAGES: u64 = 8;
 /// Nanoseconds that an SMMU has to answer: a hundred looks or so.
-const DEADLINE: u64 = 200_000;
+const DEADLINE: Duration = Duration::from_micros(200);
 
 /// What an SMMU is like.
 #[derive(Clone, Copy, Debug)]

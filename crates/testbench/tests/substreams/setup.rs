@@ -4,6 +4,7 @@
 use smmuv3_testbench::inside::Inside as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smmuv3::{
     AttachError, Attributes, Bond, Config, Domain, DomainConfig, Failure, InstanceConfig, Iommu,
@@ -26,7 +27,7 @@ pub const PAGE: u64 = 0x1000;
 /// Where everything is mapped.
 pub const IOVA: u64 = 0x4000_0000;
 /// Nanoseconds that an SMMU has to answer.
-pub const DEADLINE: u64 = 200_000;
+pub const DEADLINE: Duration = Duration::from_micros(200);
 const MEMORY: u64 = 4 << 20;
 
 /// Substreams of `bits` bits, in 2-level tables too if `two_levels`; 16-bit ASIDs.
