@@ -242,6 +242,17 @@ mod tests {
         assert_eq!(refused(9), "it refused `CMD_SYNC` with error 9");
     }
 
+    #[test]
+    fn what_was_waited_for_is_told_in_microseconds_however_long_it_was() {
+        let text = |waited| Failure::Timeout { waited }.to_string();
+        assert_eq!(text(Duration::from_micros(1234)), "no answer within 1234 us");
+        assert_eq!(text(Duration::from_secs(3)), "no answer within 3000000 us");
+        // As long as the clock can tell.
+        let longest = Duration::from_nanos(u64::MAX);
+        assert_eq!(text(Duration::MAX), text(longest));
+        assert_eq!(Failure::timeout(5), Failure::Timeout { waited: Duration::from_nanos(5) });
+    }
+
     #[cfg(all(feature = "ats", not(any(loom, shuttle))))]
     #[test]
     fn errors_of_commands_have_their_names_in_reports() {
@@ -260,24 +271,5 @@ mod tests {
         let both = Unconfirmed::both(one, other).unwrap_err();
         assert_eq!((both.instance, both.what), (InstanceId(3), Failure::Service));
         assert_eq!(both.waiting, InstanceSet(1 << 3 | 1 << 5));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::string::ToString;
-
-    use super::*;
-
-    #[test]
-    fn what_was_waited_for_is_told_in_microseconds_however_long_it_was() {
-        let text = |waited| Failure::Timeout { waited }.to_string();
-        assert_eq!(text(Duration::from_micros(1234)), "no answer within 1234 us");
-        assert_eq!(text(Duration::from_secs(3)), "no answer within 3000000 us");
-        // What the clock counts.
-        assert_eq!(text(Duration::MAX), std::format!("no answer within {} us", u64::MAX / 1000));
-        assert_eq!(Failure::timeout(5), Failure::Timeout { waited: Duration::from_nanos(5) });
     }
 }

@@ -145,7 +145,7 @@ pub const FEATURES: &[Feature] = &[
         };
         scenario.masters.get(index).is_some_and(pairs)
     }),
-    master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
+    master("PASIDs", |scenario, index| scenario.pasid_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| keeps(scenario, index, AtsMode::Full)),
     master("split-stage ATS", |scenario, index| keeps(scenario, index, AtsMode::Split)),

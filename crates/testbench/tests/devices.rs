@@ -24,9 +24,9 @@ instance = [
     { name = "other", range-invalidation = false, ats = true },
 ]
 master = [
-    { name = "nic", instance = "narrow", streams = [0x900, 0x901], substream-bits = 6, ats = true },
-    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108, 0x1110], substream-bits = 8, ats = true },
-    { name = "npu", instance = "wide", streams = [0x1200], substream-bits = 7 },
+    { name = "nic", instance = "narrow", streams = [0x900, 0x901], pasid-bits = 6, ats = true },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108, 0x1110], pasid-bits = 8, ats = true },
+    { name = "npu", instance = "wide", streams = [0x1200], pasid-bits = 7 },
     { name = "disk", instance = "other", streams = [0xa00], ats = true },
 ]
 domain = [{ name = "first" }, { name = "second" }, { name = "third" }]
@@ -51,7 +51,7 @@ fn a_process_can_be_unbound_from_a_device_that_falls_silent_while_it_is_bound() 
         r#"
 name = "silent-bind"
 instance = [{ name = "smmu", ats = true, ssid-bits = 13 }]
-master = [{ name = "gpu", instance = "smmu", streams = [5], substream-bits = 8, ats = true }]
+master = [{ name = "gpu", instance = "smmu", streams = [5], pasid-bits = 8, ats = true }]
 process = [{ name = "shell" }]
 step = [
     { mute = { master = "gpu", late = true } },

@@ -469,7 +469,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         name,
         instance: instance.unwrap_or(usize::MAX),
         streams,
-        substream_bits: fields.number("substream-bits", 0..=20).unwrap_or(0) as u32,
+        pasid_bits: fields.number("pasid-bits", 0..=20).unwrap_or(0) as u32,
         stalls,
         ats,
         pri,

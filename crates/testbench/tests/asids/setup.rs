@@ -174,7 +174,7 @@ impl Setup {
 
     pub fn device_with(&mut self, instance: usize, streams: &[u32], pasid_bits: u32) -> usize {
         let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-        let config = MasterConfig::default().with_substream_bits(pasid_bits);
+        let config = MasterConfig::default().with_pasid_bits(pasid_bits);
         let smmu = &self.smmus[instance];
         let master = driver(|| self.iommu.add_master(smmu, &ids, config).unwrap());
         self.devices.push(Device { master, instance, streams: streams.to_vec() });
@@ -414,7 +414,7 @@ impl Setup {
         self.unhook();
         for (index, device) in self.devices.iter().enumerate() {
             assert_eq!(self.detach(index, 0), Ok(()), "{why}: device {index}");
-            for pasid in 1..1u32 << device.master.substream_bits() {
+            for pasid in 1..1u32 << device.master.pasid_bits() {
                 match self.detach(index, pasid) {
                     Ok(()) | Err(AttachError::PasidUnknown { .. }) => {}
                     Err(error) => panic!("{why}: device {index}, PASID {pasid}: {error}"),

@@ -463,7 +463,7 @@ fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
     };
     let smmu = enable();
     assert_eq!((smmu.id().index(), late.instance()), (1, former));
-    let master = smmuv3_testbench::keeping::trusted().with_substream_bits(4);
+    let master = smmuv3_testbench::keeping::trusted().with_pasid_bits(4);
     let master = master.with_page_requests(1, false);
     let nic = iommu.add_master(&smmu, &[StreamId(NIC)], master).unwrap();
     iommu.attach(&nic, &domain).unwrap();

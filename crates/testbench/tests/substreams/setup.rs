@@ -118,7 +118,7 @@ impl Setup {
     }
 
     pub fn add_master(&mut self, instance: usize, streams: &[u32], bits: u32) -> usize {
-        let config = MasterConfig::default().with_substream_bits(bits);
+        let config = MasterConfig::default().with_pasid_bits(bits);
         self.add_master_with(instance, streams, config)
     }
 
@@ -261,7 +261,7 @@ impl Setup {
         for stream in streams {
             names.insert(self.ste_at(*instance, *stream), format!("ste {stream}"));
         }
-        let bits = self.masters[master].substream_bits();
+        let bits = self.masters[master].pasid_bits();
         if self.ste(master).s1_context_ptr() != 0 {
             for substream in 0..1u32 << bits {
                 if let Some(at) = self.cd_at(master, substream) {
