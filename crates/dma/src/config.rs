@@ -39,7 +39,7 @@ pub struct DmaConfig {
     /// buffers that begin or end inside a page, and no protection for their neighbours. By default those two pages
     /// are bounced. Refused for devices that are not coherent.
     pub whole_pages: bool,
-    /// Bounce pages that there may be. Memory for each is taken when it is first needed, and kept until
+    /// Bounce pages that there may be, of 4 KiB each. Memory for each is taken when it is first needed, and kept until
     /// [`DmaSpace::trim`](crate::DmaSpace::trim) or the space is closed.
     pub bounce_pages: usize,
     /// Entries for what an instance did not confirm. What finds them full is lost, and counted.
@@ -117,7 +117,7 @@ impl Lazy {
         self
     }
 
-    /// Flushes after `age`.
+    /// Flushes what has waited for `age`.
     #[must_use]
     pub const fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
@@ -161,7 +161,7 @@ impl Deferred {
         self
     }
 
-    /// Flushes after `age`.
+    /// Flushes what has waited for `age`.
     #[must_use]
     pub const fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
@@ -206,7 +206,7 @@ impl DmaConfig {
         Self::default().with_reclaim(Reclaim::Deferred(unsafe { Deferred::trusting() }))
     }
 
-    /// With input addresses of `bits` bits.
+    /// With input addresses of `bits` bits: at least those of the window, 48 at most.
     #[must_use]
     pub const fn with_limit_bits(mut self, bits: u32) -> Self {
         self.limit_bits = bits;
@@ -242,7 +242,7 @@ impl DmaConfig {
         self
     }
 
-    /// With at most so many bounce pages.
+    /// With at most so many bounce pages, of 4 KiB each.
     #[must_use]
     pub const fn with_bounce_pages(mut self, pages: usize) -> Self {
         self.bounce_pages = pages;

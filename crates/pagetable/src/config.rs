@@ -40,9 +40,9 @@ pub struct TableConfig {
     pub mair: u64,
     /// LPA2: CD.SHx or STE.S2SH0, which say for all leaves who shares what is cached.
     pub shareability: Shareability,
-    /// Stage 2: STE.S2FWB.
+    /// Stage 2: types are those of its mappings, whatever devices say: STE.S2FWB (§16.3).
     pub forced_types: bool,
-    /// Stage 2: IDR3.XNX of every instance, so that execution may depend on privilege.
+    /// Stage 2: execution may depend on privilege, which takes IDR3.XNX of every instance (§16.2).
     pub execute_by_privilege: bool,
     /// Stage 1: the table is for StreamWorld EL2, which knows one privilege (§16.1).
     pub one_privilege: bool,
@@ -111,7 +111,7 @@ impl TableConfig {
         self
     }
 
-    /// With the first table at `level`.
+    /// With the first table at `level`, -1 to 3 (§15.4).
     #[must_use]
     pub const fn starting_at(mut self, level: i8) -> Self {
         self.start_level = Some(level);
@@ -162,7 +162,7 @@ impl TableConfig {
         self
     }
 
-    /// For stage 2 of instances with XNX.
+    /// For stage 2 of instances with XNX: execution may depend on privilege.
     #[must_use]
     pub const fn with_execute_by_privilege(mut self) -> Self {
         self.execute_by_privilege = true;

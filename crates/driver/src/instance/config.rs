@@ -127,7 +127,7 @@ impl InstanceConfig {
         self
     }
 
-    /// With streams of `bits` bits.
+    /// With streams of `bits` bits, 32 at most.
     #[must_use]
     pub const fn with_sid_bits(mut self, bits: u32) -> Self {
         self.sid_bits = bits;
@@ -148,14 +148,14 @@ impl InstanceConfig {
         self
     }
 
-    /// With so long for an answer.
+    /// With so long for an answer: see [`InstanceConfig::deadline`].
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// With so long for what devices are to answer.
+    /// With so long for what devices are to answer: see [`InstanceConfig::device_deadline`].
     #[must_use]
     pub const fn with_device_deadline(mut self, deadline: Duration) -> Self {
         self.device_deadline = deadline;
@@ -183,21 +183,21 @@ impl InstanceConfig {
         self
     }
 
-    /// With completed commands told of in that way.
+    /// With completed commands told of in that way, which may ask something of [`Platform::relax`].
     #[must_use]
     pub const fn with_completion(mut self, completion: Completion) -> Self {
         self.completion = completion;
         self
     }
 
-    /// With a part in the TLB maintenance that CPUs broadcast.
+    /// With a part in the TLB maintenance that CPUs broadcast: see [`InstanceConfig::broadcast`].
     #[must_use]
     pub const fn with_broadcast(mut self) -> Self {
         self.broadcast = true;
         self
     }
 
-    /// For a kernel in EL2 with E2H.
+    /// For a kernel in EL2 with E2H: see [`InstanceConfig::el2_host`].
     #[must_use]
     pub const fn with_el2_host(mut self) -> Self {
         self.el2_host = true;
