@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use smmuv3::{Completion, Firmware, Interrupt};
 
-/// A range of addresses.
+/// A range of physical addresses, or of those of a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The first.

@@ -36,7 +36,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// What `id` becomes.
+    /// What `id` becomes; `None` where it is not in the range.
     #[must_use]
     pub fn map(&self, id: u32) -> Option<u32> {
         // Mappings whose outputs would pass 32 bits are left out when they are read.

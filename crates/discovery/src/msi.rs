@@ -18,7 +18,7 @@ pub struct Doorbell {
     pub page: Option<Region>,
 }
 
-/// What takes interrupt messages.
+/// Which kind of doorbell it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DoorbellKind {

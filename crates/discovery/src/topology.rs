@@ -124,7 +124,7 @@ impl Topology {
         &self.instances
     }
 
-    /// An SMMUv3.
+    /// The SMMUv3 at `index` of [`Topology::instances`]; `None` where there is none.
     #[must_use]
     pub fn instance(&self, index: InstanceIndex) -> Option<&Instance> {
         self.instances.get(index.0)

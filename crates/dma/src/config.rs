@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a space is to work.
 
+use core::time::Duration;
+
 use smmuv3::{DomainConfig, Iova};
 
 use crate::error::NewError;
@@ -13,6 +15,9 @@ pub(crate) const MOST_COPIED: usize = 16;
 const MOST_ENDS: usize = 2;
 /// Bits of a window, at least and at most.
 const WINDOW_BITS: core::ops::RangeInclusive<u32> = 16..=32;
+
+/// By default, after how long what waits is flushed.
+const AGE: Duration = Duration::from_millis(10);
 
 /// Settings of a [`DmaSpace`](crate::DmaSpace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub struct DmaConfig {
     /// buffers that begin or end inside a page, and no protection for their neighbours. By default those two pages
     /// are bounced. Refused for devices that are not coherent.
     pub whole_pages: bool,
-    /// Bounce pages that there may be. Memory for each is taken when it is first needed, and kept until
+    /// Bounce pages that there may be, of 4 KiB each. Memory for each is taken when it is first needed, and kept until
     /// [`DmaSpace::trim`](crate::DmaSpace::trim) or the space is closed.
     pub bounce_pages: usize,
     /// Entries for what an instance did not confirm. What finds them full is lost, and counted.
@@ -60,8 +65,7 @@ pub enum Reclaim {
 
 impl Reclaim {
     /// Entries of a CPU's flush queue, and the age at which they are flushed, where unmaps wait in one.
-    #[inline]
-    pub(crate) const fn bounds(&self) -> Option<(usize, u64)> {
+    pub(crate) const fn bounds(&self) -> Option<(usize, Duration)> {
         match *self {
             Self::Strict => None,
             Self::Lazy(Lazy { queue, age, .. }) | Self::Deferred(Deferred { queue, age }) => {
@@ -86,15 +90,15 @@ pub struct Lazy {
     pub copy_up_to: usize,
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// After how long the next unmap on that CPU flushes, whether the queue is full or not; or the next
     /// [`DmaSpace::tick`](crate::DmaSpace::tick).
-    pub age: u64,
+    pub age: Duration,
 }
 
 /// Copies up to 16 KiB; 256 entries a CPU; 10 ms.
 impl Default for Lazy {
     fn default() -> Self {
-        Self { copy_up_to: 4 * PAGE, queue: 256, age: 10_000_000 }
+        Self { copy_up_to: 4 * PAGE, queue: 256, age: AGE }
     }
 }
 
@@ -113,10 +117,10 @@ impl Lazy {
         self
     }
 
-    /// Flushes after `nanoseconds`.
+    /// Flushes what has waited for `age`.
     #[must_use]
-    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
-        self.age = nanoseconds;
+    pub const fn with_age(mut self, age: Duration) -> Self {
+        self.age = age;
         self
     }
 }
@@ -127,9 +131,9 @@ impl Lazy {
 pub struct Deferred {
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page, of which there are two at most.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// After how long the next unmap on that CPU flushes, whether the queue is full or not; or the next
     /// [`DmaSpace::tick`](crate::DmaSpace::tick).
-    pub age: u64,
+    pub age: Duration,
 }
 
 impl Deferred {
@@ -147,7 +151,7 @@ impl Deferred {
     /// *not* in the buffer, such as its neighbours in a page, is out of reach all the same, and so is everything after the flush.
     #[must_use]
     pub const unsafe fn trusting() -> Self {
-        Self { queue: 256, age: 10_000_000 }
+        Self { queue: 256, age: AGE }
     }
 
     /// With flush queues of `entries`.
@@ -157,10 +161,10 @@ impl Deferred {
         self
     }
 
-    /// Flushes after `nanoseconds`.
+    /// Flushes what has waited for `age`.
     #[must_use]
-    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
-        self.age = nanoseconds;
+    pub const fn with_age(mut self, age: Duration) -> Self {
+        self.age = age;
         self
     }
 }
@@ -202,7 +206,7 @@ impl DmaConfig {
         Self::default().with_reclaim(Reclaim::Deferred(unsafe { Deferred::trusting() }))
     }
 
-    /// With input addresses of `bits` bits.
+    /// With input addresses of `bits` bits: at least those of the window, 48 at most.
     #[must_use]
     pub const fn with_limit_bits(mut self, bits: u32) -> Self {
         self.limit_bits = bits;
@@ -238,7 +242,7 @@ impl DmaConfig {
         self
     }
 
-    /// With at most so many bounce pages.
+    /// With at most so many bounce pages, of 4 KiB each.
     #[must_use]
     pub const fn with_bounce_pages(mut self, pages: usize) -> Self {
         self.bounce_pages = pages;

@@ -37,6 +37,8 @@ pub struct DmaSpace<P: DmaPlatform> {
     pub(crate) iommu: Iommu<P>,
     pub(crate) domain: Domain<P>,
     pub(crate) config: DmaConfig,
+    /// What waits for a flush waits for so many nanoseconds of the platform's clock; nothing waits in a strict space.
+    pub(crate) age: Option<u64>,
     pub(crate) place: Place,
     pub(crate) window: SpinLock<Window>,
     pub(crate) pool: Pool,
@@ -98,7 +100,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // Of an empty window, so it is free.
             let _ = window.reserve(slice::from_ref(&(0..PAGE as u64)));
         }
-        let queue = config.reclaim.bounds().map_or(0, |(queue, _)| queue);
+        let bounds = config.reclaim.bounds();
+        let queue = bounds.map_or(0, |(queue, _)| queue);
+        // One that is too long for the clock is as good as for ever.
+        let age = bounds.map(|(_, age)| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         let cpus = iommu.platform().max_cpus().max(1);
         let mut locals = Vec::new();
         locals.try_reserve_exact(cpus).map_err(|_| NewError::NoMemory)?;
@@ -110,6 +115,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             iommu: iommu.clone(),
             domain,
             config,
+            age,
             place,
             window: SpinLock::new(window),
             pool: Pool::new(config.bounce_pages)?,
@@ -292,6 +298,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             iommu,
             domain,
             config,
+            age,
             place,
             window,
             pool,
@@ -313,6 +320,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     iommu,
                     domain,
                     config,
+                    age,
                     place,
                     window,
                     pool,

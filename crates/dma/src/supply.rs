@@ -250,7 +250,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Puts off the use of what has been cleared, and which devices may go on reaching, until a flush that begins from
     /// now on is over. Flushes if that is due.
     pub(crate) fn retire(&self, items: &[Item]) {
-        let Some((_, most_age)) = self.config.reclaim.bounds() else {
+        let Some(most_age) = self.age else {
             return self.flush_for(items);
         };
         let platform = self.platform();
@@ -335,13 +335,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// memory in any case, without a flush. Otherwise it looks at the queue of each CPU, and no more; in a strict space, at
     /// nothing.
     ///
-    /// Called every so many nanoseconds, nothing is reached, or kept in a queue, for longer than `age` and that after its
+    /// Called every so often, nothing is reached, or kept in a queue, for longer than `age` and that after its
     /// buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
     ///
     /// # Errors
     /// As from [`flush`](Self::flush).
     pub fn tick(&self) -> Result<bool, Unconfirmed> {
-        let Some((_, age)) = self.config.reclaim.bounds() else { return Ok(false) };
+        let Some(age) = self.age else { return Ok(false) };
         let platform = self.platform();
         // What is retired from now on is not old.
         let now = platform.now();

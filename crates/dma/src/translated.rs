@@ -23,7 +23,7 @@ pub struct Translated<T>(T);
 /// it is told would be a physical one, and somebody else's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotTranslated {
-    /// The features that it does offer.
+    /// The feature bits that it does offer, as VIRTIO numbers them.
     pub offered: u64,
 }
 

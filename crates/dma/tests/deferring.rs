@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Area, PAGE, Rig, deferred, pattern, run_on, wedge};
 use smmuv3::Iova;
 use smmuv3_dma::{Direction, DmaConfig, DmaSpace, MapError, NewError, Reclaim};
@@ -15,7 +17,7 @@ const BOTH: Direction = Direction::Both;
 const TRANSLATION: Reason = Reason::Event(EventId::FTranslation);
 
 /// With other bounds than usual.
-fn bounded(queue: usize, age: u64) -> DmaConfig {
+fn bounded(queue: usize, age: Duration) -> DmaConfig {
     let Reclaim::Deferred(bounds) = deferred().reclaim else { panic!("it is deferred") };
     deferred().with_reclaim(Reclaim::Deferred(bounds.with_queue(queue).with_age(age)))
 }
@@ -125,7 +127,7 @@ fn neighbours_are_out_of_reach_before_and_after_the_unmap() {
 
 #[test]
 fn the_queue_is_bounded_and_what_is_old_is_flushed() {
-    let rig = Rig::new(bounded(20, 1_000_000));
+    let rig = Rig::new(bounded(20, Duration::from_millis(1)));
     rig.world.stop_clock();
     let area = rig.world.area(0, PAGE);
     let round = || {
@@ -148,17 +150,17 @@ fn the_queue_is_bounded_and_what_is_old_is_flushed() {
     assert_eq!(flushes, 4);
     rig.space.flush().unwrap();
     assert_eq!(round().1, 1);
-    rig.world.pass(900_000);
+    rig.world.pass(Duration::from_micros(900));
     assert_eq!(round().1, 2);
-    rig.world.pass(100_000);
+    rig.world.pass(Duration::from_micros(100));
     assert_eq!(round().1, 0);
     // And without another unmap, by a timer on whichever CPU.
     let (iova, _) = round();
-    rig.world.pass(999_999);
+    rig.world.pass(Duration::from_nanos(999_999));
     run_on(1);
     assert_eq!(rig.space.tick(), Ok(false));
     assert!(rig.world.reaches(iova, true).is_ok());
-    rig.world.pass(1);
+    rig.world.pass(Duration::from_nanos(1));
     assert_eq!(rig.space.tick(), Ok(true));
     assert!(rig.world.reaches(iova, true).is_err());
     run_on(0);
@@ -167,7 +169,7 @@ fn the_queue_is_bounded_and_what_is_old_is_flushed() {
 
 #[test]
 fn what_a_failed_smmu_may_reach_waits_for_its_reset() {
-    let rig = Rig::new(bounded(17, u64::MAX));
+    let rig = Rig::new(bounded(17, Duration::MAX));
     let area = rig.world.area(0, 3 * PAGE);
     let iova = rig.map(&area, BOTH);
     rig.world.write(iova, &pattern(3, 3 * PAGE)).unwrap();
@@ -230,11 +232,12 @@ fn addresses_that_wait_are_flushed_where_there_are_no_others() {
 #[test]
 fn queues_that_cannot_take_one_mapping_are_refused() {
     let rig = Rig::new(deferred());
-    let new = |entries| DmaSpace::new(&rig.iommu, bounded(entries, 1)).map(drop);
+    let new =
+        |entries| DmaSpace::new(&rig.iommu, bounded(entries, Duration::from_nanos(1))).map(drop);
     assert_eq!(new(2), Err(NewError::Queue { entries: 2, least: 3 }));
     assert_eq!(new(3), Ok(()));
     // Its smallest one does for a buffer with two pages of others at its ends.
-    let rig = Rig::new(bounded(3, u64::MAX));
+    let rig = Rig::new(bounded(3, Duration::MAX));
     let area = rig.world.area(5, 3 * PAGE);
     for _ in 0..10 {
         let iova = rig.map(&area, BOTH);
@@ -266,7 +269,7 @@ fn an_address_is_not_lost_where_released_ones_fill_its_place() {
 
 #[test]
 fn what_another_cpus_flush_has_released_is_collected_by_a_timer() {
-    let rig = Rig::new(bounded(20, 1_000_000));
+    let rig = Rig::new(bounded(20, Duration::from_millis(1)));
     rig.world.stop_clock();
     let page = rig.world.area(0, PAGE);
     let round = || {
@@ -294,10 +297,10 @@ fn what_another_cpus_flush_has_released_is_collected_by_a_timer() {
     round();
     fill();
     let cached = rig.space.usage().cached_pages;
-    rig.world.pass(800_000);
+    rig.world.pass(Duration::from_micros(800));
     assert_eq!(rig.space.tick(), Ok(false));
     assert_eq!(rig.space.usage().cached_pages, cached);
-    rig.world.pass(200_000);
+    rig.world.pass(Duration::from_micros(200));
     assert_eq!(rig.space.tick(), Ok(false));
     // Twenty of the first CPU, and one of the second.
     assert_eq!(rig.space.usage().cached_pages, cached + 21);

@@ -6,6 +6,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use common::{PAGE, Rig, pattern, run_on, wedge};
 use smmuv3::{Failure, Iova, Refused};
@@ -127,7 +128,7 @@ fn a_queue_never_holds_more_than_its_bound_and_one_flush_serves_it_all() {
 
 #[test]
 fn what_is_old_is_flushed_by_the_next_unmap() {
-    let rig = Rig::new(lazy(Lazy::default().with_age(1_000_000)));
+    let rig = Rig::new(lazy(Lazy::default().with_age(Duration::from_millis(1))));
     rig.world.stop_clock();
     let area = rig.world.area(0, 100);
     let round = || {
@@ -136,9 +137,9 @@ fn what_is_old_is_flushed_by_the_next_unmap() {
         rig.space.usage().retired
     };
     assert_eq!(round(), 2);
-    rig.world.pass(900_000);
+    rig.world.pass(Duration::from_micros(900));
     assert_eq!(round(), 4);
-    rig.world.pass(100_000);
+    rig.world.pass(Duration::from_micros(100));
     // The flush took some time, but began after this one was retired.
     assert_eq!(round(), 0);
     rig.close();
@@ -306,7 +307,7 @@ fn each_cpu_has_a_queue_and_a_flush_empties_all() {
 
 #[test]
 fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
-    let rig = Rig::new(lazy(Lazy::default().with_age(1_000)));
+    let rig = Rig::new(lazy(Lazy::default().with_age(Duration::from_micros(1))));
     rig.world.stop_clock();
     let area = rig.world.area(0, PAGE);
     assert_eq!(rig.space.tick(), Ok(false), "nothing waits");
@@ -314,13 +315,13 @@ fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
     let iova = rig.map(&area, BOTH);
     rig.world.write(iova, &[1]).unwrap();
     rig.unmap(iova, &area, BOTH);
-    rig.world.pass(999);
+    rig.world.pass(Duration::from_nanos(999));
     run_on(0);
     assert_eq!(rig.space.tick(), Ok(false), "it is not old");
     assert_eq!(rig.space.usage().retired, 2);
     // What the device has cached.
     rig.world.write(iova, &[2]).unwrap();
-    rig.world.pass(1);
+    rig.world.pass(Duration::from_nanos(1));
     assert_eq!(rig.space.tick(), Ok(true));
     assert_eq!(rig.space.usage().retired, 0);
     assert_eq!(rig.world.write(iova, &[3]), Err(TRANSLATION));
@@ -328,7 +329,7 @@ fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
     // An instance that does not answer.
     let iova = rig.map(&area, BOTH);
     rig.unmap(iova, &area, BOTH);
-    rig.world.pass(1_000);
+    rig.world.pass(Duration::from_micros(1));
     wedge(&rig.world, true);
     assert!(rig.space.tick().is_err());
     assert_eq!(rig.space.usage().retired, 2);
@@ -338,7 +339,7 @@ fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
     let area = rig.world.area(0, PAGE);
     let iova = rig.map(&area, BOTH);
     rig.unmap(iova, &area, BOTH);
-    rig.world.pass(u64::MAX / 2);
+    rig.world.pass(Duration::from_nanos(u64::MAX / 2));
     assert_eq!(rig.space.tick(), Ok(false));
     rig.close();
 }

@@ -126,7 +126,7 @@ pub(crate) struct Partition {
 /// What the CPUs are like whose address spaces devices share (§8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
-    /// Bits of their ASIDs.
+    /// Bits of their ASIDs: 8 or 16.
     pub asid_bits: u32,
     /// Processes run under a kernel in EL2 (E2H): their translations are of another regime than those of streams.
     pub el2_host: bool,

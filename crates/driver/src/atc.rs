@@ -27,7 +27,7 @@ pub const EVERYTHING: u32 = 52;
 /// log2 of the unit of spans.
 const PAGE: u32 = 12;
 
-/// At most two spans.
+/// One span or two, which together cover what devices are to forget (§4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
     spans: [Span; 2],

@@ -34,7 +34,7 @@ pub enum ContextFormat {
 }
 
 impl ContextFormat {
-    /// The code of STE.S1Fmt.
+    /// The code of STE.S1Fmt (§5.2).
     pub const fn code(self) -> u64 {
         match self {
             Self::Linear => 0,
@@ -64,7 +64,7 @@ impl ContextFormat {
     }
 }
 
-/// A table of context descriptors.
+/// The context descriptors of a master (§6): in one piece, or in two levels.
 #[derive(Debug)]
 pub struct ContextTable {
     /// Address of the descriptors, or of the level-1 descriptors.

@@ -70,7 +70,7 @@ pub struct Stage2 {
 }
 
 impl Stage2 {
-    /// What `ste` says of stage 2, for an SMMU with `features`.
+    /// `ste` with all fields of stage 2 (words 2 and 3, §5.2), for an SMMU with `features`.
     pub fn encode(self, ste: Ste, features: &Features) -> Ste {
         let (cacheability, shareability) = walk_attributes(features.coherent);
         let lpa2 = self.wide && self.granule_shift != 16;

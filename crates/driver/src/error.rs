@@ -2,10 +2,12 @@
 //! What hardware can do to a call that has begun to change it.
 
 use core::fmt;
+use core::time::Duration;
 
 use smmuv3_formats::Command;
 use smmuv3_formats::register::cerror;
 
+use crate::platform::nanoseconds;
 use crate::trace::InstanceSet;
 
 /// Which instance of its `Iommu`: its number, below 64, and how many others had that number before. The number of one that
@@ -82,8 +84,8 @@ impl fmt::Display for InstanceId {
 pub enum Failure {
     /// The SMMU did not answer in time. It counts as failed from now on.
     Timeout {
-        /// Nanoseconds waited.
-        waited: u64,
+        /// How long it was waited for, by [`Platform::now`](crate::Platform::now).
+        waited: Duration,
     },
     /// The SMMU had failed before; nothing was waited for.
     Failed,
@@ -108,10 +110,20 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// No answer for so many nanoseconds.
+    #[cold]
+    pub(crate) const fn timeout(nanoseconds: u64) -> Self {
+        Self::Timeout { waited: Duration::from_nanos(nanoseconds) }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { waited } => write!(f, "no answer within {} us", waited / 1000),
+            Self::Timeout { waited } => {
+                write!(f, "no answer within {} us", nanoseconds(*waited) / 1000)
+            }
             Self::Failed => f.write_str("it had failed before"),
             Self::Refused { command, code } => {
                 write!(f, "it refused `{command}` with {}", CommandError(*code))
@@ -228,6 +240,17 @@ mod tests {
         assert_eq!(refused(1), "it refused `CMD_SYNC` with CERROR_ILL");
         assert_eq!(refused(3), "it refused `CMD_SYNC` with CERROR_ATC_INV_SYNC");
         assert_eq!(refused(9), "it refused `CMD_SYNC` with error 9");
+    }
+
+    #[test]
+    fn what_was_waited_for_is_told_in_microseconds_however_long_it_was() {
+        let text = |waited| Failure::Timeout { waited }.to_string();
+        assert_eq!(text(Duration::from_micros(1234)), "no answer within 1234 us");
+        assert_eq!(text(Duration::from_secs(3)), "no answer within 3000000 us");
+        // As long as the clock can tell.
+        let longest = Duration::from_nanos(u64::MAX);
+        assert_eq!(text(Duration::MAX), text(longest));
+        assert_eq!(Failure::timeout(5), Failure::Timeout { waited: Duration::from_nanos(5) });
     }
 
     #[cfg(all(feature = "ats", not(any(loom, shuttle))))]

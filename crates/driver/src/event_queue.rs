@@ -19,7 +19,7 @@ use crate::statistics::EventStatistics;
 #[cfg(feature = "alloc")]
 use crate::tally::{Noted, Tally};
 
-/// The event queue of one SMMU.
+/// The event queue of one SMMU (§10), in memory of the platform. Whoever reads it has it alone.
 pub struct EventQueue {
     base: PhysAddr,
     size: Size,

@@ -10,7 +10,7 @@ use crate::compatibility::Stage;
 use crate::instance::{Coherence, InstanceConfig};
 use crate::platform::Mmio;
 
-/// The ID registers as read.
+/// The ID registers as read (§2.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdRegisters {
     /// IDR0.
@@ -53,25 +53,26 @@ impl IdRegisters {
 pub struct Features {
     /// The registers that this was read from.
     pub registers: IdRegisters,
-    /// Stage 1 translates.
+    /// Stage 1 translates: IDR0.S1P.
     pub stage_1: bool,
-    /// Stage 2 translates, and every EL1 translation is tagged with a VMID.
+    /// Stage 2 translates, and every EL1 translation is tagged with a VMID: IDR0.S2P.
     pub stage_2: bool,
-    /// Bits of an ASID: 8 or 16.
+    /// Bits of an ASID: 8 or 16 (IDR0.ASID16), or fewer where
+    /// [`InstanceConfig::asid_bits`](crate::InstanceConfig::asid_bits) says so.
     pub asid_bits: u32,
-    /// Bits of a VMID: 8 or 16. 8 without stage 2.
+    /// Bits of a VMID: 8 or 16 (IDR0.VMID16). 8 without stage 2.
     pub vmid_bits: u32,
-    /// Bits of a StreamID.
+    /// Bits of a StreamID: IDR1.SIDSIZE, or fewer where [`InstanceConfig::sid_bits`](crate::InstanceConfig::sid_bits) says so.
     pub sid_bits: u32,
-    /// Stream tables can have two levels.
+    /// Stream tables can have two levels: IDR0.ST_LEVEL.
     pub two_level_streams: bool,
-    /// Bits of a SubstreamID.
+    /// Bits of a SubstreamID: IDR1.SSIDSIZE; 0 without.
     pub ssid_bits: u32,
-    /// Tables of contexts can have two levels.
+    /// Tables of contexts can have two levels: IDR0.CD2L.
     pub two_level_contexts: bool,
-    /// Bits of a physical address.
+    /// Bits of a physical address: IDR5.OAS.
     pub output_bits: u32,
-    /// Bits of an input address of one half: 48 or 52.
+    /// Bits of an input address of one half: 48 or 52 (IDR5.VAX).
     pub input_bits: u32,
     /// Tables of 4 and 16 KiB can have 52-bit addresses: IDR5.DS (§15.2).
     pub lpa2: bool,
@@ -79,7 +80,7 @@ pub struct Features {
     pub forced_types: bool,
     /// Execution can depend on privilege at stage 2: IDR3.XNX (§16.2).
     pub execute_by_privilege: bool,
-    /// Shifts of the granules supported: 12, 14, 16 as bits of a mask.
+    /// Shifts of the granules supported: 12, 14, 16 as bits of a mask (IDR5.GRAN4K, GRAN16K, GRAN64K).
     pub granules: u32,
     /// Tables, queues and descriptors are accessed coherently with the CPUs' caches: IDR0.COHACC, or what
     /// [`InstanceConfig::coherent`](crate::InstanceConfig::coherent) says instead.
@@ -88,45 +89,45 @@ pub struct Features {
     pub ats: bool,
     /// Devices can ask for pages: IDR0.PRI (§13).
     pub pri: bool,
-    /// log2 of the largest queue of page requests; 0 without.
+    /// log2 of the largest queue of page requests (IDR1.PRIQS); 0 without.
     pub page_request_queue_log2: u32,
-    /// Commands can invalidate ranges.
+    /// Commands can invalidate ranges: IDR3.RIL (§4.2).
     pub range_invalidation: bool,
     /// Whether the SMMU takes part in the TLB maintenance that CPUs broadcast (§8.3).
     pub broadcast: bool,
     /// What the SMMU tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
     pub bbml: u32,
-    /// Access flags are set by hardware.
+    /// Access flags are set by hardware: IDR0.HTTU (§14).
     pub access_flag: bool,
-    /// Dirty state is kept by hardware.
+    /// Dirty state is kept by hardware: IDR0.HTTU (§14).
     pub dirty_state: bool,
     /// Access flags of table descriptors are set by hardware as well, for guests that ask for that.
     pub table_access_flag: bool,
-    /// Tables may be little-endian, and big-endian.
+    /// Tables may be little-endian, and big-endian: IDR0.TTENDIAN.
     pub endianness: Endianness,
-    /// log2 of the largest command queue.
+    /// log2 of the commands that the queue holds at most: IDR1.CMDQS, or fewer as configured.
     pub command_queue_log2: u32,
-    /// log2 of the largest event queue.
+    /// log2 of the events that the queue holds at most: IDR1.EVENTQS, or fewer as configured.
     pub event_queue_log2: u32,
-    /// Faulting transactions may be stalled.
+    /// Whether faulting transactions may be stalled (§11).
     pub stalls: Stalls,
     /// Most transactions that are stalled at the same time: IDR5.STALL_MAX; 0 where none are.
     pub most_stalls: u32,
     /// A guest's stage 1 can be put over the host's stage 2: both are there, and errata 1209401, 2268618 and
     /// 2812531 are not (§19).
     pub nesting: bool,
-    /// EL2 translations exist, and must be invalidated at start.
+    /// EL2 translations exist, and must be invalidated at start: IDR0.HYP.
     pub el2: bool,
     /// Streams of stage 1 are in EL2 with E2H, as [`InstanceConfig::el2_host`](crate::InstanceConfig::el2_host) asks for
     /// and the SMMU can: their translations are told apart by ASIDs alone (§1).
     pub el2_host: bool,
     /// The SMMU can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
     pub events: bool,
-    /// The SMMU can be asked what an address translates to ([`atos`](crate::atos)).
+    /// The SMMU can be asked what an address translates to: IDR0.ATOS ([`atos`](crate::atos)).
     pub translation_operations: bool,
-    /// The SMMU can send interrupts, and tell of completed commands, by messages.
+    /// The SMMU can send interrupts, and tell of completed commands, by messages: IDR0.MSI.
     pub messages: bool,
-    /// The SMMU has enhanced command queues beside the one that each SMMU has (§2.6).
+    /// The SMMU has enhanced command queues beside the one that each SMMU has: IDR1.ECMDQ (§2.6).
     pub enhanced_queues: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,

@@ -80,7 +80,7 @@ impl Tag {
     }
 }
 
-/// Which translations.
+/// Which translations of a tag are to be forgotten (§4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of the tag.

@@ -40,7 +40,12 @@ pub use config::{Config, IommuError};
 
 /// The SMMUs of a system, driven as one.
 ///
-/// A handle: clones are the same `Iommu`. Everything it hands out keeps it alive.
+/// A handle: clones are the same `Iommu`. Everything it hands out keeps it alive, and belongs to it for good; most systems
+/// have one `Iommu` and need not think of that. Where there are several, what is brought together has to belong to the same one:
+/// a master and a domain ([`AttachError::Foreign`](crate::AttachError::Foreign)), an SMMU and what is made of it or taken
+/// from it ([`AddMasterError::NoInstance`], `NestError::Foreign`, and `None` of [`Iommu::take_kept`]). Methods that are given
+/// one handle and nothing else of an `Iommu`, such as [`Iommu::detach`], [`Iommu::reset`] or [`Iommu::handle_interrupt`], work on that to
+/// which the handle belongs, whichever is asked.
 pub struct Iommu<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
 }
@@ -434,7 +439,7 @@ impl<P: Platform> Smmu<P> {
                 pasids: core
                     .pasids
                     .with(&core.platform, |ids| Numbers { used: ids.used(), free: ids.free() }),
-                substreams: masters().map(attached).sum(),
+                attached_pasids: masters().map(attached).sum(),
             }
         })
     }

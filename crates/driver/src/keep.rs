@@ -277,7 +277,7 @@ fn ready<P: Platform>(
         instance: id,
         streams,
         cut_off: Vec::new(),
-        bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
+        bits: keep.config.pasid_bits.min(ContextTable::most_bits(features)),
         table: None,
         overrides: keep.config.overrides,
         // Kept masters are in a domain; this applies to what they are attached to later.

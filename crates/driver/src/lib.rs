@@ -14,7 +14,7 @@
 //! known, [`Iommu::create_domain`] makes address spaces, and [`Iommu::attach`] brings both together.
 //! [`Domain::map`] and [`Domain::unmap`] may be called before and after.
 //!
-//! A master with PASIDs ([`MasterConfig::substream_bits`]) can use a domain by each of them ([`Iommu::attach_pasid`]),
+//! A master with PASIDs ([`MasterConfig::pasid_bits`]) can use a domain by each of them ([`Iommu::attach_pasid`]),
 //! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
 //!
 //! A hypervisor gives a guest an SMMU of its own, over a domain that is the guest's memory ([`Iommu::nest`], [`nest`]).

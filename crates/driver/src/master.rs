@@ -32,7 +32,7 @@ pub struct Master<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) index: usize,
     instance: InstanceId,
-    substream_bits: u32,
+    pasid_bits: u32,
 }
 
 /// Why a master was not added.
@@ -193,7 +193,7 @@ impl<P: Platform> Master<P> {
             }
             own.extend(streams.iter().copied());
             let (platform, features) = (&core.platform, instance.features());
-            let bits = config.substream_bits.min(ContextTable::most_bits(features));
+            let bits = config.pasid_bits.min(ContextTable::most_bits(features));
             // A single context is allocated here, and a table of contexts that identity needs; any other only when it is needed.
             let mut table = None;
             if bits == 0 || ats == AtsMode::Always {
@@ -248,14 +248,14 @@ impl<P: Platform> Master<P> {
             });
             // Reserved above.
             configuration.owners.add(smmu.id, streams, index);
-            Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
+            Ok(Self { core: core.clone(), index, instance: smmu.id, pasid_bits: bits })
         })
     }
 
     /// The handle of a master that has none, by its index.
     pub(crate) fn of(core: &Shared<Core<P>>, index: usize, state: &MasterState) -> Self {
-        let (instance, substream_bits) = (state.instance, state.bits);
-        Self { core: core.clone(), index, instance, substream_bits }
+        let (instance, pasid_bits) = (state.instance, state.bits);
+        Self { core: core.clone(), index, instance, pasid_bits }
     }
 
     /// A number that no other master of the `Iommu` has as long as there is this one: what [`Iommu::master_of`] finds.
@@ -287,8 +287,8 @@ impl<P: Platform> Master<P> {
     }
 
     /// Bits of the PASIDs that it may use; 0 for none.
-    pub fn substream_bits(&self) -> u32 {
-        self.substream_bits
+    pub fn pasid_bits(&self) -> u32 {
+        self.pasid_bits
     }
 
     /// Forgets the master, which must be blocked, with all its PASIDs.

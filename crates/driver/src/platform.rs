@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operating system, hypervisor or firmware provides.
 
+use core::time::Duration;
+
 use smmuv3_formats::{PhysAddr, StreamId};
 pub use smmuv3_pagetable::Frames;
 
@@ -198,6 +200,12 @@ pub unsafe trait Platform: Frames + Send + Sync {
         let _ = event;
     }
 
-    /// Nanoseconds since some fixed moment; never goes back. Deadlines are measured with it.
+    /// The clock: nanoseconds since some fixed moment; never goes back. Deadlines, which are [`Duration`]s where somebody
+    /// writes or reads one, are measured with it.
     fn now(&self) -> u64;
+}
+
+/// `duration` in what [`Platform::now`] counts. One that is too long for that is as good as for ever.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,7 @@ use crate::platform::{Mmio, Platform};
 use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
 
-/// The queue of page requests of one SMMU.
+/// The queue of page requests of one SMMU (§13), in memory of the platform. Whoever reads it has it alone.
 pub struct PriQueue {
     base: PhysAddr,
     size: Size,

@@ -6,14 +6,14 @@ use core::mem::ManuallyDrop;
 
 use smmuv3_formats::{Cd, Command};
 
-use crate::command_queue::{Begun, Ticket};
+use crate::command_queue::Begun;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
 use crate::entry::Stage2;
-use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::error::{InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
+use crate::invalidate::{self, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
@@ -22,12 +22,13 @@ use crate::shared::NoMemory;
 use crate::shared::Shared;
 use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
-use crate::targets::{Section, Snapshot, Stay};
+use crate::targets::Snapshot;
 use crate::trace::{InstanceSet, Trace};
 
 #[cfg(feature = "ats")]
 mod devices;
 mod progress;
+mod round;
 mod tags;
 
 pub(crate) use progress::Progress;
@@ -245,169 +246,6 @@ impl<P: Platform> Space<P> {
             && self.own().is_some_and(|own| own.guests)
     }
 
-    /// One round of [`Space::invalidate`]: tells all instances, and waits for them.
-    fn round(&self, scope: Scope, wanted: Which) -> Result<(), Unconfirmed> {
-        let core = &*self.core;
-        let cpu = core.platform.cpu();
-        let section = core.readers.section(cpu, &self.targets);
-        self.round_in(section, cpu, Single::new(scope), wanted)
-    }
-
-    /// As [`Space::round`], of the targets that are being read. As a rule one command for each instance is enough, and all
-    /// have carried theirs out by the time that they are looked at, or it takes longer anyhow.
-    #[inline(never)]
-    fn round_in(
-        &self,
-        section: Section<'_, Targets>,
-        cpu: usize,
-        mut single: Single,
-        wanted: Which,
-    ) -> Result<(), Unconfirmed> {
-        let core = &*self.core;
-        let platform = &core.platform;
-        let mut progress = Progress::new();
-        let rest = if section.plain && wanted != Which::Guests {
-            self.tell_each(&section, &mut single, wanted, &mut progress)
-        } else {
-            section.as_slice()
-        };
-        let scope = single.scope();
-        if self.counts() {
-            // Each instance was given one command and a CMD_SYNC.
-            let told = u64::from(progress.told.count_ones());
-            self.count_commands(2 * told, told);
-        }
-        if !rest.is_empty() {
-            return self.round_on(section, !progress.told, scope, wanted, &mut progress);
-        }
-        let told = InstanceSet(progress.told);
-        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        let mut late = 0;
-        for index in bits(progress.told) {
-            let (Some(instance), Some(ticket)) =
-                (core.instances.at(index), progress.tickets.get(index))
-            else {
-                continue;
-            };
-            // SAFETY: its instance is in `told` only after it was written.
-            let ticket = unsafe { ticket.assume_init_ref() };
-            if !instance.commands().look_at(platform, cpu, instance.mmio(), ticket) {
-                late |= 1 << index;
-            }
-        }
-        // One look at each of them is no wait. As long as this is a reader they stay, and from here on as long as it says so.
-        let stay = (late != 0).then(|| self.stay());
-        drop(section);
-        match stay {
-            None => Ok(()),
-            Some(_stay) => self.wait_for_each(late, scope, &mut progress, &mut 0),
-        }
-    }
-
-    /// The rest of a round, in which `untold` instances, a bit each, are still to be told.
-    #[cold]
-    #[inline(never)]
-    fn round_on(
-        &self,
-        section: Section<'_, Targets>,
-        untold: u64,
-        scope: Scope,
-        wanted: Which,
-        progress: &mut Progress,
-    ) -> Result<(), Unconfirmed> {
-        let mut again = 0;
-        let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
-        if again == 0 {
-            return told;
-        }
-        // Instances that have to be told twice. Their devices may have been given old translations in between, so they
-        // are told again as well.
-        let core = &*self.core;
-        let section = core.readers.section(core.platform.cpu(), &self.targets);
-        *progress = Progress::new();
-        let again = self.tell_and_wait(section, again, scope, wanted, progress, &mut 0);
-        Unconfirmed::both(told, again)
-    }
-
-    /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
-    /// told twice, and did not fail, are noted in `again`.
-    fn tell_and_wait(
-        &self,
-        section: Section<'_, Targets>,
-        untold: u64,
-        scope: Scope,
-        wanted: Which,
-        progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
-        self.tell(&section, untold, scope, wanted, progress);
-        let _stay = self.stay();
-        drop(section);
-        if progress.full != 0 {
-            self.tell_later(scope, wanted, progress);
-        }
-        self.count_commands(progress.commands, progress.syncs);
-        let told = InstanceSet(progress.told);
-        self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        self.wait_for_each(progress.told, scope, progress, again)
-    }
-
-    /// Waits for those of `late`, which were told, and ends the round. The caller [stays](Space::stay).
-    #[cold]
-    #[inline(never)]
-    fn wait_for_each(
-        &self,
-        late: u64,
-        scope: Scope,
-        progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
-        let core = &*self.core;
-        for index in bits(late) {
-            let (Some(instance), Some(ticket)) =
-                (core.instances.at(index), progress.tickets.get(index))
-            else {
-                continue;
-            };
-            let id = core.instances.id(index);
-            // SAFETY: its instance is in `told` only after it was written.
-            let ticket = unsafe { ticket.assume_init_ref() };
-            if let Err(what) = self.wait_on(instance, ticket) {
-                progress.is_unconfirmed(id, what);
-            }
-            if instance.commands().repeats() && progress.failed & id.bit() == 0 {
-                *again |= id.bit();
-            }
-        }
-        for index in bits(core::mem::take(&mut progress.asked)) {
-            if let Some(instance) = self.core.instances.at(index) {
-                instance.commands().devices_were_asked();
-            }
-        }
-        if progress.kept | progress.silent | progress.failed == 0 {
-            Ok(())
-        } else {
-            self.finish(scope, progress)
-        }
-    }
-
-    /// Keeps instances that this call came by as a reader from being reclaimed for as long as it waits for them. To be called
-    /// while it still is one.
-    fn stay(&self) -> Stay<'_> {
-        self.core.waiters.stay(self.core.platform.cpu())
-    }
-
-    /// Waits for one batch of this invalidation.
-    fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
-        let (commands, mmio) = (instance.commands(), instance.mmio());
-        if commands.is_over(&self.core.platform, mmio, ticket) {
-            return Ok(());
-        }
-        // An elided ticket has no commands: nothing was waited for.
-        self.count(Counted::Waits, ticket.commands().min(1));
-        commands.wait_later(&self.core.platform, mmio, ticket)
-    }
-
     /// Whether the space counts commands and waits ([`DomainConfig::statistics`](crate::DomainConfig::statistics)).
     #[inline]
     fn counts(&self) -> bool {
@@ -437,145 +275,6 @@ impl<P: Platform> Space<P> {
         self.count(Counted::Commands, commands);
         self.count(Counted::Syncs, syncs);
     }
-
-    /// Tells devices that have still to be told, and what did not do as it was told.
-    #[cold]
-    #[inline(never)]
-    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
-        for index in bits(progress.kept | progress.silent) {
-            let id = self.core.instances.id(index);
-            if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
-                progress.note(id, what);
-            }
-        }
-        match progress.first {
-            None => Ok(()),
-            Some(first) => Err(Unconfirmed { waiting: InstanceSet(progress.failed), ..first }),
-        }
-    }
-
-    /// Tells the instances that `targets` names, which are plain, one after the other, as long as one command is enough for
-    /// each, and there is room for it: as a rule all of them. Returns what is left.
-    #[inline(always)]
-    fn tell_each<'a>(
-        &self,
-        targets: &'a Targets,
-        single: &mut Single,
-        wanted: Which,
-        progress: &mut Progress,
-    ) -> &'a [Installed] {
-        let core = &*self.core;
-        let platform = &core.platform;
-        let mut told = 0;
-        let mut rest = targets.as_slice();
-        while let Some((target, others)) = rest.split_first() {
-            let id = target.instance;
-            let Some(instance) = core.instances.get(id) else { break };
-            let named = |whole| core.name_of(target, whole);
-            let Some(command) = single.command(instance.features(), named) else { break };
-            if core.is_reached(targets, target, wanted) {
-                let Some(slot) = progress.tickets.get_mut(id.index()) else { break };
-                let placed = instance.commands().place_one(platform, instance.mmio(), command);
-                let Some(ticket) = placed else { break };
-                slot.write(ticket);
-                told |= id.bit();
-            }
-            rest = others;
-        }
-        progress.told = told;
-        rest
-    }
-
-    /// Tells the instances of `untold` that `targets` names.
-    #[inline(never)]
-    fn tell(
-        &self,
-        targets: &Targets,
-        untold: u64,
-        scope: Scope,
-        wanted: Which,
-        progress: &mut Progress,
-    ) {
-        let core = &*self.core;
-        let named = |target: &Installed| {
-            let tag = core.tag_of(target);
-            if wanted == Which::Guests { tag.guests() } else { tag }
-        };
-        let which = wanted;
-        let wanted = |target: &Installed| core.is_reached(targets, target, which);
-        let mut rest = targets.as_slice();
-        while let Some((first, mut others)) = rest.split_first() {
-            let id = first.instance;
-            let alone = others.first().is_none_or(|next| next.instance != id);
-            if !alone {
-                let end = rest.iter().position(|target| target.instance != id);
-                others = end.and_then(|end| rest.get(end..)).unwrap_or(&[]);
-            }
-            let tags = rest;
-            rest = others;
-            let Some(instance) = core.instances.get(id) else { continue };
-            // An instance that cannot nest holds nothing of guests, and may not know the command.
-            let none = which == Which::Guests && !instance.features().may_hold_guests();
-            if untold & id.bit() == 0 || none {
-                continue;
-            }
-            let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
-            let tags = tags.iter().filter(|target| wanted(target)).map(named);
-            let commands = instance.invalidation(tags, scope);
-            self.tell_all(targets, (id, instance), commands, scope, progress);
-        }
-    }
-
-    /// Tells an instance by `commands`, and the devices behind it, if there are any.
-    #[inline(never)]
-    fn tell_all(
-        &self,
-        targets: &Targets,
-        (id, instance): (InstanceId, &Instance<P>),
-        mut commands: Commands<impl Iterator<Item = Tag> + Clone>,
-        scope: Scope,
-        progress: &mut Progress,
-    ) {
-        let core = &*self.core;
-        let platform = &core.platform;
-        if self.tell_devices(targets, (id, instance), &commands, scope, progress) {
-            return;
-        }
-        let count = commands.len();
-        if count != 0 {
-            let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
-            progress.placed(id, [count, 0], placed);
-        }
-    }
-
-    /// Tells the instances that had no room.
-    #[cold]
-    #[inline(never)]
-    fn tell_later(&self, scope: Scope, wanted: Which, progress: &mut Progress) {
-        let core = &*self.core;
-        let platform = &core.platform;
-        while progress.full != 0 {
-            let (mut untold, largest) = (progress.full, progress.largest);
-            (progress.full, progress.largest) = (0, 0);
-            // This waits outside a reader's section, so that it holds up nobody who replaces the targets. A target that
-            // leaves meanwhile was flushed before that, and one that comes walks the tables as they are now.
-            for index in bits(untold) {
-                let (id, instance) = (core.instances.id(index), core.instances.at(index));
-                let room = instance.map(|instance| {
-                    self.count(Counted::Waits, 1);
-                    instance.commands().wait_for_room(platform, instance.mmio(), largest)
-                });
-                if let Some(Err(what)) = room {
-                    progress.note(id, what);
-                    untold &= !id.bit();
-                }
-                platform.relax();
-            }
-            core.readers.read(platform.cpu(), &self.targets, |targets| {
-                self.tell(targets, untold, scope, wanted, progress);
-            });
-        }
-    }
 }
 
 /// Which tags of an address space.
@@ -588,18 +287,6 @@ pub(crate) enum Which {
     Guests,
 }
 
-impl<P: Platform> Core<P> {
-    /// Whether an invalidation of the tags that are `wanted` is of `target`.
-    #[inline]
-    fn is_reached(&self, targets: &Targets, target: &Installed, wanted: Which) -> bool {
-        if !self.reaches(targets, target) {
-            return false;
-        }
-        let _ = (self, targets);
-        wanted != Which::Private || !target.shared
-    }
-}
-
 /// What [`Space::forget_pages`] gives as a rule: two commands, one of which is the CMD_SYNC.
 pub(crate) const ONE: [u64; 2] = [2, 1];
 
@@ -607,16 +294,6 @@ pub(crate) const ONE: [u64; 2] = [2, 1];
 pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
     let leaf_shift = Some(granule_shift);
     Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
-}
-
-/// The numbers of the instances of a set.
-fn bits(mut set: u64) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        // Below 64, if there is one.
-        let index = (set != 0).then_some(set.trailing_zeros() as usize & 63)?;
-        set &= set - 1;
-        Some(index)
-    })
 }
 
 impl<P: Platform> Drop for Space<P> {

@@ -115,7 +115,9 @@ impl<P: Platform> Fault<P> {
         key(&self.record).stream
     }
 
-    /// The PASID, if the access has one.
+    /// The event's SubstreamID (§10), if the access has one: the PASID of a process, or of [`Iommu::attach_pasid`].
+    ///
+    /// [`Iommu::attach_pasid`]: crate::Iommu::attach_pasid
     pub fn substream(&self) -> Option<SubstreamId> {
         self.record.ssv().then(|| key(&self.record).substream)
     }

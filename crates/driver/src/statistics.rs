@@ -98,14 +98,14 @@ pub struct InstanceStatistics {
     /// ([`Iommu::allocate_pasid`](crate::Iommu::allocate_pasid)), whether or not a master is attached by them.
     pub pasids: Numbers,
     /// PASIDs by which masters behind it are attached; one counts again for each master.
-    pub substreams: usize,
+    pub attached_pasids: usize,
 }
 
 /// What a domain did, and has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DomainStatistics {
-    /// Masters that use it; one counts again for each substream that it uses it with.
+    /// Masters that use it; one counts again for each PASID that it uses it with.
     pub masters: usize,
     /// Tags by which instances know it.
     pub tags: usize,

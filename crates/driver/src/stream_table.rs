@@ -90,7 +90,7 @@ impl StreamTableShape {
     }
 }
 
-/// A stream table.
+/// A stream table (§5): in one piece, or in two levels whose leaves are made when a stream of theirs is first needed.
 #[derive(Debug)]
 pub struct StreamTable {
     /// Address of the entries, or of the level-1 descriptors.

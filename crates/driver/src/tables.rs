@@ -202,11 +202,11 @@ impl Own {
         table.upper = config.upper;
         table.start_level = config.start_level;
         table.contiguous = contiguous;
-        table.splits = splitting;
+        table.splitting = splitting;
         table.bbml = level;
         table.all_attributes = config.all_attributes;
-        table.fwb = forced_types;
-        table.xnx = execute_by_privilege;
+        table.forced_types = forced_types;
+        table.execute_by_privilege = execute_by_privilege;
         table.dirty = config.dirty;
         table.access_flags = config.access_flags;
         let dirty_state = config.dirty != Dirty::Untracked;

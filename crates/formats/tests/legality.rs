@@ -11,6 +11,7 @@ mod legality {
     mod first_level;
     mod record;
     mod registers;
+    mod stage_2;
     mod ste;
     mod table_sizes;
 }

@@ -28,7 +28,7 @@ pub struct TableConfig {
     /// for single pages that have no hint.
     pub contiguous: bool,
     /// Blocks may be split: see [`Table::split`]. Unmaps of few pages then take the general way, and name no size.
-    pub splits: bool,
+    pub splitting: bool,
     /// What changes of size the hardware bears: IDR3.BBML, the least of all instances (and CPUs) that walk the table.
     pub bbml: Bbml,
     /// Mappings may have every attribute that the tables can say, and look-ups take half as long again. Otherwise types are
@@ -40,10 +40,10 @@ pub struct TableConfig {
     pub mair: u64,
     /// LPA2: CD.SHx or STE.S2SH0, which say for all leaves who shares what is cached.
     pub shareability: Shareability,
-    /// Stage 2: STE.S2FWB.
-    pub fwb: bool,
-    /// Stage 2: IDR3.XNX of every instance, so that execution may depend on privilege.
-    pub xnx: bool,
+    /// Stage 2: types are those of its mappings, whatever devices say: STE.S2FWB (§16.3).
+    pub forced_types: bool,
+    /// Stage 2: execution may depend on privilege, which takes IDR3.XNX of every instance (§16.2).
+    pub execute_by_privilege: bool,
     /// Stage 1: the table is for StreamWorld EL2, which knows one privilege (§16.1).
     pub one_privilege: bool,
     /// Whether hardware marks what devices write: see [`Dirty`].
@@ -91,13 +91,13 @@ impl TableConfig {
             upper: false,
             start_level: None,
             contiguous: false,
-            splits: false,
+            splitting: false,
             bbml: Bbml::Zero,
             all_attributes: false,
             mair: MAIR,
             shareability: Shareability::Inner,
-            fwb: false,
-            xnx: false,
+            forced_types: false,
+            execute_by_privilege: false,
             one_privilege: false,
             dirty: Dirty::Untracked,
             access_flags: false,
@@ -111,7 +111,7 @@ impl TableConfig {
         self
     }
 
-    /// With the first table at `level`.
+    /// With the first table at `level`, -1 to 3 (§15.4).
     #[must_use]
     pub const fn starting_at(mut self, level: i8) -> Self {
         self.start_level = Some(level);
@@ -128,8 +128,8 @@ impl TableConfig {
 
     /// With blocks that may be split, if hardware of that level allows it.
     #[must_use]
-    pub const fn with_splits(mut self, bbml: Bbml) -> Self {
-        self.splits = true;
+    pub const fn with_splitting(mut self, bbml: Bbml) -> Self {
+        self.splitting = true;
         self.bbml = bbml;
         self
     }
@@ -157,15 +157,15 @@ impl TableConfig {
 
     /// For stage 2 with forced types (S2FWB).
     #[must_use]
-    pub const fn with_fwb(mut self) -> Self {
-        self.fwb = true;
+    pub const fn with_forced_types(mut self) -> Self {
+        self.forced_types = true;
         self
     }
 
-    /// For stage 2 of instances with XNX.
+    /// For stage 2 of instances with XNX: execution may depend on privilege.
     #[must_use]
-    pub const fn with_xnx(mut self) -> Self {
-        self.xnx = true;
+    pub const fn with_execute_by_privilege(mut self) -> Self {
+        self.execute_by_privilege = true;
         self
     }
 
@@ -262,14 +262,14 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             input_bits: config.input_bits as u8,
             root_shift: root_shift as u8,
             upper: config.upper,
-            unmaps_parts: !(config.upper || config.contiguous || config.splits),
-            special: match (config.splits, config.contiguous) {
+            unmaps_parts: !(config.upper || config.contiguous || config.splitting),
+            special: match (config.splitting, config.contiguous) {
                 (true, _) => u64::MAX,
                 (_, true) => HINT | HAD_HINT,
                 _ => 0,
             },
             contiguous: config.contiguous,
-            splits: config.splits && config.bbml != Bbml::Zero,
+            splits: config.splitting && config.bbml != Bbml::Zero,
             marks_blocks: config.bbml == Bbml::One,
             refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
             encoding,

@@ -111,14 +111,14 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let mut this = Self {
             mair: config.mair,
             access_flags: config.access_flags,
-            xnx: config.xnx,
+            xnx: config.execute_by_privilege,
             one_privilege: config.one_privilege,
             // With one privilege, execution is told by another bit than the one that plain leaves are read by; and
             // where hardware marks writes, a leaf may look read-only that is writable.
             all: config.all_attributes || config.one_privilege || config.dirty != Dirty::Untracked,
-            ..Self::plain(config.dirty, sh, config.fwb)
+            ..Self::plain(config.dirty, sh, config.forced_types)
         };
-        let usual = Self::plain(config.dirty, sh, config.fwb);
+        let usual = Self::plain(config.dirty, sh, config.forced_types);
         // There is no short way if a common type is elsewhere in MAIR.
         let same = COMMON.into_iter().all(|memory| this.memory(memory) == usual.memory(memory));
         if same
@@ -126,8 +126,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
             && !config.one_privilege
             && sh.is_none_or(|sh| sh == Shareability::Inner)
         {
-            this.short =
-                &Self::SHORTS[config.dirty as usize][usize::from(lpa2)][usize::from(config.fwb)];
+            this.short = &Self::SHORTS[config.dirty as usize][usize::from(lpa2)]
+                [usize::from(config.forced_types)];
         }
         this
     }

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_table_in_the_place_of_a_block_is_judged() {
-        let config = TableConfig::new(47, 48).with_splits(Bbml::Two);
+        let config = TableConfig::new(47, 48).with_splitting(Bbml::Two);
         let table = Table::<14, 1>::with(&HOST, &config).expect("the host has memory");
         map(&table, &HOST, AT, AT, 0x200_0000);
         let late = Host(0x1000);
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn splits_are_judged() {
         for (bbml, level) in [(Bbml::One, 2), (Bbml::Two, 3)] {
-            let table = begun(&TableConfig::new(48, 48).with_splits(bbml));
+            let table = begun(&TableConfig::new(48, 48).with_splitting(bbml));
             let block = AT + 0x20_0000;
             map(&table, &HOST, block, block, 0x20_0000);
             // SAFETY: the tables of level 0 to 2 are live, and full ones, and nobody else knows them.

@@ -344,7 +344,7 @@ impl<const SHIFT: u32, const STAGE: u8> Run<SHIFT, STAGE> {
         while harvest.step(&mut gather, |at, bytes| told.push((at, bytes))) {}
         let told = self.told(&told, start, len, true);
         let mut state = self.state();
-        if self.config.dirty == Dirty::Clean && !self.config.contiguous && !self.config.splits {
+        if self.config.dirty == Dirty::Clean && !self.config.contiguous && !self.config.splitting {
             for page in &told {
                 let (_, _, span) = state.walk(&self.hardware.arena, *page).unwrap();
                 let first = page >> span << span;
@@ -482,7 +482,7 @@ impl<const SHIFT: u32, const STAGE: u8> Run<SHIFT, STAGE> {
     fn refused(&mut self, start: u64, len: u64, error: UnmapError) {
         let UnmapError::Straddle { block, size } = error else { panic!("{error}") };
         self.is_cut(start, len, block.0, size);
-        if !self.config.splits {
+        if !self.config.splitting {
             return;
         }
         let mut gather = Gather::<4>::sized();
@@ -550,7 +550,7 @@ fn no_write_through_a_group_is_lost() {
 #[test]
 fn no_write_to_what_is_split_is_lost() {
     for bbml in [Bbml::One, Bbml::Two] {
-        let config = TableConfig::new(48, 48).with_dirty(Dirty::Clean).with_splits(bbml);
+        let config = TableConfig::new(48, 48).with_dirty(Dirty::Clean).with_splitting(bbml);
         let [.., splits] = total(48, |seed| run::<12, 1>(config, seed, 120));
         assert!(splits > 20, "{splits}");
         total(16, |seed| run::<12, 2>(config.with_access_flags(), seed, 120));

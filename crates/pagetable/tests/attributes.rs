@@ -81,7 +81,7 @@ fn one_privilege_has_bits_of_its_own() {
 fn stage_2_permissions_have_their_bits() {
     let bits =
         |config: TableConfig, prot| descriptor::<12, 2, false>(config, Attributes::normal(prot));
-    let xnx = full().with_xnx();
+    let xnx = full().with_execute_by_privilege();
     // XN 54:53: 00 all, 01 unprivileged, 10 none, 11 privileged.
     assert_eq!(bits(xnx, RX), Ok(0x0000_0000_0000_077F));
     assert_eq!(bits(xnx, RX | Prot::PXN), Ok(0x0020_0000_0000_077F));
@@ -137,7 +137,7 @@ fn stage_2_types_depend_on_fwb() {
     let bits = |config: TableConfig, memory| {
         descriptor::<12, 2, false>(config, Attributes::new(RW, memory)).map(|bits| bits >> 2 & 0xF)
     };
-    let (without, with) = (full(), full().with_fwb());
+    let (without, with) = (full(), full().with_forced_types());
     for (memory, plain, forced) in [
         (Memory::NormalCacheable, Some(0b1111), Some(0b0110)),
         (Memory::NormalNonCacheable, Some(0b0101), Some(0b0101)),
@@ -245,10 +245,13 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(walked::<14, 1, true>(all), 7 * (4 * 3 + 2 * 3) * 2);
     assert_eq!(walked::<12, 1, false>(TableConfig::new(48, 48)), 3 * (2 * 3 + 2 * 3));
     assert_eq!(walked::<12, 2, false>(full()), 9 * 2 * 3);
-    assert_eq!(walked::<12, 2, false>(full().with_xnx()), 9 * 4 * 3);
-    assert_eq!(walked::<16, 2, true>(full().with_xnx().with_fwb()), 9 * 4 * 3);
-    assert_eq!(walked::<14, 2, true>(full().with_fwb()), 6 * 2 * 3);
-    assert_eq!(walked::<12, 2, false>(TableConfig::new(48, 48).with_fwb()), 3 * 2 * 3);
+    assert_eq!(walked::<12, 2, false>(full().with_execute_by_privilege()), 9 * 4 * 3);
+    assert_eq!(
+        walked::<16, 2, true>(full().with_execute_by_privilege().with_forced_types()),
+        9 * 4 * 3
+    );
+    assert_eq!(walked::<14, 2, true>(full().with_forced_types()), 6 * 2 * 3);
+    assert_eq!(walked::<12, 2, false>(TableConfig::new(48, 48).with_forced_types()), 3 * 2 * 3);
 }
 
 /// What hardware marks permits the same, to the walker and to look-ups, clean or dirty.
@@ -260,9 +263,9 @@ fn what_is_clean_may_be_written() {
         assert_eq!(walked::<12, 1, false>(all.with_access_flags()), 9 * (4 * 3 + 2 * 3) * 2);
         assert_eq!(walked::<14, 1, true>(config), 4 * (4 * 3 + 2 * 3) * 2);
         assert_eq!(walked::<16, 1, true>(all), 9 * (4 * 3 + 2 * 3) * 2);
-        assert_eq!(walked::<12, 2, false>(all.with_xnx()), 9 * 4 * 3);
-        assert_eq!(walked::<16, 2, true>(all.with_access_flags().with_fwb()), 9 * 2 * 3);
-        assert_eq!(walked::<14, 2, true>(all.with_fwb()), 6 * 2 * 3);
+        assert_eq!(walked::<12, 2, false>(all.with_execute_by_privilege()), 9 * 4 * 3);
+        assert_eq!(walked::<16, 2, true>(all.with_access_flags().with_forced_types()), 9 * 2 * 3);
+        assert_eq!(walked::<14, 2, true>(all.with_forced_types()), 6 * 2 * 3);
     }
 }
 

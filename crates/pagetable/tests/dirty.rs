@@ -182,7 +182,7 @@ fn of_a_group_that_is_cut_all_is_dirty_and_invalidated() {
 #[test]
 fn what_comes_of_a_block_is_as_dirty_and_names_no_size() {
     for dirty in [Dirty::Clean, Dirty::Born] {
-        let (arena, table) = setup::<2>(config(dirty).with_splits(Bbml::Two));
+        let (arena, table) = setup::<2>(config(dirty).with_splitting(Bbml::Two));
         map(&table, &arena, 0, M2, RW);
         let mut gather = Gather::new();
         // SAFETY: one thread.

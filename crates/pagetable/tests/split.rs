@@ -15,7 +15,7 @@ const NT: u64 = 1 << 16;
 
 fn setup(bbml: Bbml) -> (Arena, Stage1Table4K) {
     let arena = Arena::new(0x8000_0000);
-    let config = TableConfig::new(48, 48).with_splits(bbml);
+    let config = TableConfig::new(48, 48).with_splitting(bbml);
     let table = Stage1Table4K::with(&arena, &config).unwrap();
     (arena, table)
 }
@@ -127,7 +127,7 @@ fn a_group_of_blocks_is_invalidated_before_one_of_them_is_split() {
     const M32: u64 = 16 * M2;
     for bbml in [Bbml::One, Bbml::Two] {
         let arena = Arena::new(0x8000_0000);
-        let config = TableConfig::new(48, 48).with_splits(bbml).with_contiguous(bbml);
+        let config = TableConfig::new(48, 48).with_splitting(bbml).with_contiguous(bbml);
         let table = Stage1Table4K::with(&arena, &config).unwrap();
         map(&table, &arena, 0, G1, M32);
         let at = 3 * M2;
@@ -171,7 +171,7 @@ fn a_split_that_is_not_allowed_or_has_no_frames_changes_nothing() {
         assert_eq!(arena.image(), before);
     };
     denied(TableConfig::new(48, 48));
-    denied(TableConfig::new(48, 48).with_splits(Bbml::Zero));
+    denied(TableConfig::new(48, 48).with_splitting(Bbml::Zero));
     let (arena, table) = setup(Bbml::Two);
     map(&table, &arena, 0, G1, M2);
     let before = arena.image();
@@ -188,8 +188,8 @@ fn random_ranges_cut_blocks() {
     let mut splits = 0;
     for seed in 0..5 {
         for bbml in [Bbml::One, Bbml::Two] {
-            let narrow = TableConfig::new(48, 48).with_splits(bbml);
-            let wide = TableConfig::new(52, 52).with_splits(bbml);
+            let narrow = TableConfig::new(48, 48).with_splitting(bbml);
+            let wide = TableConfig::new(52, 52).with_splitting(bbml);
             let groups = |config: TableConfig| config.with_contiguous(bbml);
             for (.., seen) in [
                 run::<12, 1, false>(narrow, seed, 48),

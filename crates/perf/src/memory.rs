@@ -54,7 +54,7 @@ impl Machine {
 
     fn master(&self, stream: u32, bits: u32) -> Master<Host> {
         let mut config = MasterConfig::default();
-        config.substream_bits = bits;
+        config.pasid_bits = bits;
         self.iommu.add_master(&self.smmu, &[StreamId(stream)], config).expect("a free stream")
     }
 }

@@ -7,11 +7,8 @@
 //! Which of them never come together, and why, is said by [`EXCEPTIONS`].
 
 mod exceptions;
+mod pairs;
 
-use std::collections::BTreeMap;
-
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 use smmuv3::{AsidPolicy, AtsMode, Completion, Overrides, Privilege};
 use smmuv3_formats::granule::Granule;
 
@@ -24,6 +21,7 @@ use crate::scenario::{
 };
 
 pub use exceptions::{EXCEPTIONS, Exception};
+pub use pairs::Pairs;
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -145,7 +143,7 @@ pub const FEATURES: &[Feature] = &[
         };
         scenario.masters.get(index).is_some_and(pairs)
     }),
-    master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
+    master("PASIDs", |scenario, index| scenario.pasid_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| keeps(scenario, index, AtsMode::Full)),
     master("ATS always on", |scenario, index| keeps(scenario, index, AtsMode::Always)),
@@ -499,66 +497,6 @@ impl<'a> Counter<'a> {
     /// What was counted.
     pub fn pairs(self) -> Pairs {
         self.pairs
-    }
-}
-
-/// How often operations were done with features: a row for each of [`FEATURES`], or none where nothing was counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pairs(Vec<[u64; VERBS.len()]>);
-
-impl Pairs {
-    fn add(&mut self, features: Set, verb: &str) {
-        let Some(column) = VERBS.iter().position(|name| *name == verb) else { return };
-        self.0.resize(FEATURES.len(), [0; VERBS.len()]);
-        let mut left = features;
-        while left != 0 {
-            if let Some(row) = self.0.get_mut(left.trailing_zeros() as usize) {
-                row[column] += 1;
-            }
-            left &= left - 1;
-        }
-    }
-
-    /// Adds what was counted elsewhere.
-    pub fn merge(&mut self, other: &Self) {
-        self.0.resize(FEATURES.len(), [0; VERBS.len()]);
-        for (row, others) in self.0.iter_mut().zip(&other.0) {
-            row.iter_mut().zip(others).for_each(|(count, other)| *count += other);
-        }
-    }
-
-    /// How often the operation at `column` of [`VERBS`] was done with the feature at `row` of [`FEATURES`]; `None` if it
-    /// never is ([`EXCEPTIONS`]), or there are no such.
-    pub fn get(&self, row: usize, column: usize) -> Option<u64> {
-        let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
-        let never = Exception::of(feature, verb).is_some();
-        (!never).then(|| self.0.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0))
-    }
-
-    /// Pairs that are no exceptions, and were never done.
-    pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        let pairs = (0..FEATURES.len()).flat_map(|row| (0..VERBS.len()).map(move |at| (row, at)));
-        let missing = pairs.filter(|(row, column)| self.get(*row, *column) == Some(0));
-        missing.map(|(row, column)| (FEATURES[row].name, VERBS[column])).collect()
-    }
-
-    /// Nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().flatten().all(|count| *count == 0)
-    }
-}
-
-/// As an object of features, each an object of operations.
-impl Serialize for Pairs {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(FEATURES.len()))?;
-        for (row, feature) in FEATURES.iter().enumerate() {
-            let columns = VERBS.iter().enumerate();
-            let counts: BTreeMap<&str, u64> =
-                columns.filter_map(|(at, verb)| Some((*verb, self.get(row, at)?))).collect();
-            map.serialize_entry(feature.name, &counts)?;
-        }
-        map.end()
     }
 }
 

@@ -90,7 +90,7 @@ pub enum MachineError {
     #[error("no master {0}")]
     NoMaster(usize),
     /// The machine's devices have no substreams.
-    #[error("the devices have no substreams")]
+    #[error("the devices have no PASIDs")]
     NoSubstreams,
 }
 

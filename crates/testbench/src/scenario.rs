@@ -157,11 +157,11 @@ impl Scenario {
 
     /// Bits of the PASIDs that a master can use: what it asks for, within what its instance has. Where there are
     /// linear context tables only, the driver makes none of more than 2^10 contexts.
-    pub fn substream_bits(&self, master: usize) -> u32 {
+    pub fn pasid_bits(&self, master: usize) -> u32 {
         const LINEAR: u32 = 10;
         let Some(master) = self.masters.get(master) else { return 0 };
         let Some(instance) = self.instances.get(master.instance) else { return 0 };
-        let bits = master.substream_bits.min(instance.ssid_bits);
+        let bits = master.pasid_bits.min(instance.ssid_bits);
         if instance.two_level_contexts { bits } else { bits.min(LINEAR) }
     }
 

@@ -37,8 +37,7 @@ pub struct Workload<'a> {
 impl<'a> Workload<'a> {
     /// For `random`, a step of `scenario`.
     pub fn new(scenario: &'a Scenario, random: &'a Random, seed: u64) -> Self {
-        let substreams =
-            (0..scenario.masters.len()).any(|master| scenario.substream_bits(master) > 0);
+        let substreams = (0..scenario.masters.len()).any(|master| scenario.pasid_bits(master) > 0);
         let mut weights = random.weights;
         if scenario.pasids == 0 || !substreams {
             (weights.attach_pasid, weights.detach_pasid) = (0, 0);
@@ -211,7 +210,7 @@ impl<'a> Workload<'a> {
     fn master_with_substreams(&mut self) -> Option<usize> {
         let masters = 0..self.scenario.masters.len();
         let with: Vec<usize> =
-            masters.filter(|master| self.scenario.substream_bits(*master) > 0).collect();
+            masters.filter(|master| self.scenario.pasid_bits(*master) > 0).collect();
         self.rng.choice(with)
     }
 

@@ -24,9 +24,9 @@ const MACHINE: &str = r#"
 name = "beside"
 instance = [{ name = "smmu", ats = true, ssid-bits = 4 }]
 master = [
-    { name = "nic", instance = "smmu", streams = [5], ats = true, substream-bits = 4 },
+    { name = "nic", instance = "smmu", streams = [5], ats = true, pasid-bits = 4 },
     { name = "disk", instance = "smmu", streams = [6], ats = true },
-    { name = "plain", instance = "smmu", streams = [7], substream-bits = 4 },
+    { name = "plain", instance = "smmu", streams = [7], pasid-bits = 4 },
 ]
 "#;
 const NIC: usize = 0;
@@ -164,7 +164,7 @@ fn a_pasid_that_joins_a_domain_keeps_nothing_that_was_unmapped_without_it() {
     let plain = machine.add(7, MasterConfig::default());
     machine.iommu.attach(&plain, &machine.domain).unwrap();
     let mut config = trusted();
-    config.substream_bits = 4;
+    config.pasid_bits = 4;
     let nic = machine.add(5, config);
     let other = machine.iommu.create_domain(DomainConfig::default()).unwrap();
     machine.iommu.attach(&nic, &other).unwrap();

@@ -57,7 +57,7 @@ instance = [
 master = [
     { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
     { name = "k", instance = "a", streams = [5], keep = "l" },
-    { name = "n", instance = "c", streams = [3], substream-bits = 20, ats = true,
+    { name = "n", instance = "c", streams = [3], pasid-bits = 20, ats = true,
       memory-override = "write-through", sharing-override = "outer",
       privilege-override = "unprivileged", allocation-override = "transient",
       read-override = "instructions" },
@@ -160,7 +160,7 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
     // Those of guests come on top of four.
     assert_eq!(counts, [4, 6, 8, 4, 6, 2, 2]);
     // Leaves of either size, and linear tables; PASIDs in one leaf and in several.
-    let masters = |it: &Scenario| (0..it.masters.len()).map(|at| it.substream_bits(at)).collect();
+    let masters = |it: &Scenario| (0..it.masters.len()).map(|at| it.pasid_bits(at)).collect();
     let bits: Vec<u32> = scenarios.iter().flat_map(|it| -> Vec<u32> { masters(it) }).collect();
     for range in [0..1, 1..7, 7..18, 18..21] {
         assert!(bits.iter().any(|bits| range.contains(bits)), "{range:?}");

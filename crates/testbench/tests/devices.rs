@@ -24,9 +24,9 @@ instance = [
     { name = "other", range-invalidation = false, ats = true },
 ]
 master = [
-    { name = "nic", instance = "narrow", streams = [0x900, 0x901], substream-bits = 6, ats = true },
-    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108, 0x1110], substream-bits = 8, ats = true },
-    { name = "npu", instance = "wide", streams = [0x1200], substream-bits = 7 },
+    { name = "nic", instance = "narrow", streams = [0x900, 0x901], pasid-bits = 6, ats = true },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108, 0x1110], pasid-bits = 8, ats = true },
+    { name = "npu", instance = "wide", streams = [0x1200], pasid-bits = 7 },
     { name = "disk", instance = "other", streams = [0xa00], ats = true },
 ]
 domain = [{ name = "first" }, { name = "second" }, { name = "third" }]
@@ -51,7 +51,7 @@ fn a_process_can_be_unbound_from_a_device_that_falls_silent_while_it_is_bound() 
         r#"
 name = "silent-bind"
 instance = [{ name = "smmu", ats = true, ssid-bits = 13 }]
-master = [{ name = "gpu", instance = "smmu", streams = [5], substream-bits = 8, ats = true }]
+master = [{ name = "gpu", instance = "smmu", streams = [5], pasid-bits = 8, ats = true }]
 process = [{ name = "shell" }]
 step = [
     { mute = { master = "gpu", late = true } },
@@ -119,6 +119,7 @@ mod silent {
 
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use smmuv3::{
         AttachError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
@@ -164,7 +165,8 @@ master = [
             let world = World::new(Arc::new(ModelMachine::new(&parse(MACHINE), 1).unwrap()), 1);
             let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
             let mut config = InstanceConfig::named("smmu");
-            (config.deadline, config.device_deadline) = (1_000, 1_000_000_000);
+            (config.deadline, config.device_deadline) =
+                (Duration::from_micros(1), Duration::from_secs(1));
             let mmio = TestMmio { world: world.clone(), instance: 0 };
             let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
             let ats = smmuv3_testbench::keeping::trusted();
@@ -206,7 +208,8 @@ master = [
         let world = World::new(Arc::new(ModelMachine::new(&parse(text), 1).unwrap()), 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mut config = InstanceConfig::named("smmu");
-        (config.deadline, config.device_deadline) = (1_000, 100_000);
+        (config.deadline, config.device_deadline) =
+            (Duration::from_micros(1), Duration::from_micros(100));
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -421,7 +424,7 @@ master = [
         for (refuses, count) in [false, true].into_iter().zip(&mut failed) {
             for commands in 0.. {
                 let mut config = InstanceConfig::named("smmu");
-                config.deadline = 200_000;
+                config.deadline = Duration::from_micros(200);
                 config.device_deadline = config.deadline;
                 let pair = Pair::within(1, config);
                 let (nic, model) = (&pair.masters[NIC], || pair.world.machine().model(0).unwrap());

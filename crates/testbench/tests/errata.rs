@@ -134,7 +134,7 @@ fn a_master_of_physical_addresses_alone_has_identity_or_nothing() {
     let mut config = InstanceConfig::named("smmu");
     config.sid_bits = 4;
     let smmu = common::enable(&iommu, &world, 0, config);
-    let config = MasterConfig::default().with_identity_only().with_substream_bits(4);
+    let config = MasterConfig::default().with_identity_only().with_pasid_bits(4);
     let master = iommu.add_master(&smmu, &[StreamId(1)], config).unwrap();
     let reach = || {
         let mut model = machine.model(0).unwrap();

@@ -182,7 +182,7 @@ fn moved_on(shared: bool) -> (Scenario, Vec<Operation>, Operation) {
 name = "stayer"
 instance = "narrow"
 streams = [7]
-substream-bits = 8
+pasid-bits = 8
 [[domain]]
 name = "guest"
 count = {guests}

@@ -239,7 +239,7 @@ name = "new-leaves"
 pasids = 100
 instance = [{ name = "smmu", ssid-bits = 8, two-level-contexts = true }]
 domain = [{ name = "shared" }]
-master = [{ name = "nic", instance = "smmu", streams = [8], substream-bits = 8 }]
+master = [{ name = "nic", instance = "smmu", streams = [8], pasid-bits = 8 }]
 memory = [{ name = "buffer", size = "64K" }]
 step = [
     { map = { domain = "shared", iova = 0x40000000, memory = "buffer", length = "8K" } },
@@ -268,8 +268,8 @@ fn a_tag_that_only_a_lost_master_had_is_free() {
 name = "lost-tag"
 instance = [{ name = "smmu", ssid-bits = 7, btm = true }]
 master = [
-    { name = "nic", instance = "smmu", streams = [14], substream-bits = 3 },
-    { name = "gpu", instance = "smmu", streams = [0], substream-bits = 1 },
+    { name = "nic", instance = "smmu", streams = [14], pasid-bits = 3 },
+    { name = "gpu", instance = "smmu", streams = [0], pasid-bits = 1 },
 ]
 process = [{ name = "shell" }]
 step = [
@@ -311,7 +311,7 @@ fn the_first_pasid_of_a_new_kernel_comes_by_an_invalid_entry() {
     let text = r#"
 name = "words"
 instance = [{ name = "smmu", ssid-bits = 19, ats = true, repeated-invalidation = true, lpa2 = true, bbml = 1, httu = 1 }]
-master = [{ name = "nic", instance = "smmu", streams = [0xffff], substream-bits = 8 }]
+master = [{ name = "nic", instance = "smmu", streams = [0xffff], pasid-bits = 8 }]
 domain = [{ name = "shared", splitting = true }]
 memory = [{ name = "pool", size = "8M", align = "2M" }]
 step = [

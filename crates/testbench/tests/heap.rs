@@ -8,6 +8,7 @@ mod allocator;
 use smmuv3::IommuError;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
@@ -171,7 +172,7 @@ fn config() -> InstanceConfig {
     let mut config = InstanceConfig::named("smmu");
     config.sid_bits = 4;
     config.stream_table = StreamTableShape::TwoLevel { split: Split::Six };
-    config.deadline = 200_000;
+    config.deadline = Duration::from_micros(200);
     config.device_deadline = config.deadline;
     config
 }

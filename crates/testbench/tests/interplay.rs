@@ -263,8 +263,8 @@ instance = [
     { name = "smmu1", stalls = 4, forced-stalls = true, httu = 2, ecmdq = 2, completion = "msi", msi = true },
 ]
 master = [
-    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, substream-bits = 4 },
-    { name = "nic", instance = "smmu0", streams = [0x41, 0x42], ats = true, substream-bits = 4 },
+    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, pasid-bits = 4 },
+    { name = "nic", instance = "smmu0", streams = [0x41, 0x42], ats = true, pasid-bits = 4 },
     { name = "other", instance = "smmu1", streams = [0x40, 0x41] },
 ]
 domain = [
@@ -287,8 +287,8 @@ name = "late"
 pasids = 2
 instance = [{ name = "smmu0", stalls = 2, ssid-bits = 4 }, { name = "smmu1" }, { name = "smmu2" }]
 master = [
-    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, substream-bits = 4 },
-    { name = "other", instance = "smmu0", streams = [0x41], stalls = true, substream-bits = 4 },
+    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, pasid-bits = 4 },
+    { name = "other", instance = "smmu0", streams = [0x41], stalls = true, pasid-bits = 4 },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]

@@ -129,7 +129,7 @@ impl Setup {
     }
 
     fn keep(&self, probe: &mut Probe<TestPlatform>, bits: u32) {
-        let config = MasterConfig::default().with_substream_bits(bits);
+        let config = MasterConfig::default().with_pasid_bits(bits);
         // SAFETY: the memory is the display's.
         unsafe { probe.keep(&STREAMS, config, &[self.region()]) }.unwrap();
     }

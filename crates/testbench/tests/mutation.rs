@@ -238,8 +238,8 @@ name = "pages"
 pasids = 4
 instance = [{ name = "smmu0", ssid-bits = 6, ats = true, pri = true }]
 master = [
-    { name = "nic", instance = "smmu0", streams = [0x40], substream-bits = 6, ats = true, pri = true, response-pasid = true },
-    { name = "gpu", instance = "smmu0", streams = [0x41, 0x42], substream-bits = 6, ats = true, pri = true },
+    { name = "nic", instance = "smmu0", streams = [0x40], pasid-bits = 6, ats = true, pri = true, response-pasid = true },
+    { name = "gpu", instance = "smmu0", streams = [0x41, 0x42], pasid-bits = 6, ats = true, pri = true },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
@@ -253,7 +253,7 @@ pasids = 6
 instance = [{ name = "narrow", asid-bits = 8, ats = true }, { name = "wide", ssid-bits = 6, ats = true }]
 master = [
     { name = "nic", instance = "narrow", streams = [0x900], ats = true },
-    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 6, ats = true },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], pasid-bits = 6, ats = true },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
@@ -357,7 +357,7 @@ instance = [
     { name = "mmu-600", part = "mmu-600-r0p0", completion = "event" },
 ]
 master = [
-    { name = "gpu", instance = "mmu-s3", streams = [0x1100], substream-bits = 6 },
+    { name = "gpu", instance = "mmu-s3", streams = [0x1100], pasid-bits = 6 },
     { name = "disk", instance = "mmu-600", streams = [0xa00] },
 ]
 domain = [{ name = "first" }, { name = "second" }]

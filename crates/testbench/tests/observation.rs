@@ -41,7 +41,7 @@ fn machine_with(bits: u32) -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatfor
 #[test]
 fn faults_are_those_of_the_domain_that_is_used() {
     let (world, iommu, smmu) = machine_with(4);
-    let config = MasterConfig::default().with_substream_bits(4);
+    let config = MasterConfig::default().with_pasid_bits(4);
     let master = iommu.add_master(&smmu, &[StreamId(1)], config).unwrap();
     let make = || iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
     let domains = [make(), make(), make()];
@@ -161,7 +161,7 @@ fn calls_are_traced_in_the_order_of_what_they_do() {
 #[test]
 fn counts_are_those_of_what_was_done() {
     let (world, iommu, smmu) = machine_with(4);
-    let substreams = MasterConfig::default().with_substream_bits(4);
+    let substreams = MasterConfig::default().with_pasid_bits(4);
     let master = iommu.add_master(&smmu, &[StreamId(1)], substreams).unwrap();
     let counted = iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
     let plain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -200,8 +200,8 @@ fn counts_are_those_of_what_was_done() {
     assert_eq!(said.waits, after.commands.waits - before.commands.waits);
 
     let numbers = |smmu: &Smmu<_>| {
-        let InstanceStatistics { pasids, substreams, .. } = smmu.statistics();
-        (pasids.used, substreams, pasids.used + pasids.free)
+        let InstanceStatistics { pasids, attached_pasids, .. } = smmu.statistics();
+        (pasids.used, attached_pasids, pasids.used + pasids.free)
     };
     let all = (1 << Config::default().pasid_bits) - 1;
     assert_eq!(numbers(&smmu), (0, 0, all));

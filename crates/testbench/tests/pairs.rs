@@ -57,7 +57,7 @@ memory = [{ name = "buffer", size = "64K" }]
 name = "nic"
 instance = "smmu"
 streams = [5, 6]
-substream-bits = 4
+pasid-bits = 4
 ats = true
 pri = true
 response-pasid = RESPONSE
@@ -123,17 +123,17 @@ memory = [{ name = "old", size = "64K" }, { name = "new", size = "64K" }]
 name = "nic"
 instance = "smmu"
 streams = [5]
-substream-bits = 6
+pasid-bits = 6
 [[master]]
 name = "gpu"
 instance = "smmu"
 streams = [6]
-substream-bits = 8
+pasid-bits = 8
 [[master]]
 name = "npu"
 instance = "smmu"
 streams = [7]
-substream-bits = 8
+pasid-bits = 8
 [[step]]
 process-map = { process = "shell", iova = 0x100000, memory = "old", length = "8K" }
 [[step]]

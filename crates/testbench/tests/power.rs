@@ -6,6 +6,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use smmuv3::{
     Attributes, Config, DomainConfig, EnableError, Failure, InstanceConfig, Interrupt, Iommu, Iova,
@@ -258,7 +259,7 @@ domain = [{ name = "domain" }]
     let world = World::new(machine.clone(), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
-    config.deadline = 200_000;
+    config.deadline = Duration::from_micros(200);
     config.device_deadline = config.deadline;
     config.sid_bits = 4;
     let smmu = common::enable(&iommu, &world, 0, config);

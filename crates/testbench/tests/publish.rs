@@ -126,7 +126,7 @@ impl Setup {
 
     fn add(&self, smmu: usize, streams: &[u32], bits: u32) -> Master<TestPlatform> {
         let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-        let config = MasterConfig::default().with_substream_bits(bits);
+        let config = MasterConfig::default().with_pasid_bits(bits);
         self.iommu.add_master(&self.smmus[smmu], &streams, config).unwrap()
     }
 

@@ -137,7 +137,7 @@ const IDENTITY_BESIDE_A_PASID: &str = r#"
 name = "identity-beside-a-pasid"
 seed = 12
 instance = [{ name = "smmu", ssid-bits = 16 }]
-master = [{ name = "nic", instance = "smmu", streams = [0x1f], substream-bits = 6 }]
+master = [{ name = "nic", instance = "smmu", streams = [0x1f], pasid-bits = 6 }]
 domain = [{ name = "old", granule = "4K" }, { name = "new", granule = "4K" }]
 memory = [{ name = "pool", size = "8M", align = "2M" }]
 step = [
@@ -160,7 +160,7 @@ fn an_adopted_entry_with_contexts_changes_through_an_invalid_one() {
 const CUT_OFF_TWICE: &str = r#"
 name = "cut-off-twice"
 instance = [{ name = "smmu", ssid-bits = 9, two-level-contexts = true, ats = true, pri = true }]
-master = [{ name = "nic", instance = "smmu", streams = [0x208], substream-bits = 8, ats = true, pri = true }]
+master = [{ name = "nic", instance = "smmu", streams = [0x208], pasid-bits = 8, ats = true, pri = true }]
 process = [{ name = "old" }, { name = "new" }]
 step = [
     { mute = { master = "nic", late = true } },

@@ -81,8 +81,8 @@ fn a_pasid_has_a_domain_of_its_own() {
         attach = { master = "nic", domain = "net", pasid = 1 }
         write = { master = "nic", pasid = 1, iova = 0x10000, data = "again" }
         expect-data = { memory = "rx", data = "again" }
-        attach = { master = "nic", domain = "net", pasid = 300, refused = "substream-range" }
-        attach = { master = "old", domain = "net", pasid = 1, refused = "substream-range" }
+        attach = { master = "nic", domain = "net", pasid = 300, refused = "pasid-range" }
+        attach = { master = "old", domain = "net", pasid = 1, refused = "pasid-range" }
         attach = { master = "old", domain = "net" }
         write = { master = "old", pasid = 1, iova = 0x10000, data = "no" }
         expect-fault = { master = "old", pasid = 1, event = "C_BAD_SUBSTREAMID" }

@@ -30,8 +30,8 @@ instance = [
     { name = "smmu1", stalls = 4, ssid-bits = 8, FORCED event-queue = 3 },
 ]
 master = [
-    { name = "accelerator", instance = "smmu0", streams = [0x40], substream-bits = 8, stalls = true },
-    { name = "other", instance = "smmu1", streams = [0x40, 0x41], substream-bits = 8, stalls = true },
+    { name = "accelerator", instance = "smmu0", streams = [0x40], pasid-bits = 8, stalls = true },
+    { name = "other", instance = "smmu1", streams = [0x40, 0x41], pasid-bits = 8, stalls = true },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 process = [{ name = "shell" }, { name = "editor" }]

@@ -60,7 +60,7 @@ impl NamedComponent<'_> {
         self.flags & 1 != 0
     }
 
-    /// Bits of its PASIDs.
+    /// Bits of its PASIDs, as firmware says them: 0 for none, and more than 20 are not PASIDs.
     #[must_use]
     pub const fn pasid_bits(&self) -> u8 {
         // Five bits.

@@ -3,30 +3,26 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+mod store;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use smmuv3::{
     Config, Frames, InstanceConfig, Iommu, Iova, Master, MasterConfig, Mmio, PhysAddr, Platform,
     RawMutex, Smmu, StreamId,
 };
 use smmuv3_dma::{Direction, DmaConfig, DmaPlatform, DmaSpace};
-use smmuv3_model::{Abort, Access, Adversary, Memory, Model, Profile, Reason};
+use smmuv3_model::{Access, Adversary, Memory, Model, Profile, Reason};
+
+use store::{BUFFER_PAGES, Bus, FRAME_BYTES, FRAMES, Store};
 
 pub const PAGE: usize = 4096;
-/// Frames of the platform: CPU and physical addresses alike, but for an offset.
-const FRAMES: u64 = 0x8_8000_0000;
-const FRAME_BYTES: usize = 16 << 20;
-/// Memory of the tests' buffers, whose pages are scattered in physical memory.
-const BUFFERS: u64 = 0x9_0000_0000;
-const BUFFER_PAGES: usize = 4096;
-/// Physical distance of two neighbouring pages of a buffer, in pages, modulo their number; 1 in runs of 4.
-const STRIDE: usize = 1237;
 pub const STREAM: u32 = 5;
 
 /// Cache maintenance, in the order in which it was asked for.
@@ -36,113 +32,6 @@ pub enum Maintenance {
     Clean(u64, usize),
     Invalidate(u64, usize),
 }
-
-/// Memory of the machine.
-pub struct Store {
-    memory: NonNull<u8>,
-    buffers: NonNull<u8>,
-    /// Which page of the buffers each physical one is.
-    behind: Vec<usize>,
-}
-
-// SAFETY: memory that is owned, and used by pointers.
-unsafe impl Send for Store {}
-// SAFETY: as above.
-unsafe impl Sync for Store {}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, PAGE).unwrap()
-}
-
-/// The physical page of page `index` of the buffers: groups of four pages stay together.
-fn scatter(index: usize) -> usize {
-    let group = index / 4 * STRIDE % (BUFFER_PAGES / 4);
-    group * 4 + index % 4
-}
-
-impl Store {
-    fn new() -> Self {
-        // SAFETY: both have bytes.
-        let (memory, buffers) = unsafe {
-            (alloc_zeroed(layout(FRAME_BYTES)), alloc_zeroed(layout(BUFFER_PAGES * PAGE)))
-        };
-        let mut behind = vec![usize::MAX; BUFFER_PAGES];
-        (0..BUFFER_PAGES).for_each(|page| behind[scatter(page)] = page);
-        assert!(!behind.contains(&usize::MAX));
-        let [memory, buffers] = [memory, buffers].map(|start| NonNull::new(start).unwrap());
-        Self { memory, buffers, behind }
-    }
-
-    /// The byte at `pa`.
-    fn at(&self, pa: u64) -> Option<NonNull<u8>> {
-        if (FRAMES..FRAMES + FRAME_BYTES as u64).contains(&pa) {
-            // SAFETY: within the memory.
-            return Some(unsafe { self.memory.add((pa - FRAMES) as usize) });
-        }
-        let offset = pa.checked_sub(BUFFERS)? as usize;
-        let page = self.behind.get(offset / PAGE)?;
-        // SAFETY: a page of the buffers.
-        Some(unsafe { self.buffers.add(page * PAGE + offset % PAGE) })
-    }
-
-    fn physical(&self, pointer: NonNull<u8>, len: usize) -> Option<(PhysAddr, usize)> {
-        let offset = pointer.as_ptr().addr().checked_sub(self.buffers.as_ptr().addr())?;
-        if offset >= BUFFER_PAGES * PAGE {
-            return None;
-        }
-        let to_end = 4 * PAGE - offset % (4 * PAGE);
-        let pa = BUFFERS + (scatter(offset / PAGE) * PAGE + offset % PAGE) as u64;
-        Some((PhysAddr(pa), len.min(to_end)))
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with these layouts.
-        unsafe {
-            dealloc(self.memory.as_ptr(), layout(FRAME_BYTES));
-            dealloc(self.buffers.as_ptr(), layout(BUFFER_PAGES * PAGE));
-        }
-    }
-}
-
-/// The memory as the SMMU sees it.
-#[derive(Clone)]
-pub struct Bus(Arc<Store>);
-
-impl Memory for Bus {
-    fn read64(&self, pa: u64) -> Result<u64, Abort> {
-        let word = self.0.at(pa).ok_or(Abort { pa })?.cast::<AtomicU64>();
-        // SAFETY: aligned, since tables are, and within the memory.
-        Ok(unsafe { word.as_ref() }.load(Ordering::Acquire))
-    }
-
-    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
-        let word = self.0.at(pa).ok_or(Abort { pa })?.cast::<AtomicU64>();
-        // SAFETY: as above.
-        unsafe { word.as_ref() }.store(value, Ordering::Release);
-        Ok(())
-    }
-
-    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
-        for (byte, at) in buffer.iter_mut().zip(pa..) {
-            let from = self.0.at(at).ok_or(Abort { pa: at })?;
-            // SAFETY: within the memory.
-            *byte = unsafe { from.read_volatile() };
-        }
-        Ok(())
-    }
-
-    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
-        for (byte, at) in bytes.iter().zip(pa..) {
-            let to = self.0.at(at).ok_or(Abort { pa: at })?;
-            // SAFETY: within the memory.
-            unsafe { to.write_volatile(*byte) };
-        }
-        Ok(())
-    }
-}
-
 #[derive(Default)]
 struct Allocator {
     next: u64,
@@ -481,8 +370,8 @@ impl World {
         self.allocator.lock().unwrap().live.values().sum()
     }
 
-    pub fn pass(&self, nanoseconds: u64) {
-        self.clock.fetch_add(nanoseconds, Ordering::Relaxed);
+    pub fn pass(&self, duration: Duration) {
+        self.clock.fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Time stands still unless it is made to pass, or something is waited for.
@@ -589,7 +478,7 @@ impl Rig {
         let mut instance = InstanceConfig::named("smmu");
         instance.sid_bits = 4;
         // Where threads hold each other up, time passes for no reason.
-        instance.deadline = if cpus > 2 { 1_000_000_000 } else { 200_000 };
+        instance.deadline = Duration::from_micros(if cpus > 2 { 1_000_000 } else { 200 });
         let probe = iommu.probe(Registers(world.clone()), instance).unwrap();
         let smmu = probe.enable().unwrap();
         let master = iommu.add_master(&smmu, &[StreamId(STREAM)], MasterConfig::default()).unwrap();

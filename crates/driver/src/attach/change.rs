@@ -160,7 +160,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let Some(instance) = core.instances.get(id) else { return Err(AttachError::Foreign) };
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             let pasid = SubstreamId(substream);
-            return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
+            return Err(AttachError::PasidRange { instance: id, pasid, bits });
         }
         if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
             return Err(AttachError::Adopted { instance: id });
@@ -259,7 +259,7 @@ impl<'a, P: Platform> Call<'a, P> {
             let clash = state.and_then(|state| state.clash(self.substream, space.stage()));
             if let Some(clash) = clash {
                 let pasid = SubstreamId(clash);
-                return Err(AttachError::SubstreamStage { instance: self.id, pasid });
+                return Err(AttachError::PasidStage { instance: self.id, pasid });
             }
         }
         let moves = Moves::prepare(configuration, self.master, self.substream, self.goal)?;

@@ -67,7 +67,7 @@ pub enum AttachError {
     },
     /// A master whose accesses without a PASID are translated by stage 2 has none, and accesses with a PASID are not
     /// translated by stage 2 alone (§5.2). Nothing was changed.
-    SubstreamStage {
+    PasidStage {
         /// The instance.
         instance: InstanceId,
         /// The PASID.
@@ -98,7 +98,7 @@ pub enum AttachError {
         stream: StreamId,
     },
     /// The PASID is beyond those of the master. Nothing was changed.
-    SubstreamRange {
+    PasidRange {
         /// The instance.
         instance: InstanceId,
         /// The PASID.
@@ -184,7 +184,7 @@ impl fmt::Display for AttachError {
             Self::VmidTaken { instance, vmid } => {
                 write!(f, "{instance}: another domain has VMID {vmid}")
             }
-            Self::SubstreamStage { instance, pasid } => {
+            Self::PasidStage { instance, pasid } => {
                 write!(f, "{instance}: PASID {pasid} does not go with stage 2")
             }
             #[cfg(feature = "nested")]
@@ -201,10 +201,10 @@ impl fmt::Display for AttachError {
             Self::GuestStream { instance, stream } => {
                 write!(f, "{instance}: the guest has stream {stream} already")
             }
-            Self::SubstreamRange { instance, pasid, bits: 0 } => {
-                write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
+            Self::PasidRange { instance, pasid, bits: 0 } => {
+                write!(f, "{instance}: PASID {pasid}, but the master has no PASIDs")
             }
-            Self::SubstreamRange { instance, pasid, bits } => {
+            Self::PasidRange { instance, pasid, bits } => {
                 write!(f, "{instance}: PASID {pasid} has more than the master's {bits} bits")
             }
             Self::PasidUnknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
@@ -250,7 +250,7 @@ pub enum DetachError {
     },
     /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) alone: the PASID is beyond those of the master, so that it is
     /// attached to nothing. Nothing was changed.
-    SubstreamRange {
+    PasidRange {
         /// The instance.
         instance: InstanceId,
         /// The PASID.
@@ -271,8 +271,8 @@ impl DetachError {
         match error {
             AttachError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
             AttachError::PasidUnknown { pasid } => Self::PasidUnknown { pasid },
-            AttachError::SubstreamRange { instance, pasid, bits } => {
-                Self::SubstreamRange { instance, pasid, bits }
+            AttachError::PasidRange { instance, pasid, bits } => {
+                Self::PasidRange { instance, pasid, bits }
             }
             AttachError::Adopted { instance } => Self::Adopted { instance },
             AttachError::NoMemory => Self::NoMemory,
@@ -299,8 +299,8 @@ impl From<DetachError> for AttachError {
             DetachError::NoMemory => Self::NoMemory,
             DetachError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
             DetachError::PasidUnknown { pasid } => Self::PasidUnknown { pasid },
-            DetachError::SubstreamRange { instance, pasid, bits } => {
-                Self::SubstreamRange { instance, pasid, bits }
+            DetachError::PasidRange { instance, pasid, bits } => {
+                Self::PasidRange { instance, pasid, bits }
             }
             DetachError::Adopted { instance } => Self::Adopted { instance },
         }
@@ -328,7 +328,7 @@ mod tests {
             DetachError::NoMemory,
             DetachError::Unconfirmed(Unconfirmed::new(instance, Failure::Failed)),
             DetachError::PasidUnknown { pasid },
-            DetachError::SubstreamRange { instance, pasid, bits: 2 },
+            DetachError::PasidRange { instance, pasid, bits: 2 },
             DetachError::Adopted { instance },
         ] {
             let as_attach = AttachError::from(error);

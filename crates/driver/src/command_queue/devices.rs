@@ -2,8 +2,10 @@
 //! Devices that have ATC_INVs to answer: an SMMU that waits for them is not gone (§3.2).
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 
 use super::{CommandQueue, Common};
+use crate::platform::nanoseconds;
 
 /// Somebody waits for answers of devices.
 #[must_use]
@@ -32,9 +34,9 @@ impl Common {
 }
 
 impl CommandQueue {
-    /// Lets the SMMU stand still for `nanoseconds` where a device may be why.
-    pub(crate) fn waiting_for_devices(mut self, nanoseconds: u64) -> Self {
-        self.common.device_deadline = nanoseconds;
+    /// Lets the SMMU stand still for `deadline` where a device may be why.
+    pub(crate) fn waiting_for_devices(mut self, deadline: Duration) -> Self {
+        self.common.device_deadline = nanoseconds(deadline);
         self
     }
 

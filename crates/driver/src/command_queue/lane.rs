@@ -525,7 +525,7 @@ impl Lane {
                         looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
                         if poller.consumed() == consumed {
                             common.state.fail_since(epoch);
-                            return Err(Failure::Timeout { waited });
+                            return Err(Failure::timeout(waited));
                         }
                     }
                     still

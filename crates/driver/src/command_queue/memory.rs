@@ -4,6 +4,7 @@
 use core::iter;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 use core::{ptr, slice};
 
 use smmuv3_formats::PhysAddr;
@@ -18,7 +19,7 @@ use crate::features::Features;
 use crate::message::Message;
 use crate::mutation::LeftOut;
 use crate::name::Name;
-use crate::platform::Platform;
+use crate::platform::{Platform, nanoseconds};
 use crate::queue::Size;
 use crate::state::State;
 
@@ -27,7 +28,7 @@ const WORD_BYTES: usize = 128;
 
 impl CommandQueue {
     /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
-    /// the SMMU may stand still for `deadline` nanoseconds. `None` when there is no memory, or for a queue of one
+    /// the SMMU may stand still for `deadline`. `None` when there is no memory, or for a queue of one
     /// entry, which has no room for a command and its CMD_SYNC.
     ///
     /// # Safety
@@ -36,7 +37,7 @@ impl CommandQueue {
         platform: &P,
         size: Size,
         largest_batch: u32,
-        deadline: u64,
+        deadline: Duration,
     ) -> Option<Self> {
         if size.entries() < 2 {
             return None;
@@ -54,7 +55,7 @@ impl CommandQueue {
         Some(Self {
             common: Common {
                 largest_batch,
-                deadline,
+                deadline: nanoseconds(deadline),
                 device_deadline: 0,
                 asked: AtomicUsize::new(0),
                 repeating: false,

@@ -74,14 +74,14 @@ impl DomainConfig {
         self
     }
 
-    /// With input addresses of `bits` bits.
+    /// With input addresses of `bits` bits, 32 to 52; 0 for as many as every instance supports.
     #[must_use]
     pub const fn with_input_bits(mut self, bits: u32) -> Self {
         self.input_bits = bits;
         self
     }
 
-    /// With output addresses of `bits` bits.
+    /// With output addresses of `bits` bits, 32 to 52; 0 for as many as every instance supports.
     #[must_use]
     pub const fn with_output_bits(mut self, bits: u32) -> Self {
         self.output_bits = bits;
@@ -95,7 +95,7 @@ impl DomainConfig {
         self
     }
 
-    /// With the first table at `level`.
+    /// With the first table at `level` (§15.4): see [`DomainConfig::start_level`].
     #[must_use]
     pub const fn with_start_level(mut self, level: i8) -> Self {
         self.start_level = Some(level);
@@ -116,7 +116,7 @@ impl DomainConfig {
         self
     }
 
-    /// For instances of at least that IDR3.BBML.
+    /// For instances of at least that IDR3.BBML, 0 to 2 (§8.2).
     #[must_use]
     pub const fn with_bbml(mut self, bbml: u32) -> Self {
         self.bbml = Some(bbml);
@@ -144,7 +144,7 @@ impl DomainConfig {
         self
     }
 
-    /// With forced types.
+    /// With forced types (S2FWB, §16.3).
     #[must_use]
     pub const fn with_forced_types(mut self) -> Self {
         self.forced_types = true;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How an SMMU is to be used.
 
+use core::time::Duration;
+
 use super::Coherence;
 use crate::command_queue::Completion;
 use crate::errata::Firmware;
@@ -35,12 +37,12 @@ pub struct InstanceConfig {
     /// Use ASIDs of at most this many bits, although the SMMU may support more: 6 to 16, or it is refused
     /// ([`Unsupported::AsidBits`](crate::Unsupported::AsidBits)).
     pub asid_bits: u32,
-    /// Nanoseconds that the SMMU may do nothing although it has something to do.
-    pub deadline: u64,
+    /// How long the SMMU may do nothing although it has something to do.
+    pub deadline: Duration,
     /// The same while devices have ATC_INVs to answer. An SMMU does nothing more at the next CMD_SYNC until they have, or
     /// until it gives them up (CERROR_ATC_INV_SYNC), after which they are in quarantine and it goes on. PCIe lets a device take a
     /// minute, and the root complex half as much again. Who has less finds the SMMU failed instead, and all devices behind it.
-    pub device_deadline: u64,
+    pub device_deadline: Duration,
     /// Raise the interrupts of the event queue, of page requests and of errors: wired, but those that are messages.
     pub interrupts: bool,
     /// Which interrupts are messages. Where the SMMU cannot send them, it is refused: nobody would hear of its
@@ -89,8 +91,8 @@ impl InstanceConfig {
             sid_bits: 25,
             stream_table: StreamTableShape::Automatic,
             asid_bits: 16,
-            deadline: 1_000_000_000,
-            device_deadline: 100_000_000_000,
+            deadline: Duration::from_secs(1),
+            device_deadline: Duration::from_secs(100),
             interrupts: true,
             messages: Messages { events: None, errors: None, page_requests: None, sync: None },
             enhanced_queues: u32::MAX,
@@ -125,7 +127,7 @@ impl InstanceConfig {
         self
     }
 
-    /// With streams of `bits` bits.
+    /// With streams of `bits` bits, 32 at most.
     #[must_use]
     pub const fn with_sid_bits(mut self, bits: u32) -> Self {
         self.sid_bits = bits;
@@ -146,17 +148,17 @@ impl InstanceConfig {
         self
     }
 
-    /// With so many nanoseconds for an answer.
+    /// With so long for an answer: see [`InstanceConfig::deadline`].
     #[must_use]
-    pub const fn with_deadline(mut self, nanoseconds: u64) -> Self {
-        self.deadline = nanoseconds;
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
         self
     }
 
-    /// With so many nanoseconds for what devices are to answer.
+    /// With so long for what devices are to answer: see [`InstanceConfig::device_deadline`].
     #[must_use]
-    pub const fn with_device_deadline(mut self, nanoseconds: u64) -> Self {
-        self.device_deadline = nanoseconds;
+    pub const fn with_device_deadline(mut self, deadline: Duration) -> Self {
+        self.device_deadline = deadline;
         self
     }
 
@@ -181,21 +183,21 @@ impl InstanceConfig {
         self
     }
 
-    /// With completed commands told of in that way.
+    /// With completed commands told of in that way, which may ask something of [`Platform::relax`].
     #[must_use]
     pub const fn with_completion(mut self, completion: Completion) -> Self {
         self.completion = completion;
         self
     }
 
-    /// With a part in the TLB maintenance that CPUs broadcast.
+    /// With a part in the TLB maintenance that CPUs broadcast: see [`InstanceConfig::broadcast`].
     #[must_use]
     pub const fn with_broadcast(mut self) -> Self {
         self.broadcast = true;
         self
     }
 
-    /// For a kernel in EL2 with E2H.
+    /// For a kernel in EL2 with E2H: see [`InstanceConfig::el2_host`].
     #[must_use]
     pub const fn with_el2_host(mut self) -> Self {
         self.el2_host = true;
@@ -247,7 +249,8 @@ mod tests {
         expected.sid_bits = 9;
         expected.stream_table = StreamTableShape::Linear;
         expected.asid_bits = 8;
-        expected.deadline = 1234;
+        expected.deadline = Duration::from_millis(12);
+        expected.device_deadline = Duration::from_secs(34);
         expected.interrupts = false;
         // SAFETY: nothing is configured so.
         expected.messages.events = Some(unsafe { Message::new(PhysAddr(0x800), 1) });
@@ -267,7 +270,8 @@ mod tests {
             .with_sid_bits(9)
             .with_stream_table(StreamTableShape::Linear)
             .with_asid_bits(8)
-            .with_deadline(1234)
+            .with_deadline(Duration::from_millis(12))
+            .with_device_deadline(Duration::from_secs(34))
             .without_interrupts()
             .with_messages(expected.messages)
             .with_enhanced_queues(3)

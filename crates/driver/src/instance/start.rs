@@ -14,7 +14,7 @@ use super::{EnableError, Instance, Probed};
 use crate::ecmdq::{self, Slots};
 use crate::features::Features;
 use crate::mutation::Mutation;
-use crate::platform::{Mmio, Platform};
+use crate::platform::{Mmio, Platform, nanoseconds};
 
 /// The outcome of a start that failed.
 pub(crate) struct NotStarted<P: Platform> {
@@ -360,13 +360,13 @@ impl<P: Platform> Instance<P> {
         offset: u32,
         done: impl Fn(u32) -> bool,
     ) -> Result<(), EnableError> {
-        let begun = platform.now();
+        let (begun, deadline) = (platform.now(), nanoseconds(self.config.deadline));
         loop {
             let read = self.mmio.read32(offset);
             if done(read) {
                 return Ok(());
             }
-            if platform.now().saturating_sub(begun) > self.config.deadline {
+            if platform.now().saturating_sub(begun) > deadline {
                 return Err(EnableError::Handshake { register, expected, read });
             }
             platform.relax();

@@ -14,7 +14,7 @@ use crate::overrides::Overrides;
 pub struct MasterConfig {
     /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
     /// most where it has linear context tables only.
-    pub substream_bits: u32,
+    pub pasid_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
     /// See [`MasterConfig::ats`]. That it is [`AtsMode::Full`] or [`AtsMode::Always`] is a promise.
@@ -108,8 +108,8 @@ impl MasterConfig {
 
     /// With PASIDs of `bits` bits.
     #[must_use]
-    pub const fn with_substream_bits(mut self, bits: u32) -> Self {
-        self.substream_bits = bits;
+    pub const fn with_pasid_bits(mut self, bits: u32) -> Self {
+        self.pasid_bits = bits;
         self
     }
 

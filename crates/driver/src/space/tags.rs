@@ -17,7 +17,7 @@ pub struct Target {
     pub tag: Tag,
     /// It is the CPU's ASID: broadcasts of CPUs invalidate it.
     pub shared: bool,
-    /// How many masters use it there; one counts again for each substream that it uses it with.
+    /// How many masters use it there; one counts again for each PASID that it uses it with.
     pub masters: usize,
 }
 

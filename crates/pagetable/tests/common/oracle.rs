@@ -83,12 +83,13 @@ impl<'a> Oracle<'a> {
                 .with_s2_sh0(sh)
                 .with_s2_ha(ha)
                 .with_s2_hd(hd)
-                .with_s2_fwb(config.fwb);
+                .with_s2_fwb(config.forced_types);
             ste.with_s2_ttb(table.root().0)
         };
         words.extend((STE..).step_by(8).zip(ste.0));
         let mut smmu = Smmu::with_everything(StrtabBase(STE), StrtabBaseCfg(0));
-        smmu.implementation.idr3 = smmu.implementation.idr3.with_xnx(STAGE == 1 || config.xnx);
+        smmu.implementation.idr3 =
+            smmu.implementation.idr3.with_xnx(STAGE == 1 || config.execute_by_privilege);
         Self { arena, entries: words.into_iter().collect(), smmu }
     }
 

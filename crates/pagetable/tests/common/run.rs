@@ -289,7 +289,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Run<SHIFT, STAGE, WIDE
                     assert_eq!(self.model.mapped(at, span), span, "stale: {at:#x}, {span:#x}");
                 }
             }
-            Err(UnmapError::Straddle { .. }) if self.config.splits => {
+            Err(UnmapError::Straddle { .. }) if self.config.splitting => {
                 self.split(start, len);
                 self.unmap(start, len);
             }

@@ -260,7 +260,7 @@ impl Bench {
             (instance, oracle.contexts(user.master).bits, life)
         });
         if user.substream.is_some_and(|substream| u64::from(substream) >> bits != 0 || bits == 0) {
-            foreseen.push(Refusal::SubstreamRange);
+            foreseen.push(Refusal::PasidRange);
         }
         let stage_2 = |use_: Use| {
             self.oracle(|oracle| {
@@ -285,7 +285,7 @@ impl Bench {
             None => stage_2(to) && others(),
         };
         if clash {
-            foreseen.push(Refusal::SubstreamStage);
+            foreseen.push(Refusal::PasidStage);
         }
         if let Use::Domain(domain) = to
             && self.scenario.is_misfit(domain, instance)
@@ -341,10 +341,9 @@ impl Bench {
                     self.scenario.asid_policy == AsidPolicy::Banked || self.scenario.spaces() >= 255
                 }
             },
-            Refusal::Mismatch
-            | Refusal::SubstreamRange
-            | Refusal::SubstreamStage
-            | Refusal::Released => false,
+            Refusal::Mismatch | Refusal::PasidRange | Refusal::PasidStage | Refusal::Released => {
+                false
+            }
         }
     }
 

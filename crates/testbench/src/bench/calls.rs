@@ -92,7 +92,7 @@ fn credits(scenario: &Scenario, instance: usize) -> u32 {
 
 /// What a master is, but for what its devices keep and ask for.
 pub(super) fn master(master: &scenario::Master) -> MasterConfig {
-    let config = MasterConfig::default().with_substream_bits(master.substream_bits);
+    let config = MasterConfig::default().with_pasid_bits(master.pasid_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
     config.with_overrides(master.overrides)
 }
@@ -121,8 +121,8 @@ pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
         // Of a guest's space: the instance cannot nest, or stalls always and the guest is shown no stalls.
         AttachError::Mismatch { .. } | AttachError::Illegal(_) => Some(Refusal::Mismatch),
-        AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
-        AttachError::SubstreamStage { .. } => Some(Refusal::SubstreamStage),
+        AttachError::PasidRange { .. } => Some(Refusal::PasidRange),
+        AttachError::PasidStage { .. } => Some(Refusal::PasidStage),
         AttachError::NoVmid { .. }
         | AttachError::VmidWidth { .. }
         | AttachError::VmidTaken { .. } => Some(Refusal::Vmid),

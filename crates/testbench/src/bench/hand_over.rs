@@ -7,8 +7,7 @@
 //! it must still be there.
 
 use crate::inside::Inside as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use smmuv3::{AdoptError, AtsMode, EnableError, Iommu, Remains, Smmu, StreamId};
 use smmuv3_formats::register::{EventqCons, EventqProd};
@@ -18,14 +17,17 @@ use super::counters::Counters;
 use super::guest::Guest;
 use super::{Bench, BenchError, Done, Handle};
 use crate::lock::Lock;
-use crate::machine::Dma;
 use crate::oracle::{Life, Power, Rule, Use, User};
-use crate::platform::{Observer, Point, TestPlatform, World};
+use crate::platform::{Observer, TestPlatform, World};
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
 use crate::stream_table::StreamTable;
 use crate::trace::{Args, Trace};
 use crate::watch::{OwnedTag, Tally, Watch};
+
+mod devices;
+
+pub(super) use devices::{Devices, Probe};
 
 /// Kernels that a run has at most: the memory of each stays.
 const MOST_KERNELS: usize = 6;
@@ -35,8 +37,6 @@ const MOST_BITS: u32 = 18;
 const TURNS: u32 = 1000;
 /// Pages of each user that are accessed at every moment of the adoption.
 const PROBED_PAGES: usize = 3;
-/// Moments of that kind. Of whoever has thousands of queues to look at, one page is accessed at each of the others.
-const CLOSE_MOMENTS: usize = 1 << 12;
 
 /// What kernels left that are no more.
 #[derive(Default)]
@@ -100,102 +100,6 @@ impl Remains for Everything {
 
     fn keeps(&self, stream: StreamId) -> bool {
         !self.lost.contains(&stream.0)
-    }
-}
-
-/// What a device is to read; what is refused reads as 0.
-const SIGN: u64 = 0x5a17_90d5_c3e1_7b29;
-
-/// An access that must reach the same at every moment.
-pub(super) struct Probe {
-    pub(super) master: usize,
-    pub(super) instance: usize,
-    pub(super) access: Access,
-    pub(super) pa: u64,
-}
-
-/// Devices that go on while the new kernel is at work.
-pub(super) struct Devices {
-    world: Arc<World>,
-    probes: Vec<Probe>,
-    /// The first of each instance that failed.
-    failed: Mutex<Vec<(usize, String)>>,
-    /// Instances that are not taken over.
-    stopped: Mutex<Vec<usize>>,
-    /// Moments so far.
-    moments: AtomicUsize,
-}
-
-impl Devices {
-    pub(super) fn new(world: &Arc<World>, probes: Vec<Probe>) -> Arc<Self> {
-        let (failed, stopped) = (Mutex::default(), Mutex::default());
-        let moments = AtomicUsize::new(0);
-        Arc::new(Self { world: world.clone(), probes, failed, stopped, moments })
-    }
-
-    /// What failed first of each instance.
-    pub(super) fn failed(&self) -> Vec<(usize, String)> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Nobody accesses anything through `instance` any more: it starts anew, with no stream known.
-    fn stop(&self, instance: usize) {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
-    }
-
-    fn is_stopped(&self, instance: usize) -> bool {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance)
-    }
-
-    /// Whether a device of a machine that does not tell reads what is at `pa`. A device that cannot read does nothing.
-    fn reads(&self, probe: &Probe) -> bool {
-        let machine = self.world.machine();
-        let Some(before) = machine.ram().read64(probe.pa) else { return false };
-        // What could be read can be written.
-        let _ = machine.ram().write64(probe.pa, SIGN);
-        let mut read = [0; 8];
-        let to = Dma::Read(&mut read);
-        let done = machine.dma(probe.master, probe.access.substream, probe.access.address, to);
-        let _ = machine.ram().write64(probe.pa, before);
-        done.is_err() || read == SIGN.to_le_bytes()
-    }
-}
-
-impl Observer for Devices {
-    fn at(&self, _: Point, _: bool) {
-        self.world.machine().act();
-        let moment = self.moments.fetch_add(1, Ordering::Relaxed);
-        for (number, probe) in self.probes.iter().enumerate() {
-            let turn = moment % self.probes.len() == number;
-            if self.is_stopped(probe.instance) || moment >= CLOSE_MOMENTS && !turn {
-                continue;
-            }
-            let model = self.world.machine().model(probe.instance);
-            let came = if let Some(mut model) = model {
-                match model.translate(probe.access).map(|to| to.pa) {
-                    Ok(to) if to == probe.pa => continue,
-                    Ok(to) => format!("reached {to:#x}"),
-                    Err(_) => "was refused".to_owned(),
-                }
-            } else if turn && !self.reads(probe) {
-                "was refused, or went elsewhere".to_owned()
-            } else {
-                // A device's read takes long: one at a time.
-                continue;
-            };
-            let Probe { instance, access, pa, .. } = probe;
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            if !failed.iter().any(|(of, _)| of == instance) {
-                let Access { stream, substream, address, .. } = access;
-                failed.push((
-                    *instance,
-                    format!(
-                        "while it was taken over, an access of stream {stream:#x}, substream {substream:?} at \
-                         {address:#x} {came}; it is mapped to {pa:#x}"
-                    ),
-                ));
-            }
-        }
     }
 }
 

@@ -211,10 +211,10 @@ impl Bench {
         let failed = |error| BenchError::Driver { doing: format!("add {}", master.name), error };
         let added = calls::add_master(&self.iommu, smmu, &streams, master, &self.scenario);
         let added = added.map_err(|error| failed(error.to_string()))?;
-        let bits = self.scenario.substream_bits(index);
-        let got = added.substream_bits();
+        let bits = self.scenario.pasid_bits(index);
+        let got = added.pasid_bits();
         if got != bits {
-            return Err(failed(format!("it has {got} bits of substreams, not {bits}")));
+            return Err(failed(format!("it has {got} bits of PASIDs, not {bits}")));
         }
         Ok(added)
     }
@@ -232,7 +232,7 @@ impl Bench {
                 Some(_) => Handle::none(),
                 None => Handle::new(self.new_master(index, &smmu)?),
             });
-            let bits = scenario.substream_bits(index);
+            let bits = scenario.pasid_bits(index);
             let two_levels =
                 scenario.instances.get(master.instance).is_some_and(|it| it.two_level_contexts);
             // What was said of its streams so far is no word about a master.

@@ -125,7 +125,7 @@ impl Bench {
         let lent = self.oracle(|oracle| oracle.pasids().count());
         let running = self.processes.iter().filter(|slot| slot.is_running()).count();
         check("PASIDs in use", said.pasids.used as u64, (lent + running) as u64)?;
-        check("PASIDs that masters use", said.substreams as u64, 0)?;
+        check("PASIDs that masters use", said.attached_pasids as u64, 0)?;
         check("stalls that wait", said.stalls as u64, 0)?;
         check("page groups that wait", said.groups as u64, 0)?;
         // The answers to stalls are not waited for.

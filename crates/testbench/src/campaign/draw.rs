@@ -170,13 +170,13 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
         if !streams.is_empty() {
             let device = if rng.u8(..) < 32 { Device::TestDevice } else { Device::Edu };
             let (name, places) = (format!("master{}", masters.len()), Places::default());
-            let substream_bits = 0;
+            let pasid_bits = 0;
             let stalls = false;
             masters.push(Master {
                 name,
                 instance,
                 streams,
-                substream_bits,
+                pasid_bits,
                 stalls,
                 ats: AtsMode::Off,
                 pri: false,

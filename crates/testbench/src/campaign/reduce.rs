@@ -140,7 +140,7 @@ fn plainer(
         candidate.0.masters[index].streams.truncate(1);
         keep(&mut best, Some(candidate));
         let mut candidate = best.clone();
-        candidate.0.masters[index].substream_bits = 0;
+        candidate.0.masters[index].pasid_bits = 0;
         let candidate = Some(candidate).filter(|it| !names_substreams(it, index));
         keep(&mut best, candidate);
     }

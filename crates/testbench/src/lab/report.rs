@@ -20,7 +20,7 @@ pub enum Reason {
     /// The CPU's ASID belongs to another process already.
     PinnedTwice,
     /// The master's PASIDs do not reach so far.
-    SubstreamRange,
+    PasidRange,
     /// The instance cannot walk the tables.
     Mismatch,
 }
@@ -32,7 +32,7 @@ impl Reason {
             AttachError::AsidWidth { .. } => Self::AsidWidth,
             AttachError::NoAsid { .. } => Self::IdsExhausted,
             AttachError::PinnedTwice { .. } => Self::PinnedTwice,
-            AttachError::SubstreamRange { .. } => Self::SubstreamRange,
+            AttachError::PasidRange { .. } => Self::PasidRange,
             AttachError::Mismatch { .. } => Self::Mismatch,
             _ => return None,
         })

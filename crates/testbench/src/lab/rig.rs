@@ -122,7 +122,7 @@ impl Rig {
         let bits = usize::BITS - most.leading_zeros();
         for index in 0..setup.instances.len() {
             let masters = (0..plan.masters[index]).map(|stream| {
-                let config = MasterConfig::default().with_substream_bits(bits);
+                let config = MasterConfig::default().with_pasid_bits(bits);
                 // Few enough, or adding it fails.
                 let stream = StreamId(u32::try_from(stream).unwrap_or(u32::MAX));
                 rig.iommu.add_master(&rig.smmus[index], &[stream], config)

@@ -11,9 +11,9 @@ pub enum Refusal {
     /// The instance cannot walk the tables.
     Mismatch,
     /// The PASID is beyond the master's substreams.
-    SubstreamRange,
+    PasidRange,
     /// A PASID does not go with stage 2.
-    SubstreamStage,
+    PasidStage,
     /// No VMID is left, or the domain's is too wide or somebody else's.
     Vmid,
     /// The process is gone.
@@ -28,8 +28,8 @@ impl Refusal {
         ("asid-width", Self::AsidWidth),
         ("ids-exhausted", Self::IdsExhausted),
         ("mismatch", Self::Mismatch),
-        ("substream-range", Self::SubstreamRange),
-        ("substream-stage", Self::SubstreamStage),
+        ("pasid-range", Self::PasidRange),
+        ("pasid-stage", Self::PasidStage),
         ("vmid", Self::Vmid),
         ("released", Self::Released),
         ("pinned-twice", Self::PinnedTwice),

@@ -389,14 +389,11 @@ impl Check<'_> {
                     format_args!("at most {}", self.can.streams_per_master),
                 );
             }
-            if *self.can.ssid_bits.end() == 0 && master.substream_bits != 0 {
+            if *self.can.ssid_bits.end() == 0 && master.pasid_bits != 0 {
                 self.lacks(
-                    master.places.of("substream-bits"),
-                    format_args!(
-                        "master \"{name}\" has substream-bits = {}",
-                        master.substream_bits
-                    ),
-                    "there are no substreams",
+                    master.places.of("pasid-bits"),
+                    format_args!("master \"{name}\" has pasid-bits = {}", master.pasid_bits),
+                    "there are no PASIDs",
                 );
             }
             let Streams::OnceOf(sets) = &self.can.streams else { continue };
@@ -446,7 +443,7 @@ impl Check<'_> {
                 && let Some(what) = step.action.with_substream()
             {
                 let at = Position { line: step.line, column: 1 };
-                self.lacks(at, what, "there are no substreams");
+                self.lacks(at, what, "there are no PASIDs");
             }
             if self.can.quirks == Support::Never
                 && matches!(step.action, Action::CommandError { .. })

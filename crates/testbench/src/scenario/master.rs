@@ -15,7 +15,7 @@ pub struct Master {
     /// Its StreamIDs, at least one, no other master of the instance has them. DMA uses the first.
     pub streams: Vec<u32>,
     /// Bits of the PASIDs that it may use; 0 without substreams.
-    pub substream_bits: u32,
+    pub pasid_bits: u32,
     /// Its faults stall, until they are answered.
     pub stalls: bool,
     /// Whether, and how, it keeps translations, if it may (PCIe ATS).

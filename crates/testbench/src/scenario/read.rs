@@ -6,18 +6,19 @@
 //! never leaves this module.
 
 use smmuv3::AtsMode;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::error::did_you_mean;
-use super::source::{Fields, Source, Value, describe, integer_value};
+use super::source::{Fields, Source, describe, integer_value};
 use super::{
     AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Quirks,
     Scenario, ScenarioErrors, StreamTableKind, Substream, Walks, attributes, check, domain, queues,
     step,
 };
 
-/// Domain names that mean something else.
-const RESERVED: [&str; 2] = ["identity", "blocked"];
+mod name;
+
+pub(super) use name::{Names, lookup, unknown};
+use name::{tables, things};
 
 /// Words for where the host's kernel runs, and whether that is EL2 with E2H.
 pub(super) const WORLDS: [(&str, bool); 2] = [("el1", false), ("el2-e2h", true)];
@@ -108,106 +109,6 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         scenario.pasids = named.max().unwrap_or(0);
     }
     scenario
-}
-
-/// What names there are, in the order of the indices.
-#[derive(Default)]
-pub(super) struct Names {
-    pub(super) instances: Vec<String>,
-    pub(super) masters: Vec<String>,
-    pub(super) domains: Vec<String>,
-    pub(super) processes: Vec<String>,
-    pub(super) memories: Vec<String>,
-}
-
-/// The index of the thing that `key` names; `key` is also the kind of thing.
-pub(super) fn lookup<'a>(
-    fields: &Fields<'a>,
-    key: &'static str,
-    names: &[String],
-    value: &'a Value<'a>,
-) -> Option<usize> {
-    let name = fields.text(key, value)?;
-    let index = names.iter().position(|known| known == name);
-    if index.is_none() {
-        fields.wrong(value, unknown(key, name, names, &[]));
-    }
-    index
-}
-
-/// `unknown master "nik"; masters are nic, disk (did you mean "nic"?)`
-pub(super) fn unknown(kind: &str, name: &str, names: &[String], reserved: &[&str]) -> String {
-    let plural = match kind {
-        "memory" => "memories".to_owned(),
-        "process" => "processes".to_owned(),
-        _ => format!("{kind}s"),
-    };
-    let own = names.iter().map(String::as_str).filter(|name| !reserved.contains(name));
-    let known: Vec<&str> = own.chain(reserved.iter().copied()).collect();
-    if known.is_empty() {
-        return format!("unknown {kind} \"{name}\"; there are no {plural}: write [[{kind}]] first");
-    }
-    let guess = did_you_mean(name, known.iter().copied());
-    format!("unknown {kind} \"{name}\"; {plural} are {}{guess}", known.join(", "))
-}
-
-/// The tables of `[[kind]]`.
-fn tables<'a>(root: &Fields<'a>, kind: &'static str) -> Vec<Fields<'a>> {
-    let Some(value) = root.get(kind) else { return Vec::new() };
-    let DeValue::Array(array) = value.get_ref() else {
-        let found = describe(value.get_ref());
-        root.wrong(
-            value,
-            format!("{kind} is a list: write [[{kind}]] before each; this is {found}"),
-        );
-        return Vec::new();
-    };
-    array.iter().filter_map(|element| Fields::of(root.source, kind, element)).collect()
-}
-
-/// Reads the tables of `[[kind]]` and collects their names.
-fn things<'a, T>(
-    root: &Fields<'a>,
-    kind: &'static str,
-    names: &mut Vec<String>,
-    mut read: impl FnMut(&Fields<'a>, String) -> T,
-) -> Vec<T> {
-    let mut things = Vec::new();
-    let mut lines: Vec<usize> = Vec::new();
-    for mut fields in tables(root, kind) {
-        let name = name(&fields, kind).unwrap_or_default();
-        if !name.is_empty() {
-            if let Some(first) = names.iter().position(|known| *known == name) {
-                let message = format!(
-                    "{kind} \"{name}\" is there twice (first on line {}); names are unique",
-                    lines[first]
-                );
-                fields.source.wrong_at(fields.places().of("name"), message);
-            }
-            fields.what = format!("{kind} \"{name}\"");
-        }
-        lines.push(fields.places().line());
-        things.push(read(&fields, name.clone()));
-        names.push(name);
-        fields.finish();
-    }
-    things
-}
-
-fn name(fields: &Fields<'_>, kind: &str) -> Option<String> {
-    let value = fields.need("name", &format!("\"{kind}0\""))?;
-    let name = fields.text("name", value)?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(fits) {
-        fields.wrong(
-            value,
-            format!("the name \"{name}\" is not made of letters, digits, \"-\", \"_\" and \".\""),
-        );
-    }
-    if kind == "domain" && RESERVED.contains(&name) {
-        fields.wrong(value, format!("no domain can be called \"{name}\": attach knows that word"));
-    }
-    Some(name.to_owned())
 }
 
 /// Bits of an ASID or a VMID.
@@ -480,7 +381,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         name,
         instance: instance.unwrap_or(usize::MAX),
         streams,
-        substream_bits: fields.number("substream-bits", 0..=20).unwrap_or(0) as u32,
+        pasid_bits: fields.number("pasid-bits", 0..=20).unwrap_or(0) as u32,
         stalls,
         ats,
         pri,

@@ -132,7 +132,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     writeln!(out, "instance = {}", name(&scenario.instances, it.instance, |it| &it.name))?;
     let streams: Vec<String> = it.streams.iter().map(|stream| format!("{stream:#x}")).collect();
     writeln!(out, "streams = [{}]", streams.join(", "))?;
-    key(out, "substream-bits", it.substream_bits, 0)?;
+    key(out, "pasid-bits", it.pasid_bits, 0)?;
     key(out, "stalls", it.stalls, false)?;
     match it.ats {
         AtsMode::Off => {}

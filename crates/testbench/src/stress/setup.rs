@@ -139,7 +139,7 @@ impl Setup {
                     .add_master(
                         &smmu,
                         &[stream(worker)],
-                        MasterConfig::default().with_substream_bits(10),
+                        MasterConfig::default().with_pasid_bits(10),
                     )
                     .map_err(|error| shown("add_master")(&error))
             };
@@ -201,7 +201,7 @@ impl Setup {
 
     /// Takes most of the first bank of the first instance.
     fn fill(&mut self) -> Result<(), String> {
-        let config = MasterConfig::default().with_substream_bits(10);
+        let config = MasterConfig::default().with_pasid_bits(10);
         let smmu = self.smmus.first().ok_or("no instance")?;
         let master = self.iommu.add_master(smmu, &[stream(self.workers)], config);
         let master = master.map_err(|error| error.to_string())?;

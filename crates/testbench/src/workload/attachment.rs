@@ -40,7 +40,7 @@ impl Workload<'_> {
 
     /// One of the scenario's PASIDs, mostly one that `master` can use.
     fn pasid(&mut self, oracle: &Oracle, master: usize) -> Option<u32> {
-        let bits = self.scenario.substream_bits(master);
+        let bits = self.scenario.pasid_bits(master);
         // A guest has contexts for some of them.
         let guest = oracle.guest_of(master).is_some();
         let bits = if guest { bits.min(ContextLayout::MOST_BITS) } else { bits };

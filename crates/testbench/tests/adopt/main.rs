@@ -13,6 +13,7 @@ mod shared;
 
 use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smmuv3::features::Features;
 use smmuv3::{
@@ -75,7 +76,7 @@ fn config() -> InstanceConfig {
     let mut config = InstanceConfig::named("smmu");
     (config.command_queue_log2, config.event_queue_log2) = (4, 3);
     config.sid_bits = 10;
-    config.deadline = 400_000;
+    config.deadline = Duration::from_micros(400);
     config.device_deadline = config.deadline;
     config
 }
@@ -97,7 +98,7 @@ fn crash(seed: u64, change: impl Fn(Profile) -> Profile) -> Crashed {
     config.firmware.page_0_only = change(Profile::default()).page_0_only;
     let smmu = common::enable(&iommu, &world, 0, config);
     let memory = world.frames().allocate(4 * PAGE, PAGE).unwrap();
-    let pasids = MasterConfig::default().with_substream_bits(8);
+    let pasids = MasterConfig::default().with_pasid_bits(8);
     let plain = MasterConfig::default();
     let domains = [0, 1].map(|index| {
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -304,7 +305,7 @@ fn no_single_pasid_is_detached_from_what_was_adopted() {
     let crashed = crash(16, |profile| profile);
     let iommu = crashed.successor(AsidPolicy::PerInstance);
     let (_, smmu) = adopted(&crashed, &iommu, |_| true);
-    let config = MasterConfig::default().with_substream_bits(8);
+    let config = MasterConfig::default().with_pasid_bits(8);
     let disk = iommu.add_master(&smmu, &[StreamId(DISK)], config).unwrap();
     // The same number as the predecessor's.
     let pasid = iommu.allocate_pasid().unwrap();

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smmuv3::invalidate::Tag;
 use smmuv3::{
@@ -29,7 +30,7 @@ pub const IOVA: u64 = 0x1000_0000;
 /// Pages of a domain.
 pub const PAGES: u64 = 8;
 /// Nanoseconds that an SMMU has to answer: a hundred looks or so.
-const DEADLINE: u64 = 200_000;
+const DEADLINE: Duration = Duration::from_micros(200);
 
 /// What an SMMU is like.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +174,7 @@ impl Setup {
 
     pub fn device_with(&mut self, instance: usize, streams: &[u32], pasid_bits: u32) -> usize {
         let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-        let config = MasterConfig::default().with_substream_bits(pasid_bits);
+        let config = MasterConfig::default().with_pasid_bits(pasid_bits);
         let smmu = &self.smmus[instance];
         let master = driver(|| self.iommu.add_master(smmu, &ids, config).unwrap());
         self.devices.push(Device { master, instance, streams: streams.to_vec() });
@@ -413,7 +414,7 @@ impl Setup {
         self.unhook();
         for (index, device) in self.devices.iter().enumerate() {
             assert_eq!(self.detach(index, 0), Ok(()), "{why}: device {index}");
-            for pasid in 1..1u32 << device.master.substream_bits() {
+            for pasid in 1..1u32 << device.master.pasid_bits() {
                 match self.detach(index, pasid) {
                     Ok(()) | Err(AttachError::PasidUnknown { .. }) => {}
                     Err(error) => panic!("{why}: device {index}, PASID {pasid}: {error}"),

@@ -256,7 +256,7 @@ fn a_group_that_is_answered_twice_or_never_is_caught() {
 fn an_answer_without_the_pasid_that_a_device_needs_is_none() {
     let named = |machine: String| {
         let machine = machine.replace("ecmdq = 1 }", "ssid-bits = 6, ecmdq = 1 }");
-        machine.replace("pri = true }", "pri = true, substream-bits = 6, response-pasid = true }")
+        machine.replace("pri = true }", "pri = true, pasid-bits = 6, response-pasid = true }")
     };
     judge_on(Layout::Devices, &named, &[Rule::R9], &[Rule::R9], |hand| {
         share(hand);

@@ -22,12 +22,12 @@ btm = true
 name = "nic"
 instance = "narrow"
 streams = [5, 6]
-substream-bits = 8
+pasid-bits = 8
 [[master]]
 name = "gpu"
 instance = "wide"
 streams = [9]
-substream-bits = 20
+pasid-bits = 20
 [[domain]]
 name = "net"
 [[domain]]

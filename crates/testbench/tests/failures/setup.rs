@@ -3,6 +3,7 @@
 
 use smmuv3_testbench::inside::Inside as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use smmuv3::{
     AttachError, Attributes, Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt,
@@ -23,9 +24,9 @@ use crate::machine::FaultyMachine;
 pub const PAGE: u64 = 0x1000;
 pub const BLOCK: u64 = 0x20_0000;
 /// Nanoseconds that an SMMU has to answer: a hundred looks or so.
-pub const DEADLINE: u64 = 200_000;
+pub const DEADLINE: Duration = Duration::from_micros(200);
 /// More than any call takes that does not wait.
-pub const AT_ONCE: u64 = 40_000;
+pub const AT_ONCE: Duration = Duration::from_micros(40);
 
 /// `narrow` has 8-bit ASIDs and two masters, of one and of two streams; `wide` has 16 bits and one master.
 const SCENARIO: &str = r#"
@@ -170,8 +171,8 @@ impl Setup {
         self.eyes.watch()
     }
 
-    pub fn now(&self) -> u64 {
-        self.iommu.platform().now()
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.iommu.platform().now())
     }
 
     pub fn live_bytes(&self) -> u64 {

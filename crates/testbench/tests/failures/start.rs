@@ -3,6 +3,7 @@
 //! its values, in bounded time, and the probe to try again with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smmuv3::{Config, EnableError, Failure, Iommu, Platform, Refused, RemoveError};
 use smmuv3_formats::register::{Cr0, Cr0Ack, Gbpa, IrqCtrl};
@@ -61,7 +62,8 @@ fn whichever_acknowledgement_never_comes_the_error_says_so_and_nothing_in_use_is
                 left = left.wrapping_sub(1);
             }
         });
-        let begun = iommu.platform().now();
+        let now = || Duration::from_nanos(iommu.platform().now());
+        let begun = now();
         let probe = iommu.probe(mmio, config()).unwrap();
         let Refused { value: probe, error } = match probe.enable() {
             Ok(smmu) => {
@@ -72,8 +74,8 @@ fn whichever_acknowledgement_never_comes_the_error_says_so_and_nothing_in_use_is
             }
             Err(failed) => failed,
         };
-        let waited = iommu.platform().now() - begun;
-        assert!(waited < 6 * DEADLINE, "register {nth}: {waited} ns");
+        let waited = now() - begun;
+        assert!(waited < 6 * DEADLINE, "register {nth}: {waited:?}");
         let EnableError::Handshake { register, expected, read } = error else {
             panic!("register {nth}: {error:?}")
         };

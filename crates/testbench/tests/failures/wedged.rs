@@ -7,6 +7,7 @@ use smmuv3_testbench::inside::Inside as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use smmuv3::{EnableError, Failure, PhysAddr, Quarantined, StreamId};
 use smmuv3_formats::command::TlbiNhAsid;
@@ -94,7 +95,7 @@ fn wedge(call: Call, commands: u64) -> bool {
         setup.tear_down(&context);
         return false;
     };
-    assert!(waited > DEADLINE && took < 2 * DEADLINE, "{context}: {waited} {took}");
+    assert!(waited > DEADLINE && took < 2 * DEADLINE, "{context}: {waited:?} {took:?}");
     assert!(setup.has_failed(NARROW) && !setup.has_failed(WIDE), "{context}");
 
     let master_is_blocked = match call {
@@ -350,11 +351,12 @@ fn a_slow_smmu_is_waited_for_as_long_as_it_takes_commands() {
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
     let world = setup.world.clone();
-    let mut last = world.time();
+    let mut last = setup.now();
     // One command each time four fifths of the deadline have passed.
     setup.machine.on_wait(move |machine| {
-        if world.time() - last > DEADLINE * 4 / 5 {
-            last = world.time();
+        let now = Duration::from_nanos(world.time());
+        if now - last > DEADLINE * 4 / 5 {
+            last = now;
             machine.model(NARROW).unwrap().wedge_after(Some(1));
         }
     });
@@ -362,7 +364,7 @@ fn a_slow_smmu_is_waited_for_as_long_as_it_takes_commands() {
     // Tables are unlinked, in two batches at least.
     assert!(matches!(setup.unmap(0, PAGES, BLOCK), Ok(bytes) if bytes > 0));
     setup.attach(DISK, Use::Domain(1)).unwrap();
-    assert!(setup.now() - begun > 3 * DEADLINE, "{}", setup.now() - begun);
+    assert!(setup.now() - begun > 3 * DEADLINE, "{:?}", setup.now() - begun);
     assert!(!setup.has_failed(NARROW));
     setup.machine.behave();
     setup.machine.model(NARROW).unwrap().wedge_after(None);
@@ -462,7 +464,7 @@ fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
     let mut small = config();
     small.command_queue_log2 = 2;
     // Longer than any thread is kept from running.
-    small.deadline = u64::MAX;
+    small.deadline = Duration::MAX;
     let setup = Setup::with(1, small, |profile| profile);
     setup.map(0, SMALL, 0, 8 * PAGE).unwrap();
     setup.attach(NIC, Use::Domain(0)).unwrap();

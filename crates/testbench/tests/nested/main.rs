@@ -434,7 +434,7 @@ fn the_hosts_pasids_do_not_go_with_a_guest() {
     let stage_1 = host.iommu.create_domain(DomainConfig::default()).unwrap();
     let pasid = host.iommu.allocate_pasid().unwrap();
     let result = host.iommu.attach_pasid(&host.masters[0], pasid, &stage_1);
-    assert!(matches!(result, Err(AttachError::SubstreamRange { .. })), "{result:?}");
+    assert!(matches!(result, Err(AttachError::PasidRange { .. })), "{result:?}");
 }
 
 /// Without stage 1 there are no guests, and their commands are illegal (§4.2): an unmap is of stage 2 alone, and of what

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use smmuv3::page_request::Answer;
 use smmuv3::{Interrupt, PageGroup, PagesLost, Platform, Report, StreamId, Trace};
@@ -252,7 +253,7 @@ fn a_failure_among_many_answers_loses_none_and_repeats_none() {
         let mut failed = 0;
         for commands in (0..).step_by(7) {
             let mut config = config(6, 6);
-            config.deadline = 100_000;
+            config.deadline = Duration::from_micros(100);
             config.device_deadline = config.deadline;
             let setup = Setup::blocked(config);
             setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
@@ -462,7 +463,7 @@ fn a_group_of_an_instance_that_was_removed_is_of_no_other() {
     };
     let smmu = enable();
     assert_eq!((smmu.id().index(), late.instance()), (1, former));
-    let master = smmuv3_testbench::keeping::trusted().with_substream_bits(4);
+    let master = smmuv3_testbench::keeping::trusted().with_pasid_bits(4);
     let master = master.with_page_requests(1, false);
     let nic = iommu.add_master(&smmu, &[StreamId(NIC)], master).unwrap();
     iommu.attach(&nic, &domain).unwrap();

@@ -48,8 +48,8 @@ instance = [
     { name = "smmu1", ssid-bits = 8, two-level-contexts = true, ats = true, pri = true, page-request-queue = 3 },
 ]
 master = [
-    { name = "nic", instance = "smmu0", streams = [0x40], substream-bits = 8, ats = true, pri = true, response-pasid = true },
-    { name = "gpu", instance = "smmu1", streams = [0x40, 0x41], substream-bits = 8, ats = true, pri = true },
+    { name = "nic", instance = "smmu0", streams = [0x40], pasid-bits = 8, ats = true, pri = true, response-pasid = true },
+    { name = "gpu", instance = "smmu1", streams = [0x40, 0x41], pasid-bits = 8, ats = true, pri = true },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 process = [{ name = "shell" }, { name = "editor" }]

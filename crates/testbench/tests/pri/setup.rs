@@ -27,8 +27,8 @@ const MACHINE: &str = r#"
 name = "pri"
 instance = [{ name = "smmu", ssid-bits = 4, ats = true, pri = true, page-request-queue = 8 }]
 master = [
-    { name = "nic", instance = "smmu", streams = [5], substream-bits = 4, ats = true, pri = true },
-    { name = "gpu", instance = "smmu", streams = [6], substream-bits = 4, ats = true, pri = true, response-pasid = true },
+    { name = "nic", instance = "smmu", streams = [5], pasid-bits = 4, ats = true, pri = true },
+    { name = "gpu", instance = "smmu", streams = [6], pasid-bits = 4, ats = true, pri = true, response-pasid = true },
 ]
 "#;
 
@@ -73,7 +73,7 @@ impl Setup {
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let add = |stream, response_pasid| {
-            let config = trusted().with_substream_bits(4);
+            let config = trusted().with_pasid_bits(4);
             let config = config.with_page_requests(1, response_pasid);
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };

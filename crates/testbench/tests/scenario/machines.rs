@@ -26,7 +26,7 @@ fn what_a_machine_lacks_is_said_as_documented() {
 }
 
 #[test]
-fn qemu_has_no_substreams() {
+fn qemu_has_no_pasids() {
     let text = format!(
         "{BASE}step = [\n{}\n{}\n{}\n]",
         "{ attach = { master = \"sub\", domain = \"d\", pasid = 1 } },",
@@ -43,10 +43,10 @@ fn qemu_has_no_substreams() {
         format!("instance \"smmu0\" has ssid-bits = 8, {lack} there it is 0"),
         format!("instance \"second\" has two-level-contexts = true, {lack} there it is false"),
         format!("instance \"third\" has btm = true, {lack} there it is false"),
-        format!("master \"sub\" has substream-bits = 8, {lack} there are no substreams"),
-        format!("x.toml:19:1: an attach with a PASID, {lack} there are no substreams"),
-        format!("x.toml:20:1: a bind, {lack} there are no substreams"),
-        format!("x.toml:21:1: a DMA with a PASID, {lack} there are no substreams"),
+        format!("master \"sub\" has pasid-bits = 8, {lack} there are no PASIDs"),
+        format!("x.toml:19:1: an attach with a PASID, {lack} there are no PASIDs"),
+        format!("x.toml:20:1: a bind, {lack} there are no PASIDs"),
+        format!("x.toml:21:1: a DMA with a PASID, {lack} there are no PASIDs"),
     ] {
         assert!(errors.contains(&expected), "{expected}\n{errors}");
     }

@@ -25,8 +25,8 @@ master = [
     { name = "disk", instance = "smmu0", streams = [0xa00] },
     { name = "test", instance = "smmu0", streams = [0xb00], device = "testdev" },
     { name = "other", instance = "second", streams = [0x900] },
-    { name = "sub", instance = "smmu0", streams = [0xc00], substream-bits = 8 },
-    { name = "far", instance = "third", streams = [0xc00], substream-bits = 8 },
+    { name = "sub", instance = "smmu0", streams = [0xc00], pasid-bits = 8 },
+    { name = "far", instance = "third", streams = [0xc00], pasid-bits = 8 },
 ]
 domain = [{ name = "d" }, { name = "small", input-bits = 32 }]
 process = [{ name = "shell", input-bits = 39 }]

@@ -116,7 +116,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"attach = { master = "nic", domain = "d", pasid = 1 }"#,
-            r#"master "nic" has no substreams; give it substream-bits, and its instance ssid-bits"#,
+            r#"master "nic" has no PASIDs; give it pasid-bits, and its instance ssid-bits"#,
         ),
         (
             r#"attach = { master = "sub", domain = "identity", pasid = 1 }"#,
@@ -128,7 +128,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"attach = { master = "sub", domain = "d", refused = "asid" }"#,
-            r#"unknown refused "asid" in attach; it is one of "asid-width", "ids-exhausted", "mismatch", "substream-range", "substream-stage", "vmid", "released", "pinned-twice", "maybe" (did you mean "vmid"?)"#,
+            r#"unknown refused "asid" in attach; it is one of "asid-width", "ids-exhausted", "mismatch", "pasid-range", "pasid-stage", "vmid", "released", "pinned-twice", "maybe" (did you mean "vmid"?)"#,
         ),
         (
             r#"detach = { master = "sub", pasid = 2 }"#,
@@ -140,7 +140,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"bind = { process = "shell", master = "nic" }"#,
-            r#"master "nic" has no substreams; give it substream-bits, and its instance ssid-bits"#,
+            r#"master "nic" has no PASIDs; give it pasid-bits, and its instance ssid-bits"#,
         ),
         (
             r#"bind = { process = "shell", master = "far" }"#,

@@ -270,13 +270,20 @@ fn a_master_may_be_bound_twice_and_has_to_be_unbound_twice() {
 }
 
 #[test]
-fn masters_of_another_iommu_are_not_bound() {
+fn handles_of_another_iommu_are_not_brought_together_and_keep_their_own() {
     let (setup, process, tables) = three();
     let other = Setup::one(8, true);
     assert_eq!(process.bind(&other.masters[0]).err(), Some(AttachError::Foreign));
     let (domain, pasid) = (other.domain(0), other.pasid());
     let result = setup.iommu.attach_pasid(&setup.masters[0], pasid, &domain);
     assert_eq!(result, Err(AttachError::Foreign));
+    // Given one handle alone, whichever is asked does what its own would.
+    let bond = process.bind(&setup.masters[0]).unwrap();
+    other.iommu.attach(&other.masters[0], &domain).unwrap();
+    setup.iommu.detach(&other.masters[0]).unwrap();
+    assert_eq!(domain.targets().unwrap(), []);
+    assert_eq!(setup.dma(0, Some(process.pasid())), Some(setup.page(0)));
+    unbind(bond);
     other.tear_down(vec![domain], vec![]);
     setup.tear_down(vec![], vec![(process, tables)]);
 }

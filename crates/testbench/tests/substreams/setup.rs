@@ -4,6 +4,7 @@
 use smmuv3_testbench::inside::Inside as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smmuv3::{
     AttachError, Attributes, Bond, Config, Domain, DomainConfig, Failure, InstanceConfig, Iommu,
@@ -26,7 +27,7 @@ pub const PAGE: u64 = 0x1000;
 /// Where everything is mapped.
 pub const IOVA: u64 = 0x4000_0000;
 /// Nanoseconds that an SMMU has to answer.
-pub const DEADLINE: u64 = 200_000;
+pub const DEADLINE: Duration = Duration::from_micros(200);
 const MEMORY: u64 = 4 << 20;
 
 /// Substreams of `bits` bits, in 2-level tables too if `two_levels`; 16-bit ASIDs.
@@ -117,7 +118,7 @@ impl Setup {
     }
 
     pub fn add_master(&mut self, instance: usize, streams: &[u32], bits: u32) -> usize {
-        let config = MasterConfig::default().with_substream_bits(bits);
+        let config = MasterConfig::default().with_pasid_bits(bits);
         self.add_master_with(instance, streams, config)
     }
 
@@ -260,7 +261,7 @@ impl Setup {
         for stream in streams {
             names.insert(self.ste_at(*instance, *stream), format!("ste {stream}"));
         }
-        let bits = self.masters[master].substream_bits();
+        let bits = self.masters[master].pasid_bits();
         if self.ste(master).s1_context_ptr() != 0 {
             for substream in 0..1u32 << bits {
                 if let Some(at) = self.cd_at(master, substream) {

@@ -38,7 +38,7 @@ fn the_entry_says_where_contexts_are_and_how_many() {
     ] {
         let context = format!("{ssid} bits, {asked} asked for, {two_levels}");
         let setup = Setup::new(&[hardware(ssid, two_levels)], &[(0, &[1, 2], asked)]);
-        let substreams = setup.masters[0].substream_bits();
+        let substreams = setup.masters[0].pasid_bits();
         assert_eq!(u64::from(substreams), bits, "{context}");
         let domain = setup.domain(0);
         let before: Vec<_> = setup.world.frames().live().collect();
@@ -167,21 +167,21 @@ fn pasids_beyond_a_master_are_refused_with_its_limits() {
         [(0, 8, true, 0), (3, 8, true, 3), (8, 3, true, 3), (20, 20, false, 10), (8, 0, true, 0)]
     {
         let setup = Setup::new(&[hardware(ssid, two_levels)], &[(0, &[1], asked)]);
-        assert_eq!(setup.masters[0].substream_bits(), bits);
+        assert_eq!(setup.masters[0].pasid_bits(), bits);
         let domain = setup.domain(0);
         let instance = setup.smmus[0].id();
         let over = pasid(&setup, (1 << bits).max(1));
         let frames = setup.live_bytes();
         let (result, steps) =
             setup.steps(|| setup.iommu.attach_pasid(&setup.masters[0], over, &domain));
-        let error = AttachError::SubstreamRange { instance, pasid: over, bits };
+        let error = AttachError::PasidRange { instance, pasid: over, bits };
         assert_eq!((result, steps), (Err(error), vec![]));
         assert_eq!((domain.targets().unwrap(), setup.live_bytes()), (vec![], frames));
         let (process, tables) = setup.process(1, None, 0);
         let pasid = process.pasid();
         assert_eq!(pasid.0, over.0 + 1);
         let refused = process.bind(&setup.masters[0]).err();
-        assert_eq!(refused, Some(AttachError::SubstreamRange { instance, pasid, bits }));
+        assert_eq!(refused, Some(AttachError::PasidRange { instance, pasid, bits }));
         // The largest that fits.
         if bits != 0 {
             let most = SubstreamId(over.0 - 1);

@@ -37,7 +37,7 @@ impl Case {
         let hardware = hardware(8, two_levels);
         let hardware = if stalls { hardware.stalls(0, 16) } else { hardware };
         let mut setup = Setup::new(&[hardware], &[]);
-        let config = MasterConfig::default().with_substream_bits(8);
+        let config = MasterConfig::default().with_pasid_bits(8);
         setup.add_master_with(0, &[1, 2], if stalls { config.with_stalls() } else { config });
         let domains = (0..4).map(|at| setup.domain(16 * at)).collect();
         let pasids = [setup.pasid(), setup.pasid()];

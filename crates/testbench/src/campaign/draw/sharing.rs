@@ -34,7 +34,7 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
     for master in &mut scenario.masters {
         // Leaves of 4 KiB begin at 7 bits, those of 64 KiB at 18. Tables are looked through at each free: large
         // ones are slow.
-        master.substream_bits = match rng.u8(..) {
+        master.pasid_bits = match rng.u8(..) {
             0..64 => 0,
             64..160 => rng.u32(1..=6),
             160..244 => rng.u32(7..=10),

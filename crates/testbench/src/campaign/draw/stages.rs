@@ -28,7 +28,7 @@ pub(super) fn alone(scenario: Scenario, window: u32) -> Scenario {
     }
     for master in scenario.masters.iter_mut().filter(|it| it.instance >= first) {
         if rng.bool() {
-            master.substream_bits = 0;
+            master.pasid_bits = 0;
         }
     }
     // They take stage 1, and where there are any nothing is handed over.

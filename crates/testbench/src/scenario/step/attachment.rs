@@ -120,11 +120,11 @@ impl Reader<'_> {
 
     /// Notes a master without substreams.
     fn has_substreams(&self, fields: &Fields<'_>, master: usize, answer: Answer) {
-        if self.scenario.substream_bits(master) == 0 && answer == Answer::Done {
+        if self.scenario.pasid_bits(master) == 0 && answer == Answer::Done {
             fields.source.wrong_at(
                 fields.places().of("master"),
                 format!(
-                    "master \"{}\" has no substreams; give it substream-bits, and its instance ssid-bits",
+                    "master \"{}\" has no PASIDs; give it pasid-bits, and its instance ssid-bits",
                     self.names.masters[master]
                 ),
             );

@@ -10,7 +10,8 @@ use smmuv3_formats::descriptor::{BLOCK, Stage1Block, Stage1Table, Stage2Page, TA
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::PAGE;
 
-use super::{GUEST, Hand, LAST, Layout, STAGE_1_WORD_1, index};
+use super::memory::index;
+use super::{GUEST, Hand, LAST, Layout, STAGE_1_WORD_1};
 
 /// Where a guest has its context and its two tables: beyond what domains map.
 const CONTEXT: u64 = 0x1_0000_0000;
