@@ -67,6 +67,8 @@ const AFTER: &str = "
 | contexts replaced as a whole, counts of domains | 143264 | 131420 |
 | one way to change entries, one or several | 141648 | 130664 |
 | a removal that waits for all who look, a detach's own errors | 151056 | 123760 |
+| since then | 151540 | 123452 |
+| without `policies`: one policy of ASIDs, no tag changed while it is in use | 129840 | 109232 |
 
 `cargo xtask size` prints them, and with `--write` puts them here; `cargo xtask test` weighs those that have limits, and
 fails where one is not kept.

@@ -95,9 +95,7 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// See [`IommuError`].
     pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
-        if !(6..=20).contains(&config.pasid_bits) {
-            return Err(IommuError::PasidBits { asked: config.pasid_bits });
-        }
+        config.check()?;
         let cpus = platform.max_cpus();
         let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
         let vmids = Partition {

@@ -90,6 +90,9 @@
 //!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
 //! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
 //!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
+//! * `policies` (default): every [`AsidPolicy`], and tags that are changed while they are in use. Without it there is
+//!   [`AsidPolicy::PerInstance`] alone ([`IommuError::LeftOut`]), and a process whose number a domain has on an instance gets
+//!   another there.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
@@ -101,7 +104,7 @@
     any(
         not(feature = "ats"),
         not(feature = "nested"),
-        all(feature = "alloc", not(feature = "sva"))
+        all(feature = "alloc", not(all(feature = "sva", feature = "policies")))
     ),
     allow(dead_code)
 )]
@@ -206,7 +209,7 @@ mod refused;
 mod release;
 #[cfg(feature = "alloc")]
 mod reset;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "policies")]
 mod retag;
 mod runs;
 #[cfg(feature = "alloc")]
@@ -241,6 +244,8 @@ pub mod update;
 use left_out::nest;
 #[cfg(all(feature = "alloc", not(feature = "sva")))]
 use left_out::process;
+#[cfg(all(feature = "alloc", not(feature = "policies")))]
+use left_out::retag;
 #[cfg(not(feature = "ats"))]
 use left_out::*;
 
