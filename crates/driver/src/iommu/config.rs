@@ -145,7 +145,10 @@ impl fmt::Display for IommuError {
         match self {
             Self::PasidBits { asked } => write!(f, "PASIDs of {asked} bits: 6 to 20 can be had"),
             Self::LeftOut { policy, feature } => {
-                write!(f, "ASIDs as in {policy}: the driver was built without them (feature `{feature}`)")
+                write!(
+                    f,
+                    "ASIDs as in {policy}: the driver was built without them (feature `{feature}`)"
+                )
             }
             Self::NoMemory => f.write_str("no memory"),
         }
