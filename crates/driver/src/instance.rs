@@ -17,8 +17,6 @@ use crate::features::{Features, IdRegisters, Unsupported};
 use crate::gather::Gather;
 use crate::invalidate::{self, Scope, Tag};
 use crate::mutation::{LeftOut, Mutation};
-#[cfg(feature = "alloc")]
-use crate::pending::Pending;
 use crate::platform::Platform;
 use crate::pri_queue::PriQueue;
 use crate::queue::Size;
@@ -26,6 +24,8 @@ use crate::refused::Refused;
 use crate::runs::Runs;
 #[cfg(feature = "alloc")]
 use crate::silent::Silent;
+#[cfg(feature = "alloc")]
+use crate::stall::Pending;
 use crate::stream_table::StreamTable;
 
 #[cfg(feature = "alloc")]
@@ -163,6 +163,7 @@ impl<P: Platform> Probed<P> {
             return Err(Unsupported::AsidBits { asked: config.asid_bits });
         }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        features.can_do_without_stalls()?;
         config.messages.check(&features)?;
         config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
         Ok(Self { mmio, features, config })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands in the place of a part that is left out (features `ats`, `sva`, `nested`, `policies`): the same names, of which there
+//! What stands in the place of a part that is left out (features `ats`, `sva`, `nested`, `policies`, `stalls`): the same names, of which there
 //! is never one, so that neither those who ask for one nor their code need to know.
 
 #[cfg(not(feature = "ats"))]
@@ -10,6 +10,8 @@ pub(crate) mod nest;
 pub(crate) mod process;
 #[cfg(all(feature = "alloc", not(feature = "policies")))]
 pub(crate) mod retag;
+#[cfg(all(feature = "alloc", not(feature = "stalls")))]
+pub(crate) mod stall;
 
 #[cfg(not(feature = "ats"))]
 pub(crate) use ats::*;

@@ -93,6 +93,8 @@
 //! * `policies` (default): every [`AsidPolicy`], and tags that are changed while they are in use. Without it there is
 //!   [`AsidPolicy::PerInstance`] alone ([`IommuError::LeftOut`]), and a process whose number a domain has on an instance gets
 //!   another there.
+//! * `stalls` (default): faults that stall ([`MasterConfig::with_stalls`]). Without it an instance has none, and one whose
+//!   faults always stall is refused ([`Unsupported::Stalls`]).
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
@@ -104,7 +106,10 @@
     any(
         not(feature = "ats"),
         not(feature = "nested"),
-        all(feature = "alloc", not(all(feature = "sva", feature = "policies")))
+        all(
+            feature = "alloc",
+            not(all(feature = "sva", feature = "policies", feature = "stalls"))
+        )
     ),
     allow(dead_code)
 )]
@@ -117,7 +122,7 @@ extern crate std;
 
 #[cfg(feature = "alloc")]
 mod adopt;
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod answer;
 #[cfg(feature = "alloc")]
 mod asid;
@@ -187,7 +192,7 @@ mod page_group;
 pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod pending;
 #[cfg(feature = "alloc")]
 mod place;
@@ -224,7 +229,7 @@ mod slab;
 mod space;
 mod spin;
 mod spin_mutex;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "stalls")]
 mod stall;
 mod state;
 pub mod statistics;
@@ -246,6 +251,8 @@ use left_out::nest;
 use left_out::process;
 #[cfg(all(feature = "alloc", not(feature = "policies")))]
 use left_out::retag;
+#[cfg(all(feature = "alloc", not(feature = "stalls")))]
+use left_out::stall;
 #[cfg(not(feature = "ats"))]
 use left_out::*;
 
@@ -321,7 +328,9 @@ pub use smmuv3_pagetable::{
 pub use space::Target;
 pub use spin_mutex::SpinMutex;
 #[cfg(feature = "alloc")]
-pub use stall::{Fault, Response};
+pub use stall::Fault;
+#[cfg(feature = "stalls")]
+pub use stall::Response;
 pub use statistics::{
     CommandStatistics, DomainCounts, DomainStatistics, EventStatistics, InstanceStatistics,
     Numbers, PageStatistics,
