@@ -28,7 +28,7 @@ const BARE_PACKAGES: [&str; 5] =
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
 /// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
-const FEATURES: [&str; 10] = [
+const FEATURES: [&str; 11] = [
     "alloc",
     "alloc,nested",
     "sva",
@@ -39,6 +39,7 @@ const FEATURES: [&str; 10] = [
     "alloc,resizing",
     "alloc,policies",
     "alloc,stalls",
+    "hand-over",
 ];
 
 /// Runs every check and prints the report; `qemu` is the value of `--qemu`.

@@ -70,6 +70,7 @@ const AFTER: &str = "
 | since then | 151540 | 123452 |
 | without `policies`: one policy of ASIDs, no tag changed while it is in use | 129840 | 109232 |
 | without `stalls`: every fault ends at once | 121360 | 101348 |
+| without `hand-over`: nothing that ran before goes on | 113516 | 97404 |
 
 `cargo xtask size` prints them, and with `--write` puts them here; `cargo xtask test` weighs those that have limits, and
 fails where one is not kept.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicBool;
 
-use smmuv3_formats::{PhysAddr, StreamId};
+use smmuv3_formats::StreamId;
 
 use crate::adopt::{self, Found};
 use crate::asid::{Asids, Partition};
@@ -19,7 +19,7 @@ use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::{self, Tag};
-use crate::keep::{self, Keep};
+use crate::keep::{self, Kept};
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutation::Mutation;
 use crate::mutex::Mutex;
@@ -31,7 +31,6 @@ use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
 use crate::statistics::{InstanceStatistics, Numbers};
-use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
 mod config;
@@ -130,7 +129,7 @@ impl<P: Platform> Iommu<P> {
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let mut probed = Probed::new(mmio, config)?;
         probed.features = self.core.wrong_features(probed.features, &config);
-        Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
+        Ok(Probe { core: self.core.clone(), probed, kept: Kept::new(), adopted: None })
     }
 
     /// All SMMUs in use, in the order of their numbers. Each is looked for when it is the next's turn.
@@ -243,7 +242,7 @@ pub struct Probe<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) probed: Probed<P>,
     /// Streams to be kept ([`Probe::keep`]), in the order of the calls.
-    pub(crate) kept: Vec<Keep<P>>,
+    pub(crate) kept: Kept<P>,
     /// What [`Probe::adopt`] has found.
     pub(crate) adopted: Option<Found>,
 }
@@ -284,14 +283,10 @@ impl<P: Platform> Probe<P> {
                     return Err(Refused { value: probed, error: EnableError::NoMemory });
                 }
             };
+            // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
+            let table = adopted.as_mut().map(|found| unsafe { found.table() });
+            let requests = adopted.as_mut().and_then(Found::take_requests);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let table = adopted.as_mut().map(|found| {
-                let (base, leaves) = (PhysAddr(found.base), core::mem::take(&mut found.leaves));
-                // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
-                unsafe { StreamTable::adopt(base, found.log2, found.split, leaves) }
-            });
-            let requests = adopted.as_mut().and_then(|found| found.requests.take());
-            // SAFETY: as above.
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
             let mut instance = instance;
             instance.leave_out(core.left_out());
@@ -309,9 +304,9 @@ impl<P: Platform> Probe<P> {
             let adopting = adopted.is_some();
             let adopted = adopted.map(|found| {
                 let reuses = core.leaves_out(Mutation::ReuseLiveTag);
-                if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
+                if reuses { found.without_tags() } else { found }
             });
-            let cut_off = adopted.as_ref().map_or(&[][..], |found| &found.cut_off);
+            let cut_off = adopted.as_ref().map_or(&[][..], Found::cut_off);
             let told = instance.cut_off_before(&core.platform, cut_off);
             let told = told.map_err(|NoMemory| EnableError::NoMemory);
             let others = match adopted {

@@ -95,6 +95,8 @@
 //!   another there.
 //! * `stalls` (default): faults that stall ([`MasterConfig::with_stalls`]). Without it an instance has none, and one whose
 //!   faults always stall is refused ([`Unsupported::Stalls`]).
+//! * `hand-over` (default): streams that firmware left working ([`Probe::keep`]), and taking over an SMMU that runs
+//!   ([`Probe::adopt`]). Without it neither can be asked for.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
@@ -120,7 +122,7 @@ extern crate alloc;
 #[cfg(any(test, shuttle))]
 extern crate std;
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 mod adopt;
 #[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod answer;
@@ -167,7 +169,7 @@ mod instances;
 pub mod invalidate;
 #[cfg(feature = "alloc")]
 mod iommu;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 mod keep;
 mod left_out;
 mod legal;
@@ -255,8 +257,10 @@ use left_out::retag;
 use left_out::stall;
 #[cfg(not(feature = "ats"))]
 use left_out::*;
+#[cfg(all(feature = "alloc", not(feature = "hand-over")))]
+use left_out::{adopt, keep};
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 pub use adopt::{AdoptError, Remains, Structure};
 #[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
@@ -285,7 +289,7 @@ pub use instances::MOST_INSTANCES;
 pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, IommuError, Probe, Smmu};
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
