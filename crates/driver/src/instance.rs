@@ -35,6 +35,7 @@ mod power;
 mod start;
 
 pub use config::InstanceConfig;
+use start::Failed;
 pub(crate) use start::{NotStarted, cr1};
 
 /// log2 of the largest queue of page requests: as many answers may be pending.
@@ -194,9 +195,10 @@ impl<P: Platform> Probed<P> {
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.
         let instance = unsafe { self.build(platform) }?;
+        let Err(failed) = instance.start_first(platform, false) else { return Ok(instance) };
         // SAFETY: as above; nobody has used an entry.
-        let started = unsafe { instance.start_first(platform, false) };
-        started.map_err(|NotStarted { probed, error, .. }| Refused { value: probed, error })
+        let NotStarted { probed, error, .. } = unsafe { instance.give_up_start(platform, failed) };
+        Err(Refused { value: probed, error })
     }
 
     /// Bits of a StreamID in the table that it will have.
@@ -227,6 +229,7 @@ impl<P: Platform> Probed<P> {
         not(feature = "ats"),
         expect(unreachable_code, reason = "there are no queues of page requests")
     )]
+    #[inline(never)]
     pub(crate) unsafe fn build_on(
         self,
         platform: &P,

@@ -288,7 +288,7 @@ impl<P: Platform> Probe<P> {
             let requests = adopted.as_mut().and_then(Found::take_requests);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
-            let mut instance = instance;
+            let mut instance = Box::write(place, instance);
             instance.leave_out(core.left_out());
             // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, asids);
@@ -327,22 +327,23 @@ impl<P: Platform> Probe<P> {
                 false => adopt::block(&core, instance, &others),
             };
             let started = if adopting {
-                // SAFETY: as above; entries of the table are used only until the call returns.
-                unsafe { instance.start_adopting(platform, requests, block) }
+                instance.start_adopting(platform, requests, block)
             } else {
-                // SAFETY: as above.
-                unsafe { instance.start_first(platform, !kept.is_empty()) }
+                instance.start_first(platform, !kept.is_empty())
             };
             match started {
-                Ok(instance) => {
+                Ok(()) => {
                     core.quarantine.add(&core.platform, id);
                     // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
                     let smmu = Smmu::new(core.clone(), id);
-                    core.instances.add(id, Box::write(place, instance));
+                    core.instances.add(id, instance);
                     keep::commit(&core, configuration, id, ready);
                     Ok(smmu)
                 }
-                Err(NotStarted { probed, error, off }) => {
+                Err(failed) => {
+                    // SAFETY: as above; entries of the table were used only until the call returned.
+                    let given_up = unsafe { instance.give_up_start(platform, failed) };
+                    let NotStarted { probed, error, off } = given_up;
                     keep::undo(&core, configuration, id, ready, off);
                     configuration.disown(id);
                     configuration.asids.take_back(id);

@@ -261,19 +261,33 @@ impl Own {
         self.nests.load(Ordering::Relaxed).count_ones() as usize
     }
 
+    /// What they ask of an instance. What was left out of the driver no tables have, which is known when it is compiled.
+    fn shape(&self) -> Shape {
+        let mut shape = self.shape;
+        if !cfg!(feature = "stage-2") {
+            shape.stage = Stage::One;
+            (shape.forced_types, shape.execute_by_privilege) = (false, false);
+        }
+        if !cfg!(feature = "granules") {
+            shape.granule_shift = Granule::K4.shift();
+        }
+        shape.wide &= cfg!(feature = "wide");
+        shape
+    }
+
     /// Which stage they are for.
     pub(crate) fn stage(&self) -> Stage {
-        self.shape.stage
+        self.shape().stage
     }
 
     /// Types are those of the mappings, whatever guests and devices say.
     pub(crate) fn forces_types(&self) -> bool {
-        self.shape.forced_types
+        self.shape().forced_types
     }
 
     /// log2 of the granule.
     pub(crate) fn granule_shift(&self) -> u32 {
-        self.shape.granule_shift
+        self.shape().granule_shift
     }
 
     fn root(&self) -> PhysAddr {
@@ -282,12 +296,13 @@ impl Own {
 
     /// The context for an instance with `features`, if they are for stage 1.
     pub(crate) fn context(&self, features: &Features, asid: u16) -> Cd {
-        let Shape { granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        let shape = self.shape();
+        let Shape { granule_shift, input_bits, output_bits, .. } = shape;
         Context {
             upper: self.upper,
-            wide,
-            access_flag: self.shape.access_flag,
-            dirty_state: self.shape.dirty_state,
+            wide: shape.wide,
+            access_flag: shape.access_flag,
+            dirty_state: shape.dirty_state,
             mair: self.mair,
             ..Context::new(self.root(), granule_shift, [input_bits, output_bits], asid)
         }
@@ -296,7 +311,7 @@ impl Own {
 
     /// The tables as stream table entries describe them, if they are for stage 2.
     pub(crate) fn stage_2(&self, vmid: u16) -> Option<Stage2> {
-        let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape();
         (stage == Stage::Two).then(|| Stage2 {
             root: self.root(),
             granule_shift,
@@ -314,13 +329,13 @@ impl Own {
 
     /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts.
     fn is_plain(&self) -> bool {
-        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape;
+        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape();
         stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
     }
 
     /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
-        self.shape.fits(features)?;
+        self.shape().fits(features)?;
         if self.is_plain() {
             return Ok(());
         }
