@@ -129,7 +129,7 @@ fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Fai
 #[cold]
 #[inline(never)]
 pub(crate) fn catch_up<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
-    core.readers.grace(|| core.platform.relax());
+    core.readers.grace(&|| core.platform.relax());
     settle(core, instance)
 }
 

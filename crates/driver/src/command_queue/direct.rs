@@ -212,11 +212,11 @@ impl CommandQueue {
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
             let twice = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
             let ticket = self.submit(platform, mmio, &mut commands.next())?;
-            self.wait(platform, mmio, ticket)?;
+            self.wait_calmly(platform, mmio, &ticket)?;
             if twice {
                 commands.rewind();
                 let ticket = self.submit(platform, mmio, &mut commands.next())?;
-                self.wait(platform, mmio, ticket)?;
+                self.wait_calmly(platform, mmio, &ticket)?;
             }
             let left = commands.next().len();
             // `left == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.

@@ -307,6 +307,8 @@ impl Lane {
     }
 
     /// Waits until a run of so many slots may find room.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wait_for_room<P: Platform>(
         &self,
         common: &Common,
@@ -461,6 +463,8 @@ impl Lane {
 
     /// Waits until `done` holds of the position up to which commands are consumed, recovering from command errors
     /// meanwhile.
+    #[cold]
+    #[inline(never)]
     fn until<P: Platform>(
         &self,
         common: &Common,
