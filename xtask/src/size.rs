@@ -71,6 +71,9 @@ const AFTER: &str = "
 | without `policies`: one policy of ASIDs, no tag changed while it is in use | 129840 | 109232 |
 | without `stalls`: every fault ends at once | 121360 | 101348 |
 | without `hand-over`: nothing that ran before goes on | 113516 | 97404 |
+| tables of one kind are known to be of it when it is compiled; an instance is built in its place | 105772 | 88288 |
+| one copy of waiting, of grace periods, of the end of what is shared | 100612 | 87788 |
+| without `dirty`: hardware marks nothing | 95344 | 85244 |
 
 `cargo xtask size` prints them, and with `--write` puts them here; `cargo xtask test` weighs those that have limits, and
 fails where one is not kept.

@@ -97,6 +97,8 @@
 //!   faults always stall is refused ([`Unsupported::Stalls`]).
 //! * `hand-over` (default): streams that firmware left working ([`Probe::keep`]), and taking over an SMMU that runs
 //!   ([`Probe::adopt`]). Without it neither can be asked for.
+//! * `dirty` (default): what devices have written or accessed ([`DomainConfig::dirty`], [`DomainConfig::access_flags`]).
+//!   Without it such a domain is refused, too.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
@@ -142,7 +144,7 @@ pub mod context_table;
 mod counters;
 #[cfg(all(feature = "alloc", feature = "ats"))]
 mod devices;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "dirty")]
 mod dirty;
 #[cfg(feature = "alloc")]
 mod domain;
@@ -269,7 +271,7 @@ pub use ats::{AtsMode, NoSplitAts};
 pub use attach::{AttachError, DetachError};
 pub use command_queue::Completion;
 pub use compatibility::{Mismatch, Stage};
-#[cfg(feature = "alloc")]
+#[cfg(feature = "dirty")]
 pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};

@@ -211,6 +211,9 @@ impl Own {
         table.access_flags = config.access_flags;
         let dirty_state = config.dirty != Dirty::Untracked;
         let access_flag = dirty_state || config.access_flags;
+        if access_flag && !cfg!(feature = "dirty") {
+            return Err(CreateError::LeftOut { feature: "dirty" });
+        }
         let tables = PageTable::new(frames, stage, granule, wide, &table)?;
         let shape = Shape {
             stage,
@@ -272,6 +275,8 @@ impl Own {
             shape.granule_shift = Granule::K4.shift();
         }
         shape.wide &= cfg!(feature = "wide");
+        shape.access_flag &= cfg!(feature = "dirty");
+        shape.dirty_state &= cfg!(feature = "dirty");
         shape
     }
 
@@ -327,10 +332,11 @@ impl Own {
         })
     }
 
-    /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts.
+    /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts. The rules
+    /// of both halves are the same (§7.2).
     fn is_plain(&self) -> bool {
         let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape();
-        stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
+        stage == Stage::One && !(wide || access_flag || dirty_state)
     }
 
     /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
@@ -421,6 +427,21 @@ mod tests {
                         other => panic!("{other:?}"),
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn marks_that_are_left_out_are_refused() {
+        for (dirty, access_flags) in [(Dirty::Clean, false), (Dirty::Untracked, true)] {
+            let config = DomainConfig { dirty, access_flags, ..DomainConfig::default() };
+            let made = Own::new(&Nothing, &config, [].into_iter()).map(drop);
+            match made {
+                Err(CreateError::LeftOut { feature: "dirty" }) => assert!(!cfg!(feature = "dirty")),
+                Err(CreateError::Table(TableError::NoFrames { .. })) => {
+                    assert!(cfg!(feature = "dirty"));
+                }
+                other => panic!("{other:?}"),
             }
         }
     }
