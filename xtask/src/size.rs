@@ -74,6 +74,7 @@ const AFTER: &str = "
 | tables of one kind are known to be of it when it is compiled; an instance is built in its place | 105772 | 88288 |
 | one copy of waiting, of grace periods, of the end of what is shared | 100612 | 87788 |
 | without `dirty`: hardware marks nothing | 95344 | 85244 |
+| without `ecmdq`, `sync-messages`: one command queue, whose completion is polled | 91028 | 80308 |
 
 `cargo xtask size` prints them, and with `--write` puts them here; `cargo xtask test` weighs those that have limits, and
 fails where one is not kept.

@@ -267,7 +267,7 @@ impl CommandQueue {
 
     /// How many queues it has: the command queue, and enhanced ones.
     pub fn lanes(&self) -> usize {
-        1 + self.count as usize
+        1 + self.count()
     }
 
     fn all<'a, P: Platform>(&'a self, platform: &'a P) -> impl Iterator<Item = &'a Lane> {
@@ -289,7 +289,7 @@ impl CommandQueue {
     /// Where this CPU places its commands.
     #[inline]
     fn own_lane<P: Platform>(&self, platform: &P) -> u32 {
-        if self.count == 0 { 0 } else { self.choose(platform.cpu()) }
+        if self.count() == 0 { 0 } else { self.choose(platform.cpu()) }
     }
 
     #[inline(never)]
@@ -393,7 +393,7 @@ impl CommandQueue {
         slots: u64,
         fill: impl FnOnce(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
-        if self.count == 0 {
+        if self.count() == 0 {
             return self.place_in(0, platform, mmio, slots, fill);
         }
         let mut fill = Some(fill);
@@ -667,7 +667,7 @@ impl CommandQueue {
     /// [`Failure::Unreadable`] when the SMMU cannot read the queue, even when retried, [`Failure::Index`] when it stopped
     /// where there is no command: it is then given up.
     pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        if self.count != 0 {
+        if self.count() != 0 {
             // CMDQP_ERR is acknowledged before the queues are looked at: one that stops later makes it active anew, and
             // raises another interrupt.
             self.acknowledge_those(platform, mmio, |active| {
@@ -691,7 +691,7 @@ impl CommandQueue {
     pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
         // If no enhanced queues are used, CMDQP_ERR is acknowledged like any other error.
-        let count = self.count;
+        let count = self.count();
         self.acknowledge_those(platform, mmio, |active| {
             if count == 0 { active.with_cmdq_err(false) } else { commands(active) }
         })

@@ -439,6 +439,7 @@ impl Features {
     pub const fn completion(&self, asked: Completion) -> Completion {
         match asked {
             Completion::Event if !self.events => Completion::Poll,
+            Completion::Message if !cfg!(feature = "sync-messages") => Completion::Poll,
             Completion::Message if !self.has_memory_messages() => Completion::Poll,
             asked => asked,
         }

@@ -35,7 +35,6 @@ mod power;
 mod start;
 
 pub use config::InstanceConfig;
-use start::Failed;
 pub(crate) use start::{NotStarted, cr1};
 
 /// log2 of the largest queue of page requests: as many answers may be pending.
@@ -262,7 +261,7 @@ impl<P: Platform> Probed<P> {
         };
         let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
         let completion = features.completion(config.completion);
-        let commands = match Slots::of(&features) {
+        let commands = match Slots::of(&features).filter(|_| cfg!(feature = "ecmdq")) {
             None => commands,
             Some(slots) => {
                 // At most one queue for each CPU, counting the command queue.

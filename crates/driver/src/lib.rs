@@ -99,6 +99,8 @@
 //!   ([`Probe::adopt`]). Without it neither can be asked for.
 //! * `dirty` (default): what devices have written or accessed ([`DomainConfig::dirty`], [`DomainConfig::access_flags`]).
 //!   Without it such a domain is refused, too.
+//! * `ecmdq` (default): enhanced command queues. Without it all CPUs share the command queue.
+//! * `sync-messages` (default): [`Completion::Message`]. Without it completion is polled then, as where an SMMU sends none.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.

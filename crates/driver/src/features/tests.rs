@@ -178,9 +178,11 @@ fn what_is_asked_for_and_what_comes_of_it() {
     for asked in [Completion::Poll, Completion::Interrupt] {
         assert_eq!(bare.completion(asked), asked);
     }
-    for asked in [Completion::Event, Completion::Message] {
+    for (asked, is_there) in
+        [(Completion::Event, true), (Completion::Message, cfg!(feature = "sync-messages"))]
+    {
         assert_eq!(bare.completion(asked), Completion::Poll);
-        assert_eq!(able.completion(asked), asked);
+        assert_eq!(able.completion(asked), if is_there { asked } else { Completion::Poll });
     }
     assert_eq!(incoherent.completion(Completion::Message), Completion::Poll);
     let lpa2 = Features { lpa2: true, ..bare };

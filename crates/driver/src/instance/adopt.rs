@@ -3,7 +3,8 @@
 
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
-use super::{EnableError, Failed, Instance, Probed};
+use super::start::Failed;
+use super::{EnableError, Instance, Probed};
 use crate::adopt::OldRequests;
 use crate::platform::{Mmio, Platform};
 
