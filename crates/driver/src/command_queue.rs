@@ -560,6 +560,11 @@ impl CommandQueue {
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
+        if self.count() == 0 {
+            let mut none: &mut dyn ExactSizeIterator<Item = Command> = &mut iter::empty();
+            let ticket = self.submit(platform, mmio, &mut none)?;
+            return self.wait_calmly(platform, mmio, &ticket);
+        }
         // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {

@@ -21,7 +21,9 @@ impl<P: Platform> Probed<P> {
     /// The features anew, without the limits of [`Probed::adopted`]: the SMMU is off, or is turned off before anything
     /// else.
     pub(crate) fn reconfigured(mut self) -> Self {
-        self.features = self.features.anew(&self.config);
+        if cfg!(feature = "hand-over") {
+            self.features = self.features.anew(&self.config);
+        }
         self
     }
 }
