@@ -467,6 +467,15 @@ impl<P: Platform> Instance<P> {
         self.commands.carry_out(platform, &self.mmio, commands)
     }
 
+    /// As [`Instance::carry_out`], compiled once.
+    pub(crate) fn carry_out_shared(
+        &self,
+        platform: &P,
+        commands: impl ExactSizeIterator<Item = Command> + Clone,
+    ) -> Result<(), Failure> {
+        self.commands.carry_out_shared(platform, &self.mmio, commands)
+    }
+
     /// Waits until the commands of `ticket` are complete.
     ///
     /// # Errors
@@ -515,7 +524,7 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        self.carry_out(platform, Runs::new(streams, true))
+        self.carry_out_shared(platform, Runs::new(streams, true))
     }
 
     /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
@@ -527,7 +536,7 @@ impl<P: Platform> Instance<P> {
         if self.streams.split().is_none() {
             return Ok(());
         }
-        self.carry_out(platform, Runs::new(streams, false))
+        self.carry_out_shared(platform, Runs::new(streams, false))
     }
 
     /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a
@@ -567,6 +576,6 @@ impl<P: Platform> Instance<P> {
     ) -> Result<(), Failure> {
         let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
         let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
-        self.carry_out(platform, streams.iter().map(command))
+        self.carry_out_shared(platform, streams.iter().map(command))
     }
 }

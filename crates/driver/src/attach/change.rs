@@ -542,7 +542,7 @@ fn part<P: Platform>(
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
     let mut result = Ok(());
     if tags.clone().next().is_some() {
-        result = instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All));
+        result = instance.carry_out_shared(&core.platform, instance.invalidation(tags, Scope::All));
     }
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {

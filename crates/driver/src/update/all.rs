@@ -51,12 +51,7 @@ struct Step {
 
 /// Takes the next step of `entry` on its way to `target`. Compiled once, for both kinds.
 #[inline(never)]
-fn step<P: Platform>(
-    platform: &P,
-    entry: Entry<'_>,
-    target: &Words,
-    prepare: Prepare,
-) -> Step {
+fn step<P: Platform>(platform: &P, entry: Entry<'_>, target: &Words, prepare: Prepare) -> Step {
     let mut now = entry.load(platform);
     if entry.is_cut_off(&now) {
         return Step { changed: true, arrived: true };
