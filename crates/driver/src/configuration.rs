@@ -164,7 +164,7 @@ impl<P: Platform> Configuration<P> {
             spare.push(new);
         }
         spare.extend(current.iter().skip(at).copied());
-        if !current.devices.is_empty() {
+        if current.has_devices() {
             spare.devices.extend(current.devices.iter().copied());
         }
         let user = user.filter(|_| cfg!(feature = "ats"));
@@ -201,7 +201,7 @@ impl<P: Platform> Configuration<P> {
             };
             !user.is_some_and(leaves)
         };
-        if !current.devices.is_empty() {
+        if current.has_devices() {
             spare.devices.extend(current.devices.iter().filter(stays).copied());
         }
         spare.complete();

@@ -101,6 +101,7 @@
 //!   Without it such a domain is refused, too.
 //! * `ecmdq` (default): enhanced command queues. Without it all CPUs share the command queue.
 //! * `sync-messages` (default): [`Completion::Message`]. Without it completion is polled then, as where an SMMU sends none.
+//! * `counts` (default): counts of domains ([`DomainConfig::statistics`]). Without it a domain that is to count is refused.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.

@@ -146,7 +146,7 @@ pub(crate) struct Own {
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
-    /// The domain's counts, if it is to count.
+    /// See [`Own::counters`].
     pub(crate) counters: Option<statistics::Counters>,
     /// There may be stage 1 of guests over them.
     pub(crate) guests: bool,
@@ -214,6 +214,9 @@ impl Own {
         if access_flag && !cfg!(feature = "dirty") {
             return Err(CreateError::LeftOut { feature: "dirty" });
         }
+        if config.statistics && !cfg!(feature = "counts") {
+            return Err(CreateError::LeftOut { feature: "counts" });
+        }
         let tables = PageTable::new(frames, stage, granule, wide, &table)?;
         let shape = Shape {
             stage,
@@ -278,6 +281,12 @@ impl Own {
         shape.access_flag &= cfg!(feature = "dirty");
         shape.dirty_state &= cfg!(feature = "dirty");
         shape
+    }
+
+    /// The domain's counts, if it counts: never where that was left out, which is known when the driver is compiled.
+    #[inline(always)]
+    pub(crate) fn counters(&self) -> Option<&statistics::Counters> {
+        self.counters.as_ref().filter(|_| cfg!(feature = "counts"))
     }
 
     /// Which stage they are for.
@@ -432,16 +441,21 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_are_left_out_are_refused() {
-        for (dirty, access_flags) in [(Dirty::Clean, false), (Dirty::Untracked, true)] {
-            let config = DomainConfig { dirty, access_flags, ..DomainConfig::default() };
+    fn marks_and_counts_that_are_left_out_are_refused() {
+        let default = DomainConfig::default();
+        for (config, feature, is_there) in [
+            (default.with_dirty(Dirty::Clean), "dirty", cfg!(feature = "dirty")),
+            (default.with_access_flags(), "dirty", cfg!(feature = "dirty")),
+            (default.with_statistics(), "counts", cfg!(feature = "counts")),
+        ] {
             let made = Own::new(&Nothing, &config, [].into_iter()).map(drop);
-            let wanted = if cfg!(feature = "dirty") {
-                matches!(made, Err(CreateError::Table(TableError::NoFrames { .. })))
-            } else {
-                matches!(made, Err(CreateError::LeftOut { feature: "dirty" }))
-            };
-            assert!(wanted, "{made:?}");
+            match made {
+                Err(CreateError::LeftOut { feature: left_out }) => {
+                    assert!(!is_there && left_out == feature, "{left_out}");
+                }
+                Err(CreateError::Table(TableError::NoFrames { .. })) => assert!(is_there),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

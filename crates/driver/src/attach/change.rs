@@ -182,7 +182,11 @@ impl<'a, P: Platform> Call<'a, P> {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
         let slot = state.slot(substream);
-        let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
+        let devices = if cfg!(feature = "ats") && state.ats.depends_on_tables() {
+            state.streams.len()
+        } else {
+            0
+        };
         Ok(Some(Self { core, instance, id, master, substream, goal, space, slot, devices }))
     }
 

@@ -290,7 +290,7 @@ impl MasterState {
     /// Whether its devices keep translations while its entries say `stream`.
     #[inline]
     pub(crate) const fn keeps(&self, stream: Stream) -> bool {
-        self.ats.is_on(stream)
+        cfg!(feature = "ats") && self.ats.is_on(stream)
     }
 
     /// Whether its devices are to ask for pages, when they have ATS on, while its entries say `stream`: under a guest's stage 1
@@ -317,7 +317,7 @@ impl MasterState {
         // The leaves with these entries were made when the master was added, and stay.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
         let entries = self.streams.iter().filter_map(entry);
-        if self.ats == AtsMode::Split {
+        if cfg!(feature = "ats") && self.ats == AtsMode::Split {
             before_split(core, entries.clone(), &target, forget)?;
         }
         write_all::<P, SteKind>(core, entries, &target, forget)
