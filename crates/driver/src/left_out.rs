@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands in the place of a part that is left out (features `ats`, `sva`, `nested`, `policies`, `stalls`, `hand-over`): the same names, of which there
-//! is never one, so that neither those who ask for one nor their code need to know.
+//! What stands in the place of a part that is left out (features `ats`, `sva`, `nested`, `policies`, `stalls`,
+//! `hand-over`): the same names, of which there is never one, so that neither those who ask for one nor their code need to
+//! know.
 
 #[cfg(all(feature = "alloc", not(feature = "hand-over")))]
 pub(crate) mod adopt;

@@ -113,9 +113,18 @@
     any(
         not(feature = "ats"),
         not(feature = "nested"),
+        not(feature = "ecmdq"),
+        not(feature = "sync-messages"),
         all(
             feature = "alloc",
-            not(all(feature = "sva", feature = "policies", feature = "stalls"))
+            not(all(
+                feature = "sva",
+                feature = "policies",
+                feature = "stalls",
+                feature = "hand-over",
+                feature = "dirty",
+                feature = "counts"
+            ))
         )
     ),
     allow(dead_code)
