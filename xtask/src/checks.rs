@@ -28,7 +28,7 @@ const BARE_PACKAGES: [&str; 5] =
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
 /// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 14] = [
     "alloc",
     "alloc,nested",
     "sva",
@@ -37,6 +37,12 @@ const FEATURES: [&str; 8] = [
     "alloc,stage-2",
     "alloc,granules,wide",
     "alloc,resizing",
+    "alloc,policies",
+    "alloc,stalls",
+    "hand-over",
+    "dirty",
+    "alloc,ecmdq,sync-messages",
+    "counts",
 ];
 
 /// Runs every check and prints the report; `qemu` is the value of `--qemu`.

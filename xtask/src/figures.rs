@@ -390,6 +390,12 @@ of StreamIDs, and queues of 256 commands and 128 events; for each 256 neighbouri
 what hardware needs by the layout that Linux 7.3 chooses, without its own structures on the heap; it allocates whole
 pages, ours what it asks the platform for.
 
+Those structures were not measured, but added up by hand from their fields, for arm64 without debugging options, and may be off
+by some words. A domain: about 460 bytes (216 of its own, about 190 of its page table's, and 56 of an empty array of invalidations). A
+master with one stream that is attached: about 360 (96, its stream 40, 152 to build that array in, and in the domain 40 and 32). An
+SMMU: about 3000 (960, and 2048 of pointers to the second level of the stream table). Linux's allocator rounds each up; what its IOMMU
+core and DMA layer keep of a device or a domain is in none of these.
+
 | | heap | tables and queues | Linux 7.3: tables and queues |
 |---|---|---|---|
 ";

@@ -32,6 +32,9 @@ pub(crate) use requests::OldRequests;
 pub use survey::{AdoptError, Remains, Structure};
 pub(crate) use survey::{Found, Running, survey};
 
+/// All that goes on of adopted instances.
+pub(crate) type Adoptions = Vec<Adopted>;
+
 /// What still works of an adopted instance as its predecessor left it.
 pub(crate) struct Adopted {
     pub(crate) instance: InstanceId,

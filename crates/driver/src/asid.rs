@@ -62,6 +62,11 @@ impl AsidPolicy {
         }
     }
 
+    /// Whether it is among what was compiled.
+    pub(crate) const fn is_there(self) -> bool {
+        cfg!(feature = "policies") || matches!(self, Self::PerInstance)
+    }
+
     /// Whether a domain has the same ASID on all instances.
     pub(crate) const fn is_common(self) -> bool {
         !matches!(self, Self::PerInstance | Self::Banked)
@@ -178,8 +183,9 @@ impl Asids {
         Ok(Self { policy, vmids, cpu, common, instances: Vec::new() })
     }
 
+    /// The policy; where there is no other, that is known when the driver is compiled.
     pub(crate) fn policy(&self) -> AsidPolicy {
-        self.policy
+        if cfg!(feature = "policies") { self.policy } else { AsidPolicy::PerInstance }
     }
 
     /// Makes room for one more instance.
@@ -193,7 +199,7 @@ impl Asids {
         let mut banks = Vec::new();
         banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
         banks.push(self.bank(vmid, bits)?);
-        let most = if self.policy == AsidPolicy::Banked && features.has_vmids() {
+        let most = if self.policy() == AsidPolicy::Banked && features.has_vmids() {
             1 + self.vmids(vmid, features.vmid_bits).count()
         } else {
             1
@@ -291,7 +297,7 @@ impl Asids {
     /// The VMIDs of domains of stage 2 on `instance`.
     fn stage_2_vmids(&mut self, instance: InstanceId) -> Result<Option<&mut Ids>, NoMemory> {
         let home = self.home(instance);
-        let (policy, partition) = (self.policy, self.vmids);
+        let (policy, partition) = (self.policy(), self.vmids);
         let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
         if numbers.vmids.is_none() && numbers.vmid_bits != 0 {
             let mut ids = Ids::new(numbers.vmid_bits)?;
@@ -313,7 +319,7 @@ impl Asids {
 
     /// Whether masters of `instance` may come to be in the bank of `vmid`.
     pub(crate) fn may_be_bank(&self, instance: InstanceId, vmid: u16) -> bool {
-        let banked = self.policy == AsidPolicy::Banked;
+        let banked = self.policy() == AsidPolicy::Banked;
         vmid == self.home(instance) || banked && self.vmids.banks.contains(vmid)
     }
 
@@ -363,7 +369,7 @@ impl Asids {
 
     /// Bits of what [`Asids::allocate`] returns.
     pub(crate) fn bits_of_new(&self, instance: InstanceId) -> u32 {
-        self.policy.bits_of_new(self.bits(instance))
+        self.policy().bits_of_new(self.bits(instance))
     }
 
     /// A number of at most `bits` bits.
@@ -430,6 +436,9 @@ impl Asids {
 
     /// The VMID of a bank of `instance` that was never used. `None` when there is none left.
     pub(crate) fn open_bank(&mut self, instance: InstanceId) -> Result<Option<u16>, NoMemory> {
+        if self.policy() != AsidPolicy::Banked {
+            return Ok(None);
+        }
         let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
         if numbers.banks.len() >= numbers.most {
             return Ok(None);
@@ -492,7 +501,7 @@ impl Asids {
     }
 
     fn bank(&self, vmid: u16, bits: u32) -> Result<Bank, NoMemory> {
-        let ids = if self.policy.is_common() { None } else { Some(Ids::new(bits)?) };
+        let ids = if self.policy().is_common() { None } else { Some(Ids::new(bits)?) };
         Ok(Bank { vmid, ids })
     }
 
@@ -504,7 +513,7 @@ impl Asids {
 
     fn ids(&mut self, instance: InstanceId, vmid: u16) -> Option<&mut Ids> {
         let index = self.bank_index(instance, vmid);
-        if self.policy.is_common() {
+        if self.policy().is_common() {
             return self.common.as_mut();
         }
         self.instances.get_mut(instance.index())?.banks.get_mut(index)?.ids.as_mut()

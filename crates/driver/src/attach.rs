@@ -131,7 +131,7 @@ pub(crate) fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Res
 #[cold]
 #[inline(never)]
 pub(crate) fn catch_up<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
-    core.readers.grace(|| core.platform.relax());
+    core.readers.grace(&|| core.platform.relax());
     settle(core, instance)
 }
 
@@ -143,5 +143,5 @@ pub(crate) fn flush<P: Platform>(
 ) -> Result<(), Failure> {
     let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
     let command = command.filter(|_| !core.leaves_out_flush(tag));
-    instance.carry_out(&core.platform, command)
+    instance.carry_out_shared(&core.platform, command.into_iter())
 }

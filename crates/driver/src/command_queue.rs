@@ -189,7 +189,7 @@ impl CommandQueue {
 
     /// How many queues it has: the command queue, and enhanced ones.
     pub fn lanes(&self) -> usize {
-        1 + self.count as usize
+        1 + self.count()
     }
 
     fn all<'a, P: Platform>(&'a self, platform: &'a P) -> impl Iterator<Item = &'a Lane> {
@@ -211,7 +211,7 @@ impl CommandQueue {
     /// Where this CPU places its commands.
     #[inline]
     fn own_lane<P: Platform>(&self, platform: &P) -> u32 {
-        if self.count == 0 { 0 } else { self.choose(platform.cpu()) }
+        if self.count() == 0 { 0 } else { self.choose(platform.cpu()) }
     }
 
     #[inline(never)]
@@ -315,27 +315,29 @@ impl CommandQueue {
         slots: u64,
         fill: impl FnOnce(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
-        if self.count == 0 {
+        if self.count() == 0 {
             return self.place_in(0, platform, mmio, slots, fill);
         }
         let mut fill = Some(fill);
-        self.place_beside(platform, mmio, slots, &mut |run| {
+        self.place_beside(self.own_lane(platform), platform, mmio, slots, &mut |run| {
             if let Some(fill) = fill.take() {
                 fill(run);
             }
         })
     }
 
-    /// As [`CommandQueue::place`], where there are several lanes: by itself, so that it costs those nothing that have one.
+    /// As [`CommandQueue::place`], in the lane `number`, where there are several: by itself, so that it costs those nothing
+    /// that have one.
     #[inline(never)]
     fn place_beside<P: Platform>(
         &self,
+        number: u32,
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
         fill: &mut dyn FnMut(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
-        self.place_in(self.own_lane(platform), platform, mmio, slots, fill)
+        self.place_in(number, platform, mmio, slots, fill)
     }
 
     #[inline(always)]
@@ -480,11 +482,16 @@ impl CommandQueue {
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
+        if self.count() == 0 {
+            let mut none: &mut dyn ExactSizeIterator<Item = Command> = &mut iter::empty();
+            let ticket = self.submit(platform, mmio, &mut none)?;
+            return self.wait_calmly(platform, mmio, &ticket);
+        }
         // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
                 let slots = self.slots_for(0);
-                let placed = match self.place_in(number, platform, mmio, slots, |_| {}) {
+                let placed = match self.place_beside(number, platform, mmio, slots, &mut |_| {}) {
                     Ok(ticket) => Some(ticket),
                     Err(NoTicket::Full) => None,
                     Err(NoTicket::Closed) => self.elide(&mut iter::empty())?,
@@ -495,7 +502,7 @@ impl CommandQueue {
                 self.lane(platform, number).wait_for_room(&self.common, platform, mmio, 1)?;
                 platform.relax();
             };
-            self.wait(platform, mmio, ticket)?;
+            self.wait_calmly(platform, mmio, &ticket)?;
         }
         Ok(())
     }
@@ -520,6 +527,17 @@ impl CommandQueue {
         ticket: Ticket,
     ) -> Result<(), Failure> {
         self.wait_for(platform, mmio, &ticket)
+    }
+
+    /// As [`CommandQueue::wait`], compiled once, for those to whom a call more is nothing.
+    #[inline(never)]
+    fn wait_calmly<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> Result<(), Failure> {
+        self.wait_for(platform, mmio, ticket)
     }
 
     /// As [`CommandQueue::wait`], of one ticket of many, which stays where it is.

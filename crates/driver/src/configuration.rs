@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::adopt::Adopted;
+use crate::adopt::Adoptions;
 use crate::asid::Asids;
 use crate::devices::{Device, kept};
 use crate::error::InstanceId;
@@ -30,7 +30,7 @@ pub(crate) struct Configuration<P: Platform> {
     pub(crate) held: Vec<usize>,
     pub(crate) asids: Asids,
     /// Streams and tags of adopted instances that still work as their predecessor left them.
-    pub(crate) adopted: Vec<Adopted>,
+    pub(crate) adopted: Adoptions,
     /// PASIDs that callers asked for, in order.
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
@@ -46,7 +46,7 @@ impl<P: Platform> Configuration<P> {
             places: Slab::new(),
             held: Vec::new(),
             asids,
-            adopted: Vec::new(),
+            adopted: Adoptions::new(),
             lent: Vec::new(),
             domains: 0,
             seats: 0,
@@ -164,7 +164,7 @@ impl<P: Platform> Configuration<P> {
             spare.push(new);
         }
         spare.extend(current.iter().skip(at).copied());
-        if !current.devices.is_empty() {
+        if current.has_devices() {
             spare.devices.extend(current.devices.iter().copied());
         }
         let user = user.filter(|_| cfg!(feature = "ats"));
@@ -201,7 +201,7 @@ impl<P: Platform> Configuration<P> {
             };
             !user.is_some_and(leaves)
         };
-        if !current.devices.is_empty() {
+        if current.has_devices() {
             spare.devices.extend(current.devices.iter().filter(stays).copied());
         }
         spare.complete();

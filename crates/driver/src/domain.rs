@@ -62,7 +62,8 @@ impl<P: Platform> Domain<P> {
         let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
         let cpus = core.platform.max_cpus();
-        let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
+        let counts = cfg!(feature = "counts") && config.statistics;
+        let counters = counts.then(|| Counters::new(cpus)).transpose()?;
         let mut own = Own::new(&core.platform, &config, features)?;
         if counters.is_some() {
             core.faults_count.store(true, Ordering::Relaxed);
@@ -79,14 +80,14 @@ impl<P: Platform> Domain<P> {
     pub fn statistics(&self) -> DomainStatistics {
         let core = &self.space.core;
         let (masters, tags) = core.configuration.with(|configuration| {
-            if self.own().counters.is_some() {
+            if self.own().counters().is_some() {
                 for (id, _) in core.instances.iter(configuration) {
                     configuration.settle_faults(core, id);
                 }
             }
             (self.space.users(configuration), self.space.targets.for_writer().len())
         });
-        let counted = self.own().counters.as_ref().map(Counters::sums);
+        let counted = self.own().counters().map(Counters::sums);
         DomainStatistics { masters, tags, counted }
     }
 
@@ -99,7 +100,7 @@ impl<P: Platform> Domain<P> {
     /// As [`Domain::count`], of what is the domain's own.
     #[inline(always)]
     fn count_of(&self, own: &Own, which: Counted) {
-        if let Some(counters) = &own.counters {
+        if let Some(counters) = own.counters() {
             counters.add(self.space.core.platform.cpu(), which, 1);
         }
     }
@@ -107,7 +108,7 @@ impl<P: Platform> Domain<P> {
     /// Adds one to the first count of `which` and `bytes` to the second, if the domain counts.
     #[inline(always)]
     pub(crate) fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
-        if let Some(counters) = &self.own().counters {
+        if let Some(counters) = self.own().counters() {
             Self::count_in(&self.space.core.platform, counters, which, bytes);
         }
     }
@@ -219,7 +220,7 @@ impl<P: Platform> Domain<P> {
         if self.space.core.leaves_out(Mutation::UncountedUnmaps) {
             return result;
         }
-        if let (Ok(unmapped), Some(counters)) = (result, &own.counters) {
+        if let (Ok(unmapped), Some(counters)) = (result, own.counters()) {
             let which = [Counted::Unmaps, Counted::Unmapped];
             Self::count_in(&self.space.core.platform, counters, which, unmapped);
         }
@@ -465,7 +466,7 @@ impl<P: Platform> Domain<P> {
     /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
     #[inline(always)]
     fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
-        if own.counters.is_some() {
+        if own.counters().is_some() {
             self.count_pages(own);
         }
         let result = if own.guests {

@@ -318,7 +318,7 @@ impl EventQueue {
     /// The faults that were handed over since the last call, if any.
     #[cfg(feature = "alloc")]
     pub(crate) fn take_tally<P: Platform>(&self, platform: &P) -> Option<Tally> {
-        if !self.tallied.load(Ordering::Relaxed) {
+        if !cfg!(feature = "counts") || !self.tallied.load(Ordering::Relaxed) {
             return None;
         }
         Some(self.head.with(platform, |head| {

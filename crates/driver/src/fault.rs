@@ -366,7 +366,7 @@ fn events<P: Platform>(
         true
     };
     let (events, mmio) = (instance.events(), instance.mmio());
-    let counts = core.faults_count.load(Ordering::Relaxed);
+    let counts = cfg!(feature = "counts") && core.faults_count.load(Ordering::Relaxed);
     // What a guest causes in its own stage 1 is nobody's, and takes nobody's room.
     let counted = |record: &EventRecord| {
         // The field has 32 bits.

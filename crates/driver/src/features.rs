@@ -278,6 +278,9 @@ impl Features {
         Ok(plain.corrected())
     }
 
+    /// Nobody answers what has stalled. Without a heap that is the caller's affair.
+    const LEAVES_STALLS_OUT: bool = cfg!(all(feature = "alloc", not(feature = "stalls")));
+
     /// Limited to what `config` lets it be used for, and as firmware says that it is. Nothing else is subject to either.
     #[must_use]
     pub fn limited(mut self, config: &InstanceConfig) -> Self {
@@ -294,6 +297,9 @@ impl Features {
         self.ats &= cfg!(feature = "ats");
         self.pri &= cfg!(feature = "ats");
         self.nesting &= cfg!(feature = "nested");
+        if Self::LEAVES_STALLS_OUT && !self.always_stalls() {
+            (self.stalls, self.most_stalls) = (Stalls::Never, 0);
+        }
         self.coherent = match config.coherent {
             Coherence::Detected => self.coherent,
             Coherence::Yes => true,
@@ -345,6 +351,17 @@ impl Features {
     /// Whether faults stall whatever was asked for.
     pub const fn always_stalls(&self) -> bool {
         matches!(self.stalls, Stalls::Forced)
+    }
+
+    /// Whether nothing stalls where nobody would answer it.
+    ///
+    /// # Errors
+    /// [`Unsupported::Stalls`].
+    pub(crate) const fn can_do_without_stalls(&self) -> Result<(), Unsupported> {
+        if Self::LEAVES_STALLS_OUT && self.always_stalls() {
+            return Err(Unsupported::Stalls);
+        }
+        Ok(())
     }
 
     /// Whether faults stall where that is asked for, or is not.
@@ -438,6 +455,7 @@ impl Features {
     pub const fn completion(&self, asked: Completion) -> Completion {
         match asked {
             Completion::Event if !self.events => Completion::Poll,
+            Completion::Message if !cfg!(feature = "sync-messages") => Completion::Poll,
             Completion::Message if !self.has_memory_messages() => Completion::Poll,
             asked => asked,
         }

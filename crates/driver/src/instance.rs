@@ -17,8 +17,6 @@ use crate::features::{Features, IdRegisters, Unsupported};
 use crate::gather::Gather;
 use crate::invalidate::{self, Scope, Tag};
 use crate::mutation::{LeftOut, Mutation};
-#[cfg(feature = "alloc")]
-use crate::pending::Pending;
 use crate::platform::{Mmio as _, Platform};
 use crate::pri_queue::PriQueue;
 use crate::queue::Size;
@@ -26,6 +24,8 @@ use crate::refused::Refused;
 use crate::runs::Runs;
 #[cfg(feature = "alloc")]
 use crate::silent::Silent;
+#[cfg(feature = "alloc")]
+use crate::stall::Pending;
 use crate::stream_table::StreamTable;
 
 #[cfg(feature = "alloc")]
@@ -171,6 +171,7 @@ impl<P: Platform> Probed<P> {
             return Err(Unsupported::Pages { bytes });
         }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        features.can_do_without_stalls()?;
         config.messages.check(&features)?;
         config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
         Ok(Self { mmio, features, config })
@@ -201,9 +202,10 @@ impl<P: Platform> Probed<P> {
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.
         let instance = unsafe { self.build(platform) }?;
+        let Err(failed) = instance.start_first(platform, false) else { return Ok(instance) };
         // SAFETY: as above; nobody has used an entry.
-        let started = unsafe { instance.start_first(platform, false) };
-        started.map_err(|NotStarted { probed, error, .. }| Refused { value: probed, error })
+        let NotStarted { probed, error, .. } = unsafe { instance.give_up_start(platform, failed) };
+        Err(Refused { value: probed, error })
     }
 
     /// Bits of a StreamID in the table that it will have.
@@ -234,6 +236,7 @@ impl<P: Platform> Probed<P> {
         not(feature = "ats"),
         expect(unreachable_code, reason = "there are no queues of page requests")
     )]
+    #[inline(never)]
     pub(crate) unsafe fn build_on(
         self,
         platform: &P,
@@ -266,7 +269,7 @@ impl<P: Platform> Probed<P> {
         };
         let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
         let completion = features.completion(config.completion);
-        let commands = match Slots::of(&features) {
+        let commands = match Slots::of(&features).filter(|_| cfg!(feature = "ecmdq")) {
             None => commands,
             Some(slots) => {
                 // At most one queue for each CPU, counting the command queue.
@@ -472,6 +475,15 @@ impl<P: Platform> Instance<P> {
         self.commands.carry_out(platform, &self.mmio, commands)
     }
 
+    /// As [`Instance::carry_out`], compiled once.
+    pub(crate) fn carry_out_shared(
+        &self,
+        platform: &P,
+        commands: impl ExactSizeIterator<Item = Command> + Clone,
+    ) -> Result<(), Failure> {
+        self.commands.carry_out_shared(platform, &self.mmio, commands)
+    }
+
     /// Waits until the commands of `ticket` are complete.
     ///
     /// # Errors
@@ -520,7 +532,7 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        self.carry_out(platform, Runs::new(streams, true))
+        self.carry_out_shared(platform, Runs::new(streams, true))
     }
 
     /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
@@ -532,7 +544,7 @@ impl<P: Platform> Instance<P> {
         if self.streams.split().is_none() {
             return Ok(());
         }
-        self.carry_out(platform, Runs::new(streams, false))
+        self.carry_out_shared(platform, Runs::new(streams, false))
     }
 
     /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a
@@ -572,7 +584,7 @@ impl<P: Platform> Instance<P> {
     ) -> Result<(), Failure> {
         let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
         let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
-        self.carry_out(platform, streams.iter().map(command))
+        self.carry_out_shared(platform, streams.iter().map(command))
     }
 }
 

@@ -153,10 +153,15 @@ impl<P: Platform> Core<P> {
     /// configuration mutex. Waits for those who are still at it: they find that it has failed, and leave.
     pub(crate) fn reclaim(&self) {
         let forgotten = self.instances.forgotten();
-        if forgotten == 0 {
-            return;
+        if forgotten != 0 {
+            self.reclaim_those(forgotten);
         }
-        let relax = || self.platform.relax();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reclaim_those(&self, forgotten: u64) {
+        let relax: &dyn Fn() = &|| self.platform.relax();
         let all = || (0..MOST_INSTANCES).filter(|index| forgotten >> index & 1 == 1);
         self.readers.grace(relax);
         // Whoever was a reader may look since then, and whoever looked may wait since then: in another order they are

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicBool;
 
-use smmuv3_formats::{PhysAddr, StreamId};
+use smmuv3_formats::StreamId;
 
 use crate::adopt::{self, Found};
 use crate::asid::{Asids, Partition};
@@ -19,7 +19,7 @@ use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::{self, Tag};
-use crate::keep::{self, Keep};
+use crate::keep::{self, Kept};
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutation::Mutation;
 use crate::mutex::Mutex;
@@ -31,7 +31,6 @@ use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
 use crate::statistics::{InstanceStatistics, Numbers};
-use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
 mod config;
@@ -100,9 +99,7 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// See [`IommuError`].
     pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
-        if !(6..=20).contains(&config.pasid_bits) {
-            return Err(IommuError::PasidBits { asked: config.pasid_bits });
-        }
+        config.check()?;
         let cpus = platform.max_cpus();
         let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
         let vmids = Partition {
@@ -137,7 +134,7 @@ impl<P: Platform> Iommu<P> {
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let mut probed = Probed::new(mmio, config)?;
         probed.features = self.core.wrong_features(probed.features, &config);
-        Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
+        Ok(Probe { core: self.core.clone(), probed, kept: Kept::new(), adopted: None })
     }
 
     /// All SMMUs in use, in the order of their numbers. Each is looked for when it is the next's turn.
@@ -246,7 +243,7 @@ pub struct Probe<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) probed: Probed<P>,
     /// Streams to be kept ([`Probe::keep`]), in the order of the calls.
-    pub(crate) kept: Vec<Keep<P>>,
+    pub(crate) kept: Kept<P>,
     /// What [`Probe::adopt`] has found.
     pub(crate) adopted: Option<Found>,
 }
@@ -287,16 +284,12 @@ impl<P: Platform> Probe<P> {
                     return Err(Refused { value: probed, error: EnableError::NoMemory });
                 }
             };
+            // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
+            let table = adopted.as_mut().map(|found| unsafe { found.table() });
+            let requests = adopted.as_mut().and_then(Found::take_requests);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let table = adopted.as_mut().map(|found| {
-                let (base, leaves) = (PhysAddr(found.base), core::mem::take(&mut found.leaves));
-                // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
-                unsafe { StreamTable::adopt(base, found.log2, found.split, leaves) }
-            });
-            let requests = adopted.as_mut().and_then(|found| found.requests.take());
-            // SAFETY: as above.
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
-            let mut instance = instance;
+            let mut instance = Box::write(place, instance);
             instance.leave_out(core.left_out());
             // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, asids);
@@ -312,9 +305,9 @@ impl<P: Platform> Probe<P> {
             let adopting = adopted.is_some();
             let adopted = adopted.map(|found| {
                 let reuses = core.leaves_out(Mutation::ReuseLiveTag);
-                if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
+                if reuses { found.without_tags() } else { found }
             });
-            let cut_off = adopted.as_ref().map_or(&[][..], |found| &found.cut_off);
+            let cut_off = adopted.as_ref().map_or(&[][..], Found::cut_off);
             let told = instance.cut_off_before(&core.platform, cut_off);
             let told = told.map_err(|NoMemory| EnableError::NoMemory);
             let others = match adopted {
@@ -335,22 +328,23 @@ impl<P: Platform> Probe<P> {
                 false => adopt::block(&core, instance, &others),
             };
             let started = if adopting {
-                // SAFETY: as above; entries of the table are used only until the call returns.
-                unsafe { instance.start_adopting(platform, requests, block) }
+                instance.start_adopting(platform, requests, block)
             } else {
-                // SAFETY: as above.
-                unsafe { instance.start_first(platform, !kept.is_empty()) }
+                instance.start_first(platform, !kept.is_empty())
             };
             match started {
-                Ok(instance) => {
+                Ok(()) => {
                     core.quarantine.add(&core.platform, id);
                     // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
                     let smmu = Smmu::new(core.clone(), id);
-                    core.instances.add(id, Box::write(place, instance));
+                    core.instances.add(id, instance);
                     keep::commit(&core, configuration, id, ready);
                     Ok(smmu)
                 }
-                Err(NotStarted { probed, error, off }) => {
+                Err(failed) => {
+                    // SAFETY: as above; entries of the table were used only until the call returned.
+                    let given_up = unsafe { instance.give_up_start(platform, failed) };
+                    let NotStarted { probed, error, off } = given_up;
                     keep::undo(&core, configuration, id, ready, off);
                     configuration.disown(id);
                     configuration.asids.take_back(id);

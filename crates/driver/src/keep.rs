@@ -87,6 +87,9 @@ impl fmt::Display for KeepError {
 
 impl core::error::Error for KeepError {}
 
+/// All that are to be kept on an SMMU.
+pub(crate) type Kept<P> = Vec<Keep<P>>;
+
 /// Streams to be kept: one master, in a domain of its own.
 pub(crate) struct Keep<P: Platform> {
     streams: Vec<StreamId>,

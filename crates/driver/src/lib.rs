@@ -90,6 +90,18 @@
 //!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
 //! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
 //!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
+//! * `policies` (default): every [`AsidPolicy`], and tags that are changed while they are in use. Without it there is
+//!   [`AsidPolicy::PerInstance`] alone ([`IommuError::LeftOut`]), and a process whose number a domain has on an instance gets
+//!   another there.
+//! * `stalls` (default): faults that stall ([`MasterConfig::with_stalls`]). Without it an instance has none, and one whose
+//!   faults always stall is refused ([`Unsupported::Stalls`]).
+//! * `hand-over` (default): streams that firmware left working ([`Probe::keep`]), and taking over an SMMU that runs
+//!   ([`Probe::adopt`]). Without it neither can be asked for.
+//! * `dirty` (default): what devices have written or accessed ([`DomainConfig::dirty`], [`DomainConfig::access_flags`]).
+//!   Without it such a domain is refused, too.
+//! * `ecmdq` (default): enhanced command queues. Without it all CPUs share the command queue.
+//! * `sync-messages` (default): [`Completion::Message`]. Without it completion is polled then, as where an SMMU sends none.
+//! * `counts` (default): counts of domains ([`DomainConfig::statistics`]). Without it a domain that is to count is refused.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
@@ -101,7 +113,19 @@
     any(
         not(feature = "ats"),
         not(feature = "nested"),
-        all(feature = "alloc", not(feature = "sva"))
+        not(feature = "ecmdq"),
+        not(feature = "sync-messages"),
+        all(
+            feature = "alloc",
+            not(all(
+                feature = "sva",
+                feature = "policies",
+                feature = "stalls",
+                feature = "hand-over",
+                feature = "dirty",
+                feature = "counts"
+            ))
+        )
     ),
     allow(dead_code)
 )]
@@ -112,9 +136,9 @@ extern crate alloc;
 #[cfg(any(test, shuttle))]
 extern crate std;
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 mod adopt;
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod answer;
 #[cfg(feature = "alloc")]
 mod asid;
@@ -132,7 +156,7 @@ pub mod context_table;
 mod counters;
 #[cfg(all(feature = "alloc", feature = "ats"))]
 mod devices;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "dirty")]
 mod dirty;
 #[cfg(feature = "alloc")]
 mod domain;
@@ -159,7 +183,7 @@ mod instances;
 pub mod invalidate;
 #[cfg(feature = "alloc")]
 mod iommu;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 mod keep;
 mod left_out;
 mod legal;
@@ -184,7 +208,7 @@ mod page_group;
 pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod pending;
 #[cfg(feature = "alloc")]
 mod place;
@@ -206,7 +230,7 @@ mod refused;
 mod release;
 #[cfg(feature = "alloc")]
 mod reset;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "policies")]
 mod retag;
 mod runs;
 #[cfg(feature = "alloc")]
@@ -221,7 +245,7 @@ mod slab;
 mod space;
 mod spin;
 mod spin_mutex;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "stalls")]
 mod stall;
 mod state;
 pub mod statistics;
@@ -241,10 +265,16 @@ pub mod update;
 use left_out::nest;
 #[cfg(all(feature = "alloc", not(feature = "sva")))]
 use left_out::process;
+#[cfg(all(feature = "alloc", not(feature = "policies")))]
+use left_out::retag;
+#[cfg(all(feature = "alloc", not(feature = "stalls")))]
+use left_out::stall;
 #[cfg(not(feature = "ats"))]
 use left_out::*;
+#[cfg(all(feature = "alloc", not(feature = "hand-over")))]
+use left_out::{adopt, keep};
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 pub use adopt::{AdoptError, Remains, Structure};
 #[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
@@ -253,7 +283,7 @@ pub use ats::{AtsMode, NoAtsAlwaysOn, NoSplitAts};
 pub use attach::{AttachError, DetachError};
 pub use command_queue::Completion;
 pub use compatibility::{Mismatch, Stage};
-#[cfg(feature = "alloc")]
+#[cfg(feature = "dirty")]
 pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
@@ -273,7 +303,7 @@ pub use instances::MOST_INSTANCES;
 pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, IommuError, Probe, Smmu};
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
@@ -316,7 +346,9 @@ pub use smmuv3_pagetable::{
 pub use space::Target;
 pub use spin_mutex::SpinMutex;
 #[cfg(feature = "alloc")]
-pub use stall::{Fault, Response};
+pub use stall::Fault;
+#[cfg(feature = "stalls")]
+pub use stall::Response;
 pub use statistics::{
     CommandStatistics, DomainCounts, DomainStatistics, EventStatistics, InstanceStatistics,
     Numbers, PageStatistics,

@@ -32,9 +32,12 @@ impl<'a> Runs<'a> {
 #[inline]
 fn first(streams: &[StreamId]) -> Option<(StreamId, u32, &[StreamId])> {
     let start = *streams.first()?;
-    if let [_] = streams {
-        return Some((start, 0, &[]));
-    }
+    if let [_] = streams { Some((start, 0, &[])) } else { Some(first_of_many(start, streams)) }
+}
+
+/// As [`first`], of several streams that begin with `start`.
+#[inline(never)]
+fn first_of_many(start: StreamId, streams: &[StreamId]) -> (StreamId, u32, &[StreamId]) {
     let mut log2 = 0;
     // Whether the stream at index `at` is the `at`th after `start`.
     let is =
@@ -46,7 +49,7 @@ fn first(streams: &[StreamId]) -> Option<(StreamId, u32, &[StreamId])> {
         }
         log2 += 1;
     }
-    Some((start, log2, streams.get(1 << log2..).unwrap_or(&[])))
+    (start, log2, streams.get(1 << log2..).unwrap_or(&[]))
 }
 
 impl Iterator for Runs<'_> {

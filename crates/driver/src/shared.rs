@@ -70,6 +70,18 @@ impl<T> Shared<T> {
         self.counted == other.counted
     }
 
+    /// Ends the value.
+    ///
+    /// # Safety
+    /// The last holder calls this, and does not use the value any more.
+    #[inline(never)]
+    unsafe fn end(&self) {
+        // Whatever other holders did with the value comes before its end.
+        fence(Ordering::Acquire);
+        // SAFETY: nobody has the value any more, and the pointer came from a box.
+        drop(unsafe { Box::from_raw(self.counted.as_ptr()) });
+    }
+
     fn counted(&self) -> &Counted<T> {
         // SAFETY: the value lives until its last holder is dropped, and `self` is one.
         unsafe { self.counted.as_ref() }
@@ -96,10 +108,8 @@ impl<T> Deref for Shared<T> {
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if self.counted().holders.fetch_sub(1, Ordering::Release) == 1 {
-            // Whatever other holders did with the value comes before its end.
-            fence(Ordering::Acquire);
-            // SAFETY: this was the last holder, and the pointer came from a box.
-            drop(unsafe { Box::from_raw(self.counted.as_ptr()) });
+            // SAFETY: this was the last holder.
+            unsafe { self.end() };
         }
     }
 }

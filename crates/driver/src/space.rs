@@ -249,12 +249,12 @@ impl<P: Platform> Space<P> {
     /// Whether the space counts commands and waits ([`DomainConfig::statistics`](crate::DomainConfig::statistics)).
     #[inline]
     fn counts(&self) -> bool {
-        self.own().is_some_and(|own| own.counters.is_some())
+        self.own().is_some_and(|own| own.counters().is_some())
     }
 
     /// Counts `by` of what `which` says, if that was asked for.
     pub(crate) fn count(&self, which: Counted, by: u64) {
-        if let Some(counters) = self.own().and_then(|own| own.counters.as_ref()) {
+        if let Some(counters) = self.own().and_then(|own| own.counters()) {
             counters.add(self.core.platform.cpu(), which, by);
         }
     }

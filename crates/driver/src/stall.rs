@@ -24,9 +24,10 @@ use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
+pub(crate) use crate::pending::Pending;
 #[cfg(feature = "nested")]
 use crate::pending::Showing;
-use crate::pending::{Handle, Key, Pending};
+use crate::pending::{Handle, Key};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::shared::Shared;

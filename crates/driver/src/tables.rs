@@ -146,7 +146,7 @@ pub(crate) struct Own {
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
-    /// The domain's counts, if it is to count.
+    /// See [`Own::counters`].
     pub(crate) counters: Option<statistics::Counters>,
     /// There may be stage 1 of guests over them.
     pub(crate) guests: bool,
@@ -211,6 +211,12 @@ impl Own {
         table.access_flags = config.access_flags;
         let dirty_state = config.dirty != Dirty::Untracked;
         let access_flag = dirty_state || config.access_flags;
+        if access_flag && !cfg!(feature = "dirty") {
+            return Err(CreateError::LeftOut { feature: "dirty" });
+        }
+        if config.statistics && !cfg!(feature = "counts") {
+            return Err(CreateError::LeftOut { feature: "counts" });
+        }
         let tables = PageTable::new(frames, stage, granule, wide, &table)?;
         let shape = Shape {
             stage,
@@ -261,19 +267,41 @@ impl Own {
         self.nests.load(Ordering::Relaxed).count_ones() as usize
     }
 
+    /// What they ask of an instance. What was left out of the driver no tables have, which is known when it is compiled.
+    fn shape(&self) -> Shape {
+        let mut shape = self.shape;
+        if !cfg!(feature = "stage-2") {
+            shape.stage = Stage::One;
+            (shape.forced_types, shape.execute_by_privilege) = (false, false);
+        }
+        if !cfg!(feature = "granules") {
+            shape.granule_shift = Granule::K4.shift();
+        }
+        shape.wide &= cfg!(feature = "wide");
+        shape.access_flag &= cfg!(feature = "dirty");
+        shape.dirty_state &= cfg!(feature = "dirty");
+        shape
+    }
+
+    /// The domain's counts, if it counts: never where that was left out, which is known when the driver is compiled.
+    #[inline(always)]
+    pub(crate) fn counters(&self) -> Option<&statistics::Counters> {
+        self.counters.as_ref().filter(|_| cfg!(feature = "counts"))
+    }
+
     /// Which stage they are for.
     pub(crate) fn stage(&self) -> Stage {
-        self.shape.stage
+        self.shape().stage
     }
 
     /// Types are those of the mappings, whatever guests and devices say.
     pub(crate) fn forces_types(&self) -> bool {
-        self.shape.forced_types
+        self.shape().forced_types
     }
 
     /// log2 of the granule.
     pub(crate) fn granule_shift(&self) -> u32 {
-        self.shape.granule_shift
+        self.shape().granule_shift
     }
 
     fn root(&self) -> PhysAddr {
@@ -282,12 +310,13 @@ impl Own {
 
     /// The context for an instance with `features`, if they are for stage 1.
     pub(crate) fn context(&self, features: &Features, asid: u16) -> Cd {
-        let Shape { granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        let shape = self.shape();
+        let Shape { granule_shift, input_bits, output_bits, .. } = shape;
         Context {
             upper: self.upper,
-            wide,
-            access_flag: self.shape.access_flag,
-            dirty_state: self.shape.dirty_state,
+            wide: shape.wide,
+            access_flag: shape.access_flag,
+            dirty_state: shape.dirty_state,
             mair: self.mair,
             ..Context::new(self.root(), granule_shift, [input_bits, output_bits], asid)
         }
@@ -296,7 +325,7 @@ impl Own {
 
     /// The tables as stream table entries describe them, if they are for stage 2.
     pub(crate) fn stage_2(&self, vmid: u16) -> Option<Stage2> {
-        let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape();
         (stage == Stage::Two).then(|| Stage2 {
             root: self.root(),
             granule_shift,
@@ -312,15 +341,16 @@ impl Own {
         })
     }
 
-    /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts.
+    /// Whether nothing was chosen that could make the context illegal on an instance that [`Shape::fits`] accepts. The rules
+    /// of both halves are the same (§7.2).
     fn is_plain(&self) -> bool {
-        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape;
-        stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
+        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape();
+        stage == Stage::One && !(wide || access_flag || dirty_state)
     }
 
     /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
-        self.shape.fits(features)?;
+        self.shape().fits(features)?;
         if self.is_plain() {
             return Ok(());
         }
@@ -406,6 +436,25 @@ mod tests {
                         other => panic!("{other:?}"),
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn marks_and_counts_that_are_left_out_are_refused() {
+        let default = DomainConfig::default();
+        for (config, feature, is_there) in [
+            (default.with_dirty(Dirty::Clean), "dirty", cfg!(feature = "dirty")),
+            (default.with_access_flags(), "dirty", cfg!(feature = "dirty")),
+            (default.with_statistics(), "counts", cfg!(feature = "counts")),
+        ] {
+            let made = Own::new(&Nothing, &config, [].into_iter()).map(drop);
+            match made {
+                Err(CreateError::LeftOut { feature: left_out }) => {
+                    assert!(!is_there && left_out == feature, "{left_out}");
+                }
+                Err(CreateError::Table(TableError::NoFrames { .. })) => assert!(is_there),
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -81,14 +81,16 @@ impl Readers {
 
     /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a
     /// time (under the configuration mutex); `relax` is called while waiting.
-    pub(crate) fn grace(&self, relax: impl Fn()) {
-        self.flip(&relax);
-        self.flip(&relax);
+    #[inline(never)]
+    pub(crate) fn grace(&self, relax: &dyn Fn()) {
+        self.flip(relax);
+        self.flip(relax);
         fence(Ordering::SeqCst);
     }
 
     /// Sends new readers to the other counters, and waits for those who use these.
-    fn flip(&self, relax: impl Fn()) {
+    #[inline(never)]
+    fn flip(&self, relax: &dyn Fn()) {
         fence(Ordering::SeqCst);
         let old = self.phase.load(Ordering::Relaxed) & 1;
         self.phase.store(old ^ 1, Ordering::Relaxed);
@@ -196,7 +198,7 @@ impl<T> Retired<T> {
         readers: &Readers,
         relax: impl Fn(),
     ) {
-        readers.grace(relax);
+        readers.grace(&relax);
         for value in retired.into_iter().flatten() {
             drop(ManuallyDrop::into_inner(value.0));
         }

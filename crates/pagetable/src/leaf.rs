@@ -249,6 +249,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The bits for a type: [`MEMORY`].
+    #[inline(never)]
     const fn memory(&self, memory: Memory) -> Option<u64> {
         let sh = memory.shareability() as u64;
         let sh = match self.sh {

@@ -11,11 +11,11 @@ use core::fmt;
 use smmuv3_formats::legality::{self, Implementation, Rule};
 use smmuv3_formats::register::{Cr2, PriqBase, StrtabBase, StrtabBaseCfg};
 use smmuv3_formats::ste::config;
-use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, STE_BYTES, Ste, StreamId};
+use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, PhysAddr, STE_BYTES, Ste, StreamId};
 
 use super::OldRequests;
 use crate::features::Features;
-use crate::stream_table::Split;
+use crate::stream_table::{Split, StreamTable};
 use crate::update;
 
 /// Memory that whoever had the SMMU before left, and which of its streams are to go on.
@@ -208,6 +208,31 @@ pub(crate) struct Found {
     pub(crate) tags: Vec<(u16, Option<u16>)>,
     /// VMIDs of another world: those of EL1, where this driver's own contexts are in EL2.
     pub(crate) vmids: Vec<u16>,
+}
+
+impl Found {
+    /// The stream table that was there.
+    ///
+    /// # Safety
+    /// `Probe::adopt` has looked through it, whose caller says that it stays and can be reached. It is taken once.
+    pub(crate) unsafe fn table(&mut self) -> StreamTable {
+        let (base, leaves) = (PhysAddr(self.base), core::mem::take(&mut self.leaves));
+        // SAFETY: the caller's promise.
+        unsafe { StreamTable::adopt(base, self.log2, self.split, leaves) }
+    }
+
+    pub(crate) fn take_requests(&mut self) -> Option<OldRequests> {
+        self.requests.take()
+    }
+
+    pub(crate) fn cut_off(&self) -> &[StreamId] {
+        &self.cut_off
+    }
+
+    /// As if no context had a tag: for tests of the oracle only.
+    pub(crate) fn without_tags(self) -> Self {
+        Self { tags: Vec::new(), vmids: Vec::new(), ..self }
+    }
 }
 
 /// Words that are read at most: 32 MiB of them.

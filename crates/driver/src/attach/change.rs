@@ -180,7 +180,11 @@ impl<'a, P: Platform> Call<'a, P> {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
         let slot = state.slot(substream);
-        let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
+        let devices = if cfg!(feature = "ats") && state.ats.depends_on_tables() {
+            state.streams.len()
+        } else {
+            0
+        };
         Ok(Some(Self { core, instance, id, master, substream, goal, space, slot, devices }))
     }
 
@@ -542,7 +546,7 @@ fn part<P: Platform>(
     let tags = moves.emptied().into_iter().flatten();
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
     if tags.clone().next().is_some() {
-        instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All))?;
+        instance.carry_out_shared(&core.platform, instance.invalidation(tags, Scope::All))?;
     }
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {

@@ -188,6 +188,38 @@ impl CommandQueue {
         if commands.len() == 0 { Ok(()) } else { self.carry_out_later(platform, mmio, commands) }
     }
 
+    /// As [`CommandQueue::carry_out`], compiled once, for those to whom a few instructions more for each command are nothing.
+    pub(crate) fn carry_out_shared<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: impl ExactSizeIterator<Item = Command> + Clone,
+    ) -> Result<(), Failure> {
+        let mut commands = Rewound { mark: commands.clone(), next: commands };
+        self.carry_out_source(platform, mmio, &mut commands)
+    }
+
+    #[inline(never)]
+    fn carry_out_source<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut dyn Source,
+    ) -> Result<(), Failure> {
+        let count = commands.next().len() as u64;
+        let fill = |run: &mut Run<'_, P, true>| run.fill(&mut commands.next(), count);
+        let begun = self.arrive(platform.cpu(), count).and_then(|(inside, moment)| {
+            let placed = self.main.place_at_once(platform, mmio, count + 1, moment, fill);
+            placed.map(|(ticket, known)| Begun { inside, ticket, known })
+        });
+        let Some(begun) = begun else {
+            return self.carry_out_any(platform, mmio, commands);
+        };
+        self.submitted(platform, &begun.ticket);
+        // All of them were placed, as in `carry_out`.
+        self.look(platform, mmio, begun).or_else(|begun| self.wait_inside(platform, mmio, begun))
+    }
+
     /// As [`CommandQueue::carry_out`], step by step.
     pub(crate) fn carry_out_later<P: Platform>(
         &self,
@@ -212,11 +244,11 @@ impl CommandQueue {
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
             let twice = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
             let ticket = self.submit(platform, mmio, &mut commands.next())?;
-            self.wait(platform, mmio, ticket)?;
+            self.wait_calmly(platform, mmio, &ticket)?;
             if twice {
                 commands.rewind();
                 let ticket = self.submit(platform, mmio, &mut commands.next())?;
-                self.wait(platform, mmio, ticket)?;
+                self.wait_calmly(platform, mmio, &ticket)?;
             }
             let left = commands.next().len();
             // `left == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.

@@ -46,7 +46,7 @@ impl CommandQueue {
     /// [`Failure::Unreadable`] when the SMMU cannot read the queue, even when retried, [`Failure::Index`] when it stopped
     /// where there is no command: it is then given up.
     pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        if self.count != 0 {
+        if self.count() != 0 {
             // CMDQP_ERR is acknowledged before the queues are looked at: one that stops later makes it active anew, and
             // raises another interrupt.
             self.acknowledge_those(platform, mmio, |active| {
@@ -70,7 +70,7 @@ impl CommandQueue {
     pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
         // If no enhanced queues are used, CMDQP_ERR is acknowledged like any other error.
-        let count = self.count;
+        let count = self.count();
         self.acknowledge_those(platform, mmio, |active| {
             if count == 0 { active.with_cmdq_err(false) } else { commands(active) }
         })

@@ -64,7 +64,7 @@ impl CommandQueue {
                 self.wait_for_first_room(platform, mmio, commands.len())?;
                 platform.relax();
             };
-            self.wait(platform, mmio, ticket)?;
+            self.wait_calmly(platform, mmio, &ticket)?;
             // `len() == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.
             if commands.len() == 0 || commands.len() == before {
                 return Ok(());

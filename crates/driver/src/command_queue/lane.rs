@@ -131,6 +131,12 @@ impl Lane {
         self.word = Some(word);
     }
 
+    /// The word that CMD_SYNCs write to, if they do: never where that was left out, which is known when it is compiled.
+    #[inline]
+    const fn word(&self) -> Option<PhysAddr> {
+        if cfg!(feature = "sync-messages") { self.word } else { None }
+    }
+
     pub(super) fn size(&self) -> Size {
         self.tickets.size()
     }
@@ -196,7 +202,7 @@ impl Lane {
     /// message can be on its way after that.
     pub(super) fn sleep<P: Platform>(&self, platform: &P) -> bool {
         let end = self.close(platform, false);
-        self.word.is_none() || end == self.silenced.load(Ordering::Relaxed)
+        self.word().is_none() || end == self.silenced.load(Ordering::Relaxed)
     }
 
     /// The messages of all before `ticket` have arrived.
@@ -309,6 +315,8 @@ impl Lane {
     }
 
     /// Waits until a run of so many slots may find room.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wait_for_room<P: Platform>(
         &self,
         common: &Common,
@@ -340,7 +348,7 @@ impl Lane {
         let (end, consumed) = (ticket.end, self.tickets.consumed());
         if consumed < end {
             let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
-            let complete = match self.word {
+            let complete = match self.word() {
                 None => {
                     let known = (consumed, 0);
                     self.tickets.has_reached(end, known, || self.port.consumed(mmio))
@@ -428,7 +436,7 @@ impl Lane {
     /// The register, when it is ahead of what was published.
     #[inline]
     pub(super) fn observe<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<u64, u32> {
-        match self.word {
+        match self.word() {
             None => self.tickets.observe(&mut 0, || self.port.consumed(mmio)),
             Some(word) => Ok(self
                 .tickets
@@ -440,7 +448,7 @@ impl Lane {
     /// is written to the word, if messages were lost: none that is older is ever taken for a newer one.
     fn observe_register<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
         self.tickets.share(self.tickets.observe(&mut 0, || self.port.consumed(mmio))?);
-        if let Some(word) = self.word {
+        if let Some(word) = self.word() {
             // A message that arrives in between is overwritten by this older position: the next read of the register
             // makes up for that. Messages hold the low half of a position.
             let low = self.tickets.consumed() as u32;
@@ -467,6 +475,8 @@ impl Lane {
 
     /// Waits until `done` holds of the position up to which commands are consumed, recovering from command errors
     /// meanwhile.
+    #[cold]
+    #[inline(never)]
     fn until<P: Platform>(
         &self,
         common: &Common,
@@ -492,7 +502,7 @@ impl Lane {
             if epoch.has_failed() {
                 return Err(Failure::Failed);
             }
-            let check_errors = match self.word {
+            let check_errors = match self.word() {
                 None => poller.turn(|| self.port.consumed(mmio)),
                 Some(word) => {
                     let heard = || u32::from_le(message(platform, word).load(Ordering::Acquire));

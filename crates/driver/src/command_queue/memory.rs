@@ -85,8 +85,8 @@ impl CommandQueue {
         most: usize,
         slots: impl Iterator<Item = u32>,
     ) -> Self {
-        debug_assert_eq!(self.count, 0);
-        if most == 0 {
+        debug_assert_eq!(self.count(), 0);
+        if most == 0 || !cfg!(feature = "ecmdq") {
             return self;
         }
         let memory = platform.allocate(lanes_bytes(most), LANE_ALIGN);
@@ -131,8 +131,8 @@ impl CommandQueue {
         completion: Completion,
         message: Option<Message>,
     ) -> Self {
-        if completion == Completion::Message {
-            let lanes = 1 + self.count as usize;
+        if cfg!(feature = "sync-messages") && completion == Completion::Message {
+            let lanes = 1 + self.count();
             self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
             let Some(words) = self.words else { return self };
             self.common.direct_below = 0;
@@ -190,15 +190,15 @@ impl CommandQueue {
         }
         // SAFETY: allocated with these sizes; nobody uses them any more, as the caller says.
         unsafe {
-            if self.count != 0 {
-                let lanes = self.count as usize;
+            if self.count() != 0 {
+                let lanes = self.count();
                 platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
             }
             // A message that is on its way when a queue is disabled is still written (§2.4): until none can be, the
             // words stay allocated.
             let silent = self.silent.load(Ordering::Acquire);
-            if let Some(words) = self.words.filter(|_| silent) {
-                let bytes = (1 + self.count as usize) * WORD_BYTES;
+            if let Some(words) = self.words().filter(|_| silent) {
+                let bytes = (1 + self.count()) * WORD_BYTES;
                 platform.free_coherent(words, bytes, WORD_BYTES);
             }
             self.main.free(platform);
@@ -206,15 +206,26 @@ impl CommandQueue {
         }
     }
 
+    /// How many lanes there are beside the first: none without enhanced queues, which is known when the driver is compiled.
+    #[inline]
+    pub(super) const fn count(&self) -> usize {
+        if cfg!(feature = "ecmdq") { self.count as usize } else { 0 }
+    }
+
+    /// The words that messages go to, if they do; likewise.
+    pub(super) const fn words(&self) -> Option<PhysAddr> {
+        if cfg!(feature = "sync-messages") { self.words } else { None }
+    }
+
     /// The lanes beside the first.
     #[inline]
     pub(super) fn others<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [Lane] {
-        if self.count == 0 {
+        if self.count() == 0 {
             return &[];
         }
         let lanes = platform.pointer(self.others).cast::<Lane>();
         // SAFETY: `beside` wrote so many there, which live until `free` consumes the queue.
-        unsafe { slice::from_raw_parts(lanes.as_ptr(), self.count as usize) }
+        unsafe { slice::from_raw_parts(lanes.as_ptr(), self.count()) }
     }
 
     /// All lanes, of a queue that was not used before.
@@ -222,12 +233,12 @@ impl CommandQueue {
         &'a mut self,
         platform: &'a P,
     ) -> impl Iterator<Item = &'a mut Lane> {
-        let others: &mut [Lane] = if self.count == 0 {
+        let others: &mut [Lane] = if self.count() == 0 {
             &mut []
         } else {
             let lanes = platform.pointer(self.others).cast::<Lane>();
             // SAFETY: as in `others`; `self` is borrowed for as long.
-            unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), self.count as usize) }
+            unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), self.count()) }
         };
         iter::once(&mut self.main).chain(others)
     }

@@ -40,6 +40,12 @@ impl Port {
         Self { slot: Some(at), control: AtomicU32::new(0) }
     }
 
+    /// Where its slot begins: nowhere without enhanced queues, which is known when the driver is compiled.
+    #[inline]
+    const fn slot(&self) -> Option<u32> {
+        if cfg!(feature = "ecmdq") { self.slot } else { None }
+    }
+
     /// What BASE is to hold.
     pub(super) fn base_register(&self, size: Size, memory: PhysAddr) -> CmdqBase {
         CmdqBase::default().with_log2size(u64::from(size.log2())).with_addr(memory.0).with_ra(true)
@@ -50,7 +56,7 @@ impl Port {
     pub(super) fn reset(&self, mmio: &impl Mmio, size: Size, memory: PhysAddr) {
         // CMDQ_BASE and ECMDQ_BASE have the same fields.
         let base = self.base_register(size, memory);
-        let Some(slot) = self.slot else {
+        let Some(slot) = self.slot() else {
             mmio.write64(CmdqBase::OFFSET, base.0);
             mmio.write32(CmdqProd::OFFSET, 0);
             mmio.write32(CmdqCons::OFFSET, 0);
@@ -66,7 +72,7 @@ impl Port {
 
     /// Asks the SMMU to use an enhanced queue that was reset. CONS, whose offset is returned, shows when it does.
     pub(super) fn enable(&self, mmio: &impl Mmio) -> Option<u32> {
-        let slot = self.slot?;
+        let slot = self.slot()?;
         mmio.write32(slot + EcmdqProd::OFFSET, self.control.load(Ordering::Relaxed));
         Some(slot + EcmdqCons::OFFSET)
     }
@@ -74,7 +80,7 @@ impl Port {
     /// Tells the SMMU of the commands before the one that shows as `register`. One caller at a time.
     #[inline]
     pub(super) fn tell(&self, mmio: &impl Mmio, register: u32) {
-        match self.slot {
+        match self.slot() {
             None => Self::tell_main(mmio, register),
             Some(slot) => self.tell_enhanced(mmio, slot, register),
         }
@@ -95,7 +101,7 @@ impl Port {
     /// CONS.RD.
     #[inline]
     pub(super) fn consumed(&self, mmio: &impl Mmio) -> u32 {
-        match self.slot {
+        match self.slot() {
             None => Self::main_consumed(mmio),
             Some(slot) => Self::consumed_enhanced(mmio, slot),
         }
@@ -115,7 +121,7 @@ impl Port {
 
     /// Why the queue stands still, if it does.
     pub(super) fn stopped(&self, mmio: &impl Mmio) -> Option<Stop> {
-        if let Some(slot) = self.slot {
+        if let Some(slot) = self.slot() {
             let cons = EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET));
             let acknowledged = EcmdqProd(self.control.load(Ordering::Relaxed)).errack();
             let stop = Stop { register: cons.rd() as u32, code: cons.err_reason() as u8 };
@@ -132,7 +138,7 @@ impl Port {
     /// Lets the SMMU go on: the error that [`Port::stopped`] found is dealt with. One caller at a time; `tell_again` runs
     /// its argument while nobody writes PROD, and writes PROD then.
     pub(super) fn acknowledge(&self, mmio: &impl Mmio, tell_again: impl FnOnce(&dyn Fn())) {
-        if self.slot.is_some() {
+        if self.slot().is_some() {
             let prod = || EcmdqProd(self.control.load(Ordering::Relaxed));
             let toggle = || {
                 let errack = !prod().errack();

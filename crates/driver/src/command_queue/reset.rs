@@ -63,7 +63,7 @@ impl CommandQueue {
     /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled: for good, when nobody
     /// else uses them, or until the SMMU wakes. Where that fails, the memory that messages are written to is never given back.
     pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if self.words.is_none() || self.has_failed() {
+        if self.words().is_none() || self.has_failed() {
             return;
         }
         // This CMD_SYNC completes when the messages of all earlier ones have been written (§4.2), and sends none

@@ -21,7 +21,7 @@ pub enum CreateError {
     Table(TableError),
     /// Tables of that kind were left out of the driver.
     LeftOut {
-        /// The first of the features that it lacks for them: `stage-2`, `granules`, `wide`.
+        /// The first of the features that it lacks for them: `stage-2`, `granules`, `wide`, `dirty`, `counts`.
         feature: &'static str,
     },
     /// It is not a VMID that the hypervisor has for itself

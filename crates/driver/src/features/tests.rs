@@ -95,10 +95,13 @@ fn an_instance_is_used_as_it_is_told_and_never_beyond_what_it_has() {
         has.limited(&config)
     };
     // What is left out of the driver no instance has.
+    let stall = !cfg!(all(feature = "alloc", not(feature = "stalls")));
     let compiled = Features {
         nesting: has.nesting && cfg!(feature = "nested"),
         ats: has.ats && cfg!(feature = "ats"),
         pri: has.pri && cfg!(feature = "ats"),
+        stalls: if stall { has.stalls } else { Stalls::Never },
+        most_stalls: if stall { has.most_stalls } else { 0 },
         ..has
     };
     // Nobody who asks for more gets it; what is chosen is off unless it is asked for.
@@ -110,7 +113,8 @@ fn an_instance_is_used_as_it_is_told_and_never_beyond_what_it_has() {
         (it.command_queue_log2, it.event_queue_log2) = (0, 0);
         it.coherent = Coherence::No;
     });
-    assert_eq!((less.asid_bits, less.sid_bits, less.most_stalls), (8, 5, 3));
+    let most = if stall { 3 } else { 0 };
+    assert_eq!((less.asid_bits, less.sid_bits, less.most_stalls), (8, 5, most));
     assert_eq!((less.command_queue_log2, less.event_queue_log2), (1, 0));
     assert!(has.coherent && !less.coherent);
     // Errata are those of the implementation, whatever it is told.
@@ -119,6 +123,19 @@ fn an_instance_is_used_as_it_is_told_and_never_beyond_what_it_has() {
     let mut config = InstanceConfig::named("smmu");
     config.broadcast = true;
     assert!(!deaf.limited(&config).broadcast);
+}
+
+#[test]
+fn without_answers_nothing_stalls_and_what_always_does_is_refused() {
+    let left_out = cfg!(all(feature = "alloc", not(feature = "stalls")));
+    for (model, can) in [(0, !left_out), (1, false), (2, true)] {
+        let idr0 = qemu().idr0.with_stall_model(model);
+        let features = Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
+        let features = features.limited(&InstanceConfig::named("smmu"));
+        assert_eq!(features.can_stall(), can, "STALL_MODEL {model}");
+        let refused = if left_out && model == 2 { Err(Unsupported::Stalls) } else { Ok(()) };
+        assert_eq!(features.can_do_without_stalls(), refused, "STALL_MODEL {model}");
+    }
 }
 
 #[test]
@@ -168,9 +185,11 @@ fn what_is_asked_for_and_what_comes_of_it() {
     for asked in [Completion::Poll, Completion::Interrupt] {
         assert_eq!(bare.completion(asked), asked);
     }
-    for asked in [Completion::Event, Completion::Message] {
+    for (asked, is_there) in
+        [(Completion::Event, true), (Completion::Message, cfg!(feature = "sync-messages"))]
+    {
         assert_eq!(bare.completion(asked), Completion::Poll);
-        assert_eq!(able.completion(asked), asked);
+        assert_eq!(able.completion(asked), if is_there { asked } else { Completion::Poll });
     }
     assert_eq!(incoherent.completion(Completion::Message), Completion::Poll);
     let lpa2 = Features { lpa2: true, ..bare };

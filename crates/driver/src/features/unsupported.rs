@@ -85,6 +85,8 @@ pub enum Unsupported {
         /// Bytes.
         bytes: u64,
     },
+    /// Its faults always stall (IDR0.STALL_MODEL = 2), and the feature `stalls` was left out of the driver.
+    Stalls,
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -117,6 +119,9 @@ impl fmt::Display for Unsupported {
             Self::WhileOff(error) => write!(f, "while it is off: {error}"),
             Self::AsidBits { asked } => write!(f, "ASIDs of {asked} bits: 6 to 16 can be had"),
             Self::Pages { bytes } => write!(f, "registers of {bytes:#x} bytes, without page 1"),
+            Self::Stalls => {
+                f.write_str("its faults always stall, and the driver was built without `stalls`")
+            }
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }

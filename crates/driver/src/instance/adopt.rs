@@ -3,7 +3,8 @@
 
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
-use super::{EnableError, Instance, NotStarted, Probed};
+use super::start::Failed;
+use super::{EnableError, Instance, Probed};
 use crate::adopt::OldRequests;
 use crate::platform::{Mmio, Platform};
 
@@ -20,7 +21,9 @@ impl<P: Platform> Probed<P> {
     /// The features anew, without the limits of [`Probed::adopted`]: the SMMU is off, or is turned off before anything
     /// else.
     pub(crate) fn reconfigured(mut self) -> Self {
-        self.features = self.features.anew(&self.config);
+        if cfg!(feature = "hand-over") {
+            self.features = self.features.anew(&self.config);
+        }
         self
     }
 }
@@ -28,23 +31,18 @@ impl<P: Platform> Probed<P> {
 impl<P: Platform> Instance<P> {
     /// Starts the SMMU for the first time, without turning it off. `requests` are those for pages that nobody has read, which
     /// fail; `block` makes entries abort that are not to go on. If that
-    /// fails, it is turned off and aborts, as far as it can be told.
-    ///
-    /// # Safety
-    /// As for [`Instance::start_first`].
-    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn start_adopting(
-        self,
+    /// fails, it is to be given up, as by [`Instance::start_first`], and aborts.
+    pub(crate) fn start_adopting(
+        &self,
         platform: &P,
         requests: Option<OldRequests>,
         block: impl FnOnce(&Self) -> Result<(), EnableError>,
-    ) -> Result<Self, NotStarted<P>> {
+    ) -> Result<(), Failed> {
         self.commands.give_up();
-        let taken_over = self.take_over(platform, requests).and_then(|()| block(&self));
-        let Err(error) = taken_over else { return Ok(self) };
-        self.commands.give_up();
-        // SAFETY: the caller's promise.
-        Err(unsafe { self.give_up_start(platform, error, true) })
+        self.take_over(platform, requests).and_then(|()| block(self)).map_err(|error| {
+            self.commands.give_up();
+            Failed { error, aborts: true }
+        })
     }
 
     fn take_over(

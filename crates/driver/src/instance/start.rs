@@ -16,7 +16,14 @@ use crate::features::Features;
 use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform, nanoseconds};
 
-/// The outcome of a start that failed.
+/// Why an SMMU was not started.
+pub(crate) struct Failed {
+    pub(crate) error: EnableError,
+    /// It is to abort what comes while it is off; else GBPA is left alone.
+    pub(super) aborts: bool,
+}
+
+/// What is left of an SMMU that was not started.
 pub(crate) struct NotStarted<P: Platform> {
     pub(crate) probed: Probed<P>,
     pub(crate) error: EnableError,
@@ -35,37 +42,28 @@ impl<P: Platform> Instance<P> {
         self.start_as(platform, false)
     }
 
-    /// Starts the SMMU for the first time. If that fails, its memory is given back, unless it may be reading that.
+    /// Starts the SMMU for the first time. If that fails, it is to be given up ([`Instance::give_up_start`]).
     ///
     /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
     /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, that stays so where it was
     /// off before; where firmware had it on, with tables that devices were confined by, it aborts.
+    pub(crate) fn start_first(&self, platform: &P, keeping: bool) -> Result<(), Failed> {
+        let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
+        let started = self.start_as(platform, keeping);
+        started.map_err(|error| Failed { error, aborts: !keeping || was_on })
+    }
+
+    /// Turns the SMMU off after a start that `failed`, and frees the instance's memory, unless it may be reading that.
     ///
     /// # Safety
     /// All methods of the instance, and of its parts, are given the same platform. No entry of its stream table is used
-    /// after an error.
-    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn start_first(
+    /// from here on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn give_up_start(
         self,
         platform: &P,
-        keeping: bool,
-    ) -> Result<Self, NotStarted<P>> {
-        let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
-        let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
-        // SAFETY: the caller's promise.
-        Err(unsafe { self.give_up_start(platform, error, !keeping || was_on) })
-    }
-
-    /// Turns the SMMU off after `error`, and frees the instance's memory. With `aborts` GBPA is set to abort first,
-    /// otherwise left alone.
-    ///
-    /// # Safety
-    /// As for [`Instance::start_first`].
-    pub(super) unsafe fn give_up_start(
-        self,
-        platform: &P,
-        error: EnableError,
-        aborts: bool,
+        Failed { error, aborts }: Failed,
     ) -> NotStarted<P> {
         let (features, config) = (self.features, self.config);
         if aborts {
@@ -90,8 +88,10 @@ impl<P: Platform> Instance<P> {
     /// Gives the memory back of an instance that was never started.
     ///
     /// # Safety
-    /// As for [`Instance::start_first`].
+    /// As for [`Instance::give_up_start`].
     #[cfg(feature = "alloc")]
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn unbuild(self, platform: &P) -> Probed<P> {
         let (features, config) = (self.features, self.config);
         // SAFETY: the SMMU was never told of it; the caller uses no entry.

@@ -99,6 +99,20 @@ impl Config {
         self
     }
 
+    /// Whether there can be an `Iommu` with it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<(), IommuError> {
+        if !(6..=20).contains(&self.pasid_bits) {
+            return Err(IommuError::PasidBits { asked: self.pasid_bits });
+        }
+        if !self.asid_policy.is_there() {
+            return Err(IommuError::LeftOut { policy: self.asid_policy, feature: "policies" });
+        }
+        Ok(())
+    }
+
     /// Whether a domain may have `vmid` because it is the hypervisor's.
     pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
         let is_bank = self.asid_policy == AsidPolicy::Banked && self.banks.contains(vmid);
@@ -115,6 +129,13 @@ pub enum IommuError {
         /// What it is.
         asked: u32,
     },
+    /// [`Config::asid_policy`] was left out of the driver.
+    LeftOut {
+        /// The policy.
+        policy: AsidPolicy,
+        /// The feature that has it: `policies`.
+        feature: &'static str,
+    },
     /// No memory.
     NoMemory,
 }
@@ -123,6 +144,12 @@ impl fmt::Display for IommuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PasidBits { asked } => write!(f, "PASIDs of {asked} bits: 6 to 20 can be had"),
+            Self::LeftOut { policy, feature } => {
+                write!(
+                    f,
+                    "ASIDs as in {policy}: the driver was built without them (feature `{feature}`)"
+                )
+            }
             Self::NoMemory => f.write_str("no memory"),
         }
     }
@@ -139,6 +166,16 @@ impl From<NoMemory> for IommuError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_that_is_left_out_is_refused_and_no_other() {
+        for policy in AsidPolicy::ALL {
+            let there = policy == AsidPolicy::PerInstance || cfg!(feature = "policies");
+            let refused = Err(IommuError::LeftOut { policy, feature: "policies" });
+            let wanted = if there { Ok(()) } else { refused };
+            assert_eq!(Config::default().with_asid_policy(policy).check(), wanted);
+        }
+    }
 
     #[test]
     fn every_field_can_be_set_in_a_chain() {

@@ -86,7 +86,12 @@ impl MasterState {
 
     /// Whether its accesses without a substream are translated by stage 2; those with one are then refused.
     pub(crate) fn uses_stage_2(&self) -> bool {
-        matches!(self.own, Slot::At(_)) && self.stage_2.is_some()
+        matches!(self.own, Slot::At(_)) && self.tables().is_some()
+    }
+
+    /// The tables of stage 2, where there can be any.
+    fn tables(&self) -> Option<Stage2> {
+        self.stage_2.filter(|_| cfg!(feature = "stage-2"))
     }
 
     /// The substream that keeps it from using tables of `stage` with `substream`: a stream's entry says either that
@@ -185,7 +190,7 @@ impl MasterState {
 
     /// What the entries of its streams are to say.
     pub(crate) fn stream(&self) -> Stream {
-        if let (Slot::At(_), Some(tables)) = (self.own, self.stage_2) {
+        if let (Slot::At(_), Some(tables)) = (self.own, self.tables()) {
             return self.nested.map_or(Stream::Stage2(tables), Stream::Nested);
         }
         let without = match self.own {
@@ -287,7 +292,7 @@ impl MasterState {
     /// Whether its devices keep translations while its entries say `stream`.
     #[inline]
     pub(crate) const fn keeps(&self, stream: Stream) -> bool {
-        self.ats.is_on(stream)
+        cfg!(feature = "ats") && self.ats.is_on(stream)
     }
 
     /// Whether its devices are to ask for pages, when they have ATS on, while its entries say `stream`: under a guest's stage 1
@@ -325,7 +330,7 @@ impl MasterState {
         // The leaves with these entries were made when the master was added, and stay.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
         let entries = streams.iter().filter_map(entry);
-        if self.ats == AtsMode::Split {
+        if cfg!(feature = "ats") && self.ats == AtsMode::Split {
             before_split(core, entries.clone(), &target, forget)?;
         }
         write_all::<P, SteKind>(core, entries, &target, forget)

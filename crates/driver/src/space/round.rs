@@ -147,9 +147,11 @@ impl<P: Platform> Space<P> {
                 *again |= id.bit();
             }
         }
-        for index in bits(core::mem::take(&mut progress.asked)) {
-            if let Some(instance) = self.core.instances.at(index) {
-                instance.commands().devices_were_asked();
+        if cfg!(feature = "ats") {
+            for index in bits(core::mem::take(&mut progress.asked)) {
+                if let Some(instance) = self.core.instances.at(index) {
+                    instance.commands().devices_were_asked();
+                }
             }
         }
         if progress.kept | progress.silent | progress.failed == 0 {

@@ -54,13 +54,19 @@ impl Targets {
         Self { tags: Vec::new(), devices: Vec::new(), plain: false }
     }
 
+    /// Whether any device keeps translations: none does without ATS, which is known when the driver is compiled.
+    #[inline]
+    pub(crate) fn has_devices(&self) -> bool {
+        cfg!(feature = "ats") && !self.devices.is_empty()
+    }
+
     /// Computes `plain`, once all tags and devices are there.
     pub(crate) fn complete(&mut self) {
         let differ = |pair: &[Installed]| match pair {
             [first, second] => first.instance != second.instance,
             _ => true,
         };
-        self.plain = self.devices.is_empty() && self.tags.windows(2).all(differ);
+        self.plain = !self.has_devices() && self.tags.windows(2).all(differ);
     }
 }
 

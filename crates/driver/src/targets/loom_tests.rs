@@ -498,6 +498,6 @@ fn loom_twin_whose_unmap_has_no_fence_is_not_waited_for() {
         machine.block();
         machine.invalidate();
         let _leaked = machine.target.replace(Box::new(false));
-        machine.readers.grace(thread::yield_now);
+        machine.readers.grace(&thread::yield_now);
     });
 }

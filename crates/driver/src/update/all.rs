@@ -13,12 +13,15 @@ fn same(one: &Words, other: &Words) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
+/// [`prepare`] of a kind of entries.
+type Prepare = fn(&Words, &Words) -> (Words, Words);
+
 /// The next step of an entry that holds `now` on its way to `target`.
-fn next<K: Kind>(now: &Words, target: &Words) -> Words {
+fn next(now: &Words, target: &Words, prepare: Prepare) -> Words {
     if same(now, target) {
         return *target;
     }
-    let (prepared, differ) = prepare::<K>(now, target);
+    let (prepared, differ) = prepare(now, target);
     let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
     match (critical.next(), critical.next()) {
         (None, _) => *target,
@@ -39,6 +42,26 @@ fn next<K: Kind>(now: &Words, target: &Words) -> Words {
     }
 }
 
+/// What became of an entry.
+struct Step {
+    changed: bool,
+    /// It holds what it is to hold.
+    arrived: bool,
+}
+
+/// Takes the next step of `entry` on its way to `target`. Compiled once, for both kinds.
+#[inline(never)]
+fn step<P: Platform>(platform: &P, entry: Entry<'_>, target: &Words, prepare: Prepare) -> Step {
+    let mut now = entry.load(platform);
+    if entry.is_cut_off(&now) {
+        return Step { changed: true, arrived: true };
+    }
+    let next = next(&now, target, prepare);
+    let changed = entry.store_changed(platform, &mut now, &next);
+    // An entry that was put in quarantine meanwhile keeps its first word, and counts as arrived.
+    Step { changed, arrived: same(&next, target) }
+}
+
 /// As [`update`](super::update), of all `entries`, which may hold different things. `sync` invalidates what the SMMU holds
 /// of any of them; it is called three times at most, after a step of each that has one.
 ///
@@ -56,15 +79,9 @@ pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
     for _ in 0..STEPS {
         let (mut changed, mut arrived) = (false, true);
         for entry in entries.clone() {
-            let mut now = entry.load(platform);
-            if entry.is_cut_off(&now) {
-                changed = true;
-                continue;
-            }
-            let next = next::<K>(&now, target);
-            changed |= entry.store_changed(platform, &mut now, &next);
-            // An entry that was put in quarantine meanwhile keeps its first word, and counts as arrived.
-            arrived &= same(&next, target);
+            let step = step(platform, entry, target, prepare::<K>);
+            changed |= step.changed;
+            arrived &= step.arrived;
         }
         if changed {
             sync()?;
@@ -86,7 +103,7 @@ mod tests {
     fn steps<K: Kind>(mut now: Words, target: Words) -> Vec<Words> {
         let mut steps = Vec::new();
         while now != target {
-            now = next::<K>(&now, &target);
+            now = next(&now, &target, prepare::<K>);
             steps.push(now);
             assert!(steps.len() <= STEPS, "{steps:x?}");
         }

@@ -51,7 +51,7 @@ fn loom_a_device_that_joins_is_granted_nothing_that_it_is_not_told_of() {
     // As in `attach::change`.
     device_joins(|readers, publish, ask| {
         publish();
-        readers.grace(thread::yield_now);
+        readers.grace(&thread::yield_now);
         ask();
     });
 }
@@ -69,7 +69,7 @@ fn loom_twin_that_lets_a_device_in_at_once_grants_it_what_is_unmapped() {
 #[should_panic(expected = "R1: the device keeps what is unmapped")]
 fn loom_twin_that_waits_before_it_adds_the_device_grants_it_what_is_unmapped() {
     device_joins(|readers, publish, ask| {
-        readers.grace(thread::yield_now);
+        readers.grace(&thread::yield_now);
         publish();
         ask();
     });

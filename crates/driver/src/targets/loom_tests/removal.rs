@@ -85,9 +85,9 @@ fn looks_and_stays(waited: &Waited, look: &dyn Fn()) {
 
 /// As `Core::reclaim`.
 fn reclaim(waited: &Waited) {
-    waited.readers.grace(thread::yield_now);
+    waited.readers.grace(&thread::yield_now);
     waited.state.wait_outside(thread::yield_now);
-    waited.waiters.grace(thread::yield_now);
+    waited.waiters.grace(&thread::yield_now);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn loom_an_instance_outlives_those_who_look_and_then_wait() {
 #[should_panic(expected = "freed while it was waited for")]
 fn loom_twin_that_waits_for_those_who_look_last_frees_what_they_wait_for() {
     remove_while(looks_and_stays, |waited| {
-        waited.readers.grace(thread::yield_now);
-        waited.waiters.grace(thread::yield_now);
+        waited.readers.grace(&thread::yield_now);
+        waited.waiters.grace(&thread::yield_now);
         waited.state.wait_outside(thread::yield_now);
     });
 }
@@ -120,8 +120,8 @@ fn loom_twin_that_waits_for_those_who_look_last_frees_what_they_wait_for() {
 fn loom_twin_that_waits_for_readers_last_frees_what_is_waited_for() {
     remove_while(stays, |waited| {
         waited.state.wait_outside(thread::yield_now);
-        waited.waiters.grace(thread::yield_now);
-        waited.readers.grace(thread::yield_now);
+        waited.waiters.grace(&thread::yield_now);
+        waited.readers.grace(&thread::yield_now);
     });
 }
 
@@ -144,7 +144,7 @@ fn loom_twin_that_says_too_late_that_it_stays_loses_the_instance() {
 #[should_panic(expected = "freed while it was waited for")]
 fn loom_twin_that_does_not_wait_outside_frees_what_is_looked_at() {
     remove_while(looks_once, |waited| {
-        waited.readers.grace(thread::yield_now);
-        waited.waiters.grace(thread::yield_now);
+        waited.readers.grace(&thread::yield_now);
+        waited.waiters.grace(&thread::yield_now);
     });
 }
