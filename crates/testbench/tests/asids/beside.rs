@@ -9,7 +9,7 @@ use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::Machine;
 
 use crate::allocator::driver;
-use crate::setup::{CPU, IOVA, Kind, PAGE, PAGES, Setup, config, no_room};
+use crate::setup::{BANKS, CPU, IOVA, Kind, PAGE, PAGES, Setup, config, no_room};
 
 /// Banks of 63 ASIDs, the first of which is shared with CPUs.
 const BOTH: Kind = Kind { bits: 6, ..CPU };
@@ -260,15 +260,14 @@ fn a_process_has_no_tag_of_both_kinds() {
 #[test]
 fn a_release_leaves_nothing_that_a_master_left_behind_could_fill_again() {
     let why = &"a release beside a bank that was not confirmed";
-    let mut setup = banked();
+    let mut setup = Setup::new(AsidPolicy::Banked, &[BANKS]);
     let (domain, extra) = (setup.domain(), setup.domain());
     let added = setup.pasid();
     let adrift = setup.device_with(0, &[1], 4);
     let binder = setup.device_with(0, &[2], 4);
     setup.attach(adrift, 0, domain).unwrap();
     let old = setup.tags(domain, 0)[0];
-    // Its number on CPUs is somebody's: it has one of its own here.
-    let process = setup.process(old.asid);
+    let process = setup.process(1);
     let table = map_gigabyte(&setup, process);
     let pasid = setup.processes[process].0.pasid().0;
     let bonds = [adrift, binder].map(|device| {

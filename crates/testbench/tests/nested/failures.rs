@@ -138,7 +138,8 @@ fn unmapped_meanwhile(to: Use, nth: usize, resets: bool) -> bool {
     if host.nest.forward(&mut Forwarder::new(), &commands).is_err() {
         host.commands(&commands);
     }
-    if resets {
+    // Or it is for the reset.
+    if resets && host.iommu.reset(&host.smmu).is_err() {
         host.iommu.reset(&host.smmu).unwrap();
     }
     host.uses[0] = Use::Space(0);
