@@ -26,6 +26,7 @@ enum How {
 use How::{AsItIs, Changed, Elsewhere, Otherwise, Without};
 
 const TABLE: [(&str, How); 39] = [
+    ("always-on", Without("ats = true")),
     ("ats", Without("ats = true")),
     ("attributes", Elsewhere("what_a_hypervisor_says_of_guests_memory_on_qemu")),
     ("banks", Without("vmid-bits = 8")),
