@@ -25,7 +25,8 @@ enum How {
 
 use How::{AsItIs, Changed, Elsewhere, Otherwise, Without};
 
-const TABLE: [(&str, How); 39] = [
+const TABLE: [(&str, How); 40] = [
+    ("always-on", Without("ats = true")),
     ("ats", Without("ats = true")),
     ("attributes", Elsewhere("what_a_hypervisor_says_of_guests_memory_on_qemu")),
     ("banks", Without("vmid-bits = 8")),
