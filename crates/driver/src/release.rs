@@ -18,6 +18,9 @@ use crate::stall::{self, Ending};
 
 use crate::trace::{Change, InstanceSet, Trace};
 
+/// What is done with each of the targets before anything else is done with any.
+type Step<'a, P> = &'a dyn Fn(&Configuration<P>, &Installed, &Instance<P>) -> Result<(), Failure>;
+
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
 pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), DetachError> {

@@ -151,7 +151,8 @@ fn neighbours(streams: &[u32]) -> Option<u32> {
     let many = streams.len().is_power_of_two() && streams.len() > 1;
     let log2 = streams.len().trailing_zeros();
     let aligned = many && first.trailing_zeros() >= log2;
-    (aligned && (first..).zip(streams).all(|(next, stream)| next == *stream)).then_some(log2)
+    (aligned && (first..=u32::MAX).zip(streams).all(|(next, stream)| next == *stream))
+        .then_some(log2)
 }
 
 /// Transactions of the streams of `filter` that the model of an instance has seen while its group counted.
@@ -214,5 +215,20 @@ impl Bench {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::neighbours;
+
+    /// Also where the last of them is the last that there can be.
+    #[test]
+    fn neighbours_are_as_many_as_a_power_of_two_from_a_multiple_of_that_on() {
+        assert_eq!(neighbours(&[6, 7]), Some(1));
+        assert_eq!(neighbours(&[7, 8]), None);
+        assert_eq!(neighbours(&[4, 5, 7, 6]), None);
+        assert_eq!(neighbours(&[u32::MAX - 1, u32::MAX]), Some(1));
+        assert_eq!(neighbours(&[u32::MAX]), None);
     }
 }
