@@ -38,8 +38,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), DetachError> 
         // All contexts first, then all tags, then what devices keep: a master that a failed call left behind may walk by
         // the context of one place and fill the tag of another, and devices that ask again are granted nothing then.
         let again = life == Life::Leaving;
-        let steps: [&dyn Fn(&Configuration<P>, &Installed, &Instance<P>) -> Result<(), Failure>;
-            3] = [
+        let steps: [Step<'_, P>; 3] = [
             &|configuration, target, _| quieten(core, configuration, target.place, again),
             &|_, target, instance| flush(core, instance, target.tag),
             &|configuration, target, _| forget_kept(core, configuration, target.place),

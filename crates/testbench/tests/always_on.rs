@@ -89,20 +89,20 @@ impl Setup {
 #[test]
 fn identity_is_an_entry_of_stage_1_that_skips_it_and_has_ats() {
     for bits in [0, 4] {
-        let setup = Setup::new(MasterConfig::default().with_substream_bits(bits));
+        let setup = Setup::new(MasterConfig::default().with_pasid_bits(bits));
         assert_eq!((setup.device(), setup.reads(setup.page)), ((false, 0), false));
         setup.identity();
         let ste = setup.entry();
         assert_eq!((ste.config(), ste.s1_dss(), ste.eats()), (config::STAGE_1, 1, 1));
         assert_eq!((ste.s1_cd_max(), ste.sh_cfg()), (u64::from(bits.max(1)), 1));
-        assert_eq!(setup.cache.substream_bits(), bits);
+        assert_eq!(setup.cache.pasid_bits(), bits);
         assert!(setup.device().0 && setup.reads(setup.page));
         assert_eq!(setup.device(), (true, 1));
         // The second context is nobody's.
         let pasid = setup.iommu.allocate_pasid().unwrap();
         let domain = setup.domain(DomainConfig::default());
         let attached = setup.iommu.attach_pasid(&setup.cache, pasid, &domain);
-        let refused = matches!(attached, Err(AttachError::SubstreamRange { bits: 0, .. }));
+        let refused = matches!(attached, Err(AttachError::PasidRange { bits: 0, .. }));
         assert_eq!((attached.is_ok(), refused), (bits != 0, bits == 0), "{attached:?}");
         assert!(setup.reads(setup.page));
     }
@@ -211,7 +211,7 @@ instance = [
 ]
 master = [
     { name = "expander", instance = "narrow", streams = [0x900, 0x901], ats = "always" },
-    { name = "cache", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 8, ats = "always", pri = true },
+    { name = "cache", instance = "wide", streams = [0x1100, 0x1108], pasid-bits = 8, ats = "always", pri = true },
     { name = "nic", instance = "wide", streams = [0x1200], ats = true },
 ]
 domain = [

@@ -523,7 +523,7 @@ master = [
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
-        let config = smmuv3_testbench::keeping::trusted().with_substream_bits(4);
+        let config = smmuv3_testbench::keeping::trusted().with_pasid_bits(4);
         let nic = iommu.add_master(&smmu, &[StreamId(5)], config).unwrap();
         let memory = world.frames().allocate(2 * PAGE, PAGE).unwrap();
         let prot = Attributes::normal(Prot::READ | Prot::WRITE);
@@ -804,8 +804,8 @@ master = [
         let config = InstanceConfig::named("smmu").with_asid_bits(6);
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
         let gpu =
-            iommu.add_master(&smmu, &[StreamId(5)], trusted().with_substream_bits(7)).unwrap();
-        let config = MasterConfig::default().with_substream_bits(7);
+            iommu.add_master(&smmu, &[StreamId(5)], trusted().with_pasid_bits(7)).unwrap();
+        let config = MasterConfig::default().with_pasid_bits(7);
         let filler = iommu.add_master(&smmu, &[StreamId(6)], config).unwrap();
         let tables = world.frames().allocate(PAGE, PAGE).unwrap();
         // T0SZ 16, write-back, inner shareable, 44 bits out (§6).

@@ -287,7 +287,7 @@ asid-policy = "banked"
 instance = [{ name = "narrow", asid-bits = 8, ssid-bits = 1, ats = true }, { name = "wide", ssid-bits = 6, ats = true }]
 master = [
     { name = "nic", instance = "narrow", streams = [0x900], ats = "always" },
-    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 6, ats = "always" },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], pasid-bits = 6, ats = "always" },
 ]
 domain = [{ name = "first" }, { name = "second", stage = 2 }, { name = "third", stage = 2 }]
 [[step]]
@@ -301,9 +301,9 @@ asid-policy = "banked"
 banks = [1, 3]
 instance = [{ name = "narrow", asid-bits = 8, ssid-bits = 10, two-level-contexts = true, ats = true }]
 master = [
-    { name = "filler", instance = "narrow", streams = [0x100], substream-bits = 10 },
+    { name = "filler", instance = "narrow", streams = [0x100], pasid-bits = 10 },
     { name = "expander", instance = "narrow", streams = [0x900, 0x901], ats = "always" },
-    { name = "cache", instance = "narrow", streams = [0x1100], substream-bits = 6, ats = "always" },
+    { name = "cache", instance = "narrow", streams = [0x1100], pasid-bits = 6, ats = "always" },
 ]
 domain = [{ name = "full", count = 255 }, { name = "next", count = 99 }]
 pasids = 255
