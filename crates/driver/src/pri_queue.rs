@@ -167,10 +167,14 @@ impl PriQueue {
                         count += (tail - head.position) as usize;
                         overflow |= prod.ovflg() != cons.ovackflg();
                         (head.position..tail).for_each(|at| unread(self.read(platform, at)));
+                        // And one more, of which a part may have arrived.
+                        let slots = (tail - head.position + 1).min(self.size.entries());
+                        (0..slots).for_each(|at| self.clear(platform, head.position + at));
                     }
                     Err(_) => {
                         count += self.size.entries() as usize;
                         overflow = true;
+                        (0..self.size.entries()).for_each(|at| self.clear(platform, at));
                     }
                 }
                 head.thrown = (count != 0 || overflow).then_some((count, overflow));
@@ -197,6 +201,8 @@ impl PriQueue {
     /// nothing away.
     pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| head.used = false);
+        // Nobody reads it as long as its SMMU sleeps.
+        (0..self.size.entries()).for_each(|position| self.clear(platform, position));
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones: before anybody can answer
@@ -243,6 +249,7 @@ impl PriQueue {
                 if next == Next::Later {
                     break;
                 }
+                self.clear(platform, head.position);
                 head.position += 1;
                 if next == Next::Answerable {
                     given_back = head.position;
@@ -301,9 +308,7 @@ impl PriQueue {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
                 if over(self.read(platform, position)) {
-                    for (word, value) in self.words(platform, position).zip(OVER.0) {
-                        word.store(value.to_le(), Ordering::Relaxed);
-                    }
+                    self.clear(platform, position);
                 }
             }
         });
@@ -323,6 +328,14 @@ impl PriQueue {
         record
     }
 
+    /// Puts [`OVER`] in the place of a record, also before its slot is given back: should the next one for that slot not arrive,
+    /// although PROD says that it did (an asynchronous abort), what was there is not taken for it.
+    fn clear<P: Platform>(&self, platform: &P, position: u64) {
+        for (word, value) in self.words(platform, position).zip(OVER.0) {
+            word.store(value.to_le(), Ordering::Relaxed);
+        }
+    }
+
     /// The words of a record.
     fn words<'a, P: Platform>(
         &'a self,
@@ -340,8 +353,7 @@ impl PriQueue {
     }
 }
 
-/// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over.
-#[cfg(feature = "alloc")]
+/// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over, or nothing ever was there.
 pub(crate) const OVER: PageRequest = PageRequest([0; 2]);
 
 /// What a queue is aligned to at least (§2.5).
