@@ -78,8 +78,8 @@ pub enum Lost {
     /// was reported, and what is in the queue by then may not be what the SMMU meant: a record of which nothing has arrived, although
     /// the SMMU says that it is there, is handed over as it is, with a zero in every word.
     ///
-    /// Among them may be the event of a transaction that has stalled, and waits: nobody can answer it by then. It ends when
-    /// its master is detached, or with a reset of the SMMU.
+    /// Among them may be the event of a transaction that has stalled, and waits: nobody knows its number, so nobody can answer it. It
+    /// ends when the last of what its master is attached to is detached, or with a reset of the SMMU.
     Aborted,
     /// A reset emptied the queue.
     Reset {
