@@ -36,10 +36,14 @@ pub enum Stream {
     Nested(Ste),
 }
 
-/// STE.SW_RESERVED, which the SMMU ignores, of a guest's stream whose device may ask for pages, which the guest is shown. Whoever
-/// reads requests has no more of the guest than that.
+/// A bit of STE.SW_RESERVED, which the SMMU ignores, of a guest's stream that stage 2 translates: where the guest bypasses its
+/// stage 1 nothing else tells the entry from its host's. Whoever reads events and requests has no more of the guest than these bits.
 #[cfg(feature = "alloc")]
-pub(crate) const GUEST_ASKS: u64 = 1;
+pub(crate) const GUEST: u64 = 1;
+
+/// Another one: its device may ask for pages, which the guest is shown.
+#[cfg(feature = "alloc")]
+pub(crate) const GUEST_ASKS: u64 = 2;
 
 /// Tables of stage 2 as an SMMU sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

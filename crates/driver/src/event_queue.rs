@@ -75,7 +75,11 @@ pub enum Lost {
         among: usize,
     },
     /// The SMMU could not write to the queue (`GERROR.EVENTQ_ABT_ERR`). It does not count them; they came before this
-    /// was reported, and what is in the queue by then may not be what the SMMU meant.
+    /// was reported, and what is in the queue by then may not be what the SMMU meant: a record of which nothing has arrived, although
+    /// the SMMU says that it is there, is handed over as it is, with a zero in every word.
+    ///
+    /// Among them may be the event of a transaction that has stalled, and waits: nobody knows its number, so nobody can answer it. It
+    /// ends when the last of what its master is attached to is detached, or with a reset of the SMMU.
     Aborted,
     /// A reset emptied the queue.
     Reset {
@@ -192,6 +196,9 @@ impl EventQueue {
                     Ok(ends) => ((ends.tail - head.position) as usize, ends.lost),
                     Err(_) => (self.size.entries() as usize, true),
                 };
+                // And one more, of which a part may have arrived.
+                let slots = (unread as u64 + 1).min(self.size.entries());
+                (0..slots).for_each(|at| self.clear(platform, head.position + at));
                 if let Some(Lost::Reset { unread: before, overflow: full }) = head.lost {
                     unread += before;
                     overflow |= full;
@@ -227,6 +234,8 @@ impl EventQueue {
     /// nothing away.
     pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| head.used = false);
+        // Nobody reads it as long as its SMMU sleeps.
+        (0..self.size.entries()).for_each(|position| self.clear(platform, position));
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
@@ -279,11 +288,14 @@ impl EventQueue {
             // they were read: `Mmio`'s contract.
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
-            while end != limit && sink(Delivery::Record(self.read(platform, end)), number(end)) {
-                // Read again: CONS has not been written, so the record is still there.
+            while end != limit {
+                let record = self.read(platform, end);
+                if !sink(Delivery::Record(record), number(end)) {
+                    break;
+                }
+                self.clear(platform, end);
                 #[cfg(feature = "alloc")]
                 {
-                    let record = self.read(platform, end);
                     let noted = counted(&record).then(|| head.tally.note(&record));
                     match noted {
                         None | Some(Noted::NoFault) => {}
@@ -394,6 +406,13 @@ impl EventQueue {
             *value = u64::from_le(word.load(Ordering::Relaxed));
         }
         record
+    }
+
+    /// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD
+    /// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
+    /// number of no event.
+    fn clear<P: Platform>(&self, platform: &P, position: u64) {
+        self.words(platform, position).for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// The words of a record.

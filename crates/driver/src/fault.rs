@@ -8,7 +8,7 @@ use smmuv3_formats::{Command, EventRecord, Ste, StreamId, SubstreamId};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use crate::entry::GUEST_ASKS;
+use crate::entry::{GUEST, GUEST_ASKS};
 use crate::error::{CommandError, Failure, InstanceId};
 use crate::event::Event;
 use crate::event_queue::{Delivery, Lost};
@@ -289,7 +289,7 @@ pub(crate) fn handle<P: Platform>(
     more || stalls_owed || pages_owed
 }
 
-/// Whether `stream`, which may be any, is subject to a guest's stage 1 by its entry.
+/// Whether `stream`, which may be any, is a guest's by its entry.
 pub(crate) fn is_guests<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -298,7 +298,8 @@ pub(crate) fn is_guests<P: Platform>(
     of_guest(platform, instance, stream).is_some()
 }
 
-/// What a stream's entry says of the guest to whose stage 1 it is subject.
+/// What a stream's entry says of the guest whose it is: subject to the guest's stage 1, or to what is under that alone, since the
+/// guest bypasses it.
 #[derive(Clone, Copy)]
 pub(crate) struct OfGuest {
     /// The VMID of its translations.
@@ -309,7 +310,8 @@ pub(crate) struct OfGuest {
     pub(crate) asks: bool,
 }
 
-/// The guest to whose stage 1 `stream`, which may be any, is subject by its entry.
+/// The guest whose `stream`, which may be any, is by its entry. One whose accesses the guest lets abort is nobody's: nothing of it
+/// stalls, and its device is not to ask.
 pub(crate) fn of_guest<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -317,11 +319,18 @@ pub(crate) fn of_guest<P: Platform>(
 ) -> Option<OfGuest> {
     let streams = instance.streams();
     let entry = streams.reaches(stream).then(|| streams.entry(platform, stream));
-    // Only guests have both stages.
     let ste = entry.flatten().map(|entry| Ste(entry.load(platform)));
+    // Only guests have both stages. One that bypasses its own has the host's alone, as others have.
+    let of_guest = |ste: &Ste| match ste.config() {
+        config::NESTED => true,
+        config::STAGE_2 => ste.sw_reserved() & GUEST != 0,
+        _ => false,
+    };
     // The field has 16 bits.
-    ste.filter(|ste| ste.config() == config::NESTED)
-        .map(|ste| OfGuest { vmid: ste.s2_vmid() as u16, asks: ste.sw_reserved() == GUEST_ASKS })
+    ste.filter(of_guest).map(|ste| OfGuest {
+        vmid: ste.s2_vmid() as u16,
+        asks: ste.sw_reserved() & GUEST_ASKS != 0,
+    })
 }
 
 /// Reports at most `budget` events; whether more are waiting.

@@ -180,17 +180,15 @@ impl Pending {
     /// As [`Pending::insert`], of a guest's device: also `None` when the guest has its share.
     #[cfg(feature = "nested")]
     pub(crate) fn insert_for(&self, guest: Sharer, key: Key) -> Option<Handle> {
-        match self.shares.allow(guest, self.slots.most()) {
-            true => self.insert_as(key, Sharer::beside(Some(guest), key.substream.0)),
-            false => None,
-        }
+        let place = self.shares.allow(guest, self.slots.most())?;
+        self.insert_as(key, Place::beside(Some(place), key.substream.0))
     }
 
     /// As [`Pending::insert`], with the word for the substream.
     fn insert_as(&self, key: Key, substream: u64) -> Option<Handle> {
         let (index, slot) = self.take_free()?;
         #[cfg(feature = "nested")]
-        self.shares.take(Sharer::of(substream));
+        self.shares.take(Place::of(substream));
         let generation = slot.state.load(Ordering::Relaxed) & !CODES;
         let (stream, stag) = (u64::from(key.stream.0), u64::from(key.stag));
         slot.key.store(stream << 32 | stag, Ordering::Relaxed);
@@ -224,7 +222,7 @@ impl Pending {
     fn put_free(&self, at: usize) {
         let Some(slot) = self.slots.get(at) else { return };
         #[cfg(feature = "nested")]
-        self.shares.give_back(Sharer::of(slot.substream.load(Ordering::Relaxed)));
+        self.shares.give_back(Place::of(slot.substream.load(Ordering::Relaxed)));
         let mut first = self.free.load(Ordering::Relaxed);
         loop {
             slot.next.store(first, Ordering::Relaxed);
@@ -476,7 +474,7 @@ mod shown;
 #[cfg(feature = "nested")]
 pub(crate) use shares::Sharer;
 #[cfg(feature = "nested")]
-use shares::Shares;
+use shares::{Place, Shares};
 #[cfg(feature = "nested")]
 pub(crate) use shown::Showing;
 

@@ -194,16 +194,24 @@ impl PriQueue {
             Ok(tail) => {
                 let some = (tail - head.position).min(AT_ONCE).min(*left);
                 let end = head.position + some;
-                (head.position..end).for_each(|at| unread(self.read(platform, at)));
+                for at in head.position..end {
+                    unread(self.read(platform, at));
+                    self.clear(platform, at);
+                }
                 // At most the size of the queue.
                 count += some as usize;
                 (head.position, *left) = (end, *left - some);
                 more = end != tail && *left != 0;
+                if !more {
+                    // And one more, of which a part may have arrived.
+                    self.clear(platform, end);
+                }
                 overflow |= !more && prod.ovflg() != cons.ovackflg();
             }
             Err(_) => {
                 count += self.size.entries() as usize;
                 overflow = true;
+                (0..self.size.entries()).for_each(|at| self.clear(platform, at));
             }
         }
         head.thrown = (count != 0 || overflow).then_some((count, overflow));
@@ -224,6 +232,8 @@ impl PriQueue {
     /// nothing away.
     pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| head.used = false);
+        // Nobody reads it as long as its SMMU sleeps.
+        (0..self.size.entries()).for_each(|position| self.clear(platform, position));
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones: before anybody can answer
@@ -270,6 +280,7 @@ impl PriQueue {
                 if next == Next::Later {
                     break;
                 }
+                self.clear(platform, head.position);
                 head.position += 1;
                 if next == Next::Answerable {
                     given_back = head.position;
@@ -328,9 +339,7 @@ impl PriQueue {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
                 if over(self.read(platform, position)) {
-                    for (word, value) in self.words(platform, position).zip(OVER.0) {
-                        word.store(value.to_le(), Ordering::Relaxed);
-                    }
+                    self.clear(platform, position);
                 }
             }
         });
@@ -350,6 +359,14 @@ impl PriQueue {
         record
     }
 
+    /// Puts [`OVER`] in the place of a record, also before its slot is given back: should the next one for that slot not arrive,
+    /// although PROD says that it did (an asynchronous abort), what was there is not taken for it.
+    fn clear<P: Platform>(&self, platform: &P, position: u64) {
+        for (word, value) in self.words(platform, position).zip(OVER.0) {
+            word.store(value.to_le(), Ordering::Relaxed);
+        }
+    }
+
     /// The words of a record.
     fn words<'a, P: Platform>(
         &'a self,
@@ -367,8 +384,7 @@ impl PriQueue {
     }
 }
 
-/// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over.
-#[cfg(feature = "alloc")]
+/// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over, or nothing ever was there.
 pub(crate) const OVER: PageRequest = PageRequest([0; 2]);
 
 /// How many records a reset goes through each time it holds the lock.

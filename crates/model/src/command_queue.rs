@@ -13,7 +13,7 @@ use crate::observation::{Misuse, Observation};
 use crate::registers::Msi;
 use crate::transaction::Access;
 
-/// Faults that are injected into the command queue.
+/// Faults that are injected into queues.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// Commands that are still consumed before it stands still.
@@ -27,6 +27,9 @@ pub(crate) struct Faults {
     fail_next: Option<(Option<usize>, u64)>,
     /// Messages that memory refuses from now on.
     pub(crate) lost_messages: u64,
+    /// Events that do not arrive in their queue from now on, and page requests: see [`Model::lose_events`].
+    pub(crate) lost_events: u64,
+    pub(crate) lost_requests: u64,
 }
 
 impl<M: Memory> Model<M> {

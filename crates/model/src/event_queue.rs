@@ -23,6 +23,12 @@ fn said(record: EventRecord) -> EventRecord {
 }
 
 impl<M: Memory> Model<M> {
+    /// The next `count` events do not arrive in the queue, which shows late, as an asynchronous abort does (§3.3): PROD has moved on
+    /// by then, and what was in the slot before is there still. EVENTQ_ABT_ERR becomes active each time.
+    pub fn lose_events(&mut self, count: u64) {
+        self.faults.lost_events = count;
+    }
+
     /// Records the event of a terminated transaction, if the queue is writable; true if it was. One that says the same as
     /// another that nobody has read yet may be one with that (§10.1).
     pub(crate) fn record(&mut self, event: EventRecord) -> bool {
@@ -64,8 +70,10 @@ impl<M: Memory> Model<M> {
             }
             return Err(Dropped::Full);
         }
+        let arrives = self.faults.lost_events == 0;
+        self.faults.lost_events = self.faults.lost_events.saturating_sub(1);
         let slot = self.event_base(ring) + u64::from(ring.slot(prod)) * EVENT_BYTES as u64;
-        for (index, word) in (0u64..).zip(event.0) {
+        for (index, word) in (0u64..).zip(event.0).take_while(|_| arrives) {
             if self.memory.write64(slot + 8 * index, word).is_err() {
                 self.raise(abort);
                 return Err(Dropped::Abort);
@@ -80,7 +88,11 @@ impl<M: Memory> Model<M> {
                 self.raise(Gerror::default().with_msi_eventq_abt_err(true));
             }
         }
-        Ok(())
+        if arrives {
+            return Ok(());
+        }
+        self.raise(abort);
+        Err(Dropped::Late)
     }
 
     /// Whether the stream of `event`, or its kind, allows that it is merged into a record that says the same.

@@ -288,6 +288,8 @@ pub enum Dropped {
     Error,
     /// The memory of the queue refused it.
     Abort,
+    /// It did not arrive, and PROD has moved on: an asynchronous abort.
+    Late,
 }
 
 /// A software error.

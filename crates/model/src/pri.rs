@@ -159,6 +159,8 @@ impl<M: Memory> Model<M> {
         let answer = match why {
             NotQueued::Off => failure,
             NotQueued::Overflow => self.overflow_answer(&request, asked).unwrap_or(failure),
+            // Nobody answers it (§13).
+            NotQueued::Late => return Requested::Dropped,
         };
         // SID has 32 and PRGIndex 9 bits.
         let (stream, index) = (request.sid() as u32, request.prg_index() as u16);
@@ -198,6 +200,11 @@ impl<M: Memory> Model<M> {
         None
     }
 
+    /// The next `count` page requests do not arrive in the queue, as [`Model::lose_events`] says of events.
+    pub fn lose_requests(&mut self, count: u64) {
+        self.faults.lost_requests = count;
+    }
+
     fn queue_request(&mut self, request: &PageRequest) -> Result<(), NotQueued> {
         let abort = Gerror::default().with_priq_abt_err(true);
         let on = self.registers.enabled() && self.registers.requests_enabled();
@@ -218,7 +225,9 @@ impl<M: Memory> Model<M> {
         } else {
             let slot =
                 self.request_base(ring) + u64::from(ring.slot(prod)) * PAGE_REQUEST_BYTES as u64;
-            for (index, word) in (0u64..).zip(request.0) {
+            let arrives = self.faults.lost_requests == 0;
+            self.faults.lost_requests = self.faults.lost_requests.saturating_sub(1);
+            for (index, word) in (0u64..).zip(request.0).take_while(|_| arrives) {
                 if self.memory.write64(slot + 8 * index, word).is_err() {
                     self.raise(abort);
                     return Err(NotQueued::Off);
@@ -226,10 +235,16 @@ impl<M: Memory> Model<M> {
             }
             let next = u64::from(ring.next(prod));
             self.registers.priq_prod = self.registers.priq_prod.with_wr(next);
-            Ok(())
+            if arrives {
+                Ok(())
+            } else {
+                self.raise(abort);
+                Err(NotQueued::Late)
+            }
         };
-        // With LO also for a request that did not fit.
-        let told = if lo { request.last() } else { result.is_ok() && used == 0 };
+        // With LO also for a request that did not fit. Of one that does not arrive nothing is known yet.
+        let written = matches!(result, Ok(()) | Err(NotQueued::Late));
+        let told = if lo { request.last() } else { written && used == 0 };
         if told && self.registers.irq_ctrl.ack & 0b10 != 0 {
             let msi = self.registers.priq_msi;
             if self.signal(msi) {
@@ -328,4 +343,6 @@ enum NotQueued {
     Off,
     /// It is full, or was, and nobody acknowledged that.
     Overflow,
+    /// It did not arrive, and PROD has moved on: an asynchronous abort.
+    Late,
 }

@@ -12,7 +12,7 @@ use crate::context::Route;
 use crate::invalidation::{Pending, Scope};
 use crate::memory::Memory;
 use crate::model::Model;
-use crate::observation::{Misuse, Observation};
+use crate::observation::{Dropped, Misuse, Observation};
 use crate::transaction::{Access, Reason, Refusal, Transfer, Translation};
 use crate::translate::Way;
 
@@ -176,11 +176,18 @@ impl<M: Memory> Model<M> {
         {
             // The index was just found.
             let event = self.stalls.waiting[at].event;
-            if !self.can_record() || self.try_record(event).is_err() {
+            if !self.can_record() {
                 return;
             }
+            match self.try_record(event) {
+                Ok(()) => self.observe(Observation::EventRecorded(event)),
+                // For the SMMU it is in the queue, and will not be written again.
+                Err(because @ Dropped::Late) => {
+                    self.observe(Observation::EventDropped { event, because });
+                }
+                Err(_) => return,
+            }
             self.stalls.waiting[at].recorded = true;
-            self.observe(Observation::EventRecorded(event));
         }
     }
 

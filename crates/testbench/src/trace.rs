@@ -456,6 +456,7 @@ impl Trace {
                     Dropped::Full => "the event queue is full",
                     Dropped::Error => "the event queue had an error",
                     Dropped::Abort => "the event queue cannot be written",
+                    Dropped::Late => "it did not arrive in the event queue",
                 };
                 args.insert("lost".to_owned(), because.into());
                 self.instant(Track::Events(instance), &format!("{name} lost"), "lost", &args);

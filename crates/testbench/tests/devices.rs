@@ -803,8 +803,7 @@ master = [
         let mmio = TestMmio { world: world.clone(), instance: 0 };
         let config = InstanceConfig::named("smmu").with_asid_bits(6);
         let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
-        let gpu =
-            iommu.add_master(&smmu, &[StreamId(5)], trusted().with_pasid_bits(7)).unwrap();
+        let gpu = iommu.add_master(&smmu, &[StreamId(5)], trusted().with_pasid_bits(7)).unwrap();
         let config = MasterConfig::default().with_pasid_bits(7);
         let filler = iommu.add_master(&smmu, &[StreamId(6)], config).unwrap();
         let tables = world.frames().allocate(PAGE, PAGE).unwrap();

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, Fault, InstanceConfig, Interrupt, Iommu, Iova,
+    Attributes, Config, Domain, DomainConfig, Fault, InstanceConfig, Interrupt, Iommu, Iova, Lost,
     Master, MasterConfig, PhysAddr, Prot, Report, Response, Smmu, StreamId,
 };
-use smmuv3_formats::Opcode;
+use smmuv3_formats::{EventRecord, Opcode};
 use smmuv3_model::{Adversary, Answer, Misuse, Observation, Profile, StallEnd};
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
@@ -25,6 +25,8 @@ const IOVA: u64 = 0x10_0000;
 const NIC: usize = 0;
 const GPU: usize = 1;
 const STREAMS: [u32; 2] = [5, 6];
+/// log2 of the events that the queue has room for.
+const EVENTS_LOG2: u32 = 4;
 
 const MACHINE: &str = r#"
 name = "stalls"
@@ -56,7 +58,8 @@ fn said(profile: Profile) -> Profile {
 
 fn enable(world: &Arc<World>, iommu: &Iommu<TestPlatform>) -> Smmu<TestPlatform> {
     let mmio = TestMmio { world: world.clone(), instance: 0 };
-    let config = InstanceConfig::named("smmu").with_sid_bits(4);
+    let mut config = InstanceConfig::named("smmu").with_sid_bits(4);
+    config.event_queue_log2 = EVENTS_LOG2;
     let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
     world.enabled(smmu.id(), 0);
     smmu
@@ -184,6 +187,62 @@ fn a_stall_is_answered_from_another_thread_and_goes_on_or_ends() {
     // SAFETY: the memory is the test's.
     unsafe { setup.domain.unmap(Iova(IOVA), PAGE).unwrap() };
     assert_eq!(setup.written(), 2);
+}
+
+/// What aborts late has not arrived, although PROD has moved on: in its slot is what was there a lap before (§3.3).
+#[test]
+fn what_did_not_arrive_is_not_taken_for_what_was_there_before() {
+    for (case, by) in [Answer::Abort, Answer::Disabled].into_iter().enumerate() {
+        let setup = Setup::new();
+        for data in 0..1 << EVENTS_LOG2 {
+            drop(setup.stall(NIC, data));
+            assert_eq!(setup.ends(), [(STREAMS[NIC], terminated(Answer::Abort))]);
+        }
+        // It has the number that each of these had.
+        let fault = setup.stall(NIC, 1);
+        setup.machine.model(0).unwrap().lose_events(1);
+        let parts = setup.world.machine().dma(GPU, None, IOVA, Dma::Write(&[2; 8])).unwrap();
+        assert_eq!(parts[0].outcome, Outcome::Stalled);
+        let mut reports = Vec::new();
+        let mut sink = |report| reports.push(report);
+        while setup.iommu.handle_interrupt(&setup.smmu, Interrupt::Any, 8, &mut sink) {}
+        let [Report::GlobalError(error), Report::EventsLost(Lost::Aborted), Report::Event(event)] =
+            &reports[..]
+        else {
+            panic!("{reports:?}")
+        };
+        assert!(error.eventq_abt_err());
+        assert_eq!(event.record(), EventRecord::default(), "nothing is there");
+        assert_eq!(setup.ends(), []);
+        assert_eq!(fault.respond(Response::Abort), Ok(true));
+        assert_eq!(setup.ends(), [(STREAMS[NIC], terminated(Answer::Abort))]);
+        // Nobody can answer the other one, whose number nobody knows. It ends with its entry, or with all.
+        assert_eq!(setup.waiting(), 1);
+        match case {
+            0 => setup.iommu.detach(setup.masters.lock().unwrap()[GPU].as_ref().unwrap()).unwrap(),
+            _ => setup.iommu.reset(&setup.smmu).unwrap(),
+        }
+        assert_eq!(setup.ends(), [(STREAMS[GPU], terminated(by))]);
+    }
+}
+
+/// Nor what nobody had read when the SMMU was reset.
+#[test]
+fn what_did_not_arrive_after_a_reset_is_not_taken_for_what_was_there_before() {
+    let setup = Setup::new();
+    let write = |master| {
+        let parts = setup.world.machine().dma(master, None, IOVA, Dma::Write(&[2; 8])).unwrap();
+        assert_eq!(parts[0].outcome, Outcome::Stalled);
+    };
+    write(NIC);
+    setup.iommu.reset(&setup.smmu).unwrap();
+    assert_eq!(setup.ends(), [(STREAMS[NIC], terminated(Answer::Disabled))]);
+    setup.machine.model(0).unwrap().lose_events(1);
+    write(GPU);
+    let mut stalled = 0;
+    let mut sink = |report| stalled += u32::from(matches!(report, Report::Stalled(_)));
+    while setup.iommu.handle_interrupt(&setup.smmu, Interrupt::Any, 8, &mut sink) {}
+    assert_eq!((stalled, setup.ends(), setup.waiting()), (0, vec![], 1));
 }
 
 /// What another CPU does at one moment of a call.

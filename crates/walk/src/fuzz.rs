@@ -72,6 +72,7 @@ pub fn fuzz(data: &[u8]) {
         streams: 16,
         nodes: 16,
         entries: 256,
+        pieces: 1 << 14,
     };
     let scope = Scope { stream: (word(6) & 1 != 0).then_some(access.stream), ..Scope::default() };
     let survey = reach(&memory, &smmu, scope, limits, &mut |_| {});

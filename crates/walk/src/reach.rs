@@ -40,6 +40,9 @@ pub struct Limits {
     pub nodes: usize,
     /// Entries of stream tables and tables of contexts that are read.
     pub entries: u64,
+    /// Ranges of stage 2 that are looked at behind mappings of stage 1, whether or not both allow anything: one mapping may have
+    /// many behind it, and many mappings the same.
+    pub pieces: u64,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             streams: 1 << 17,
             nodes: 400,
             entries: 1 << 27,
+            pieces: 1 << 30,
         }
     }
 }
@@ -92,7 +96,7 @@ pub struct Survey {
     pub ranges_left_out: u64,
     /// Descriptors of translation tables that were read.
     pub descriptors: u64,
-    /// Whether that was the limit: there is more.
+    /// Whether that was the limit, or that of entries or of ranges of stage 2 that are looked at: there is more.
     pub cut_short: bool,
     /// What was read, as a tree.
     pub tree: Vec<Node>,
@@ -184,6 +188,7 @@ pub fn reach<M: Memory>(
         ranges: 0,
         spaces: 0,
         entries: 0,
+        pieces: 0,
     };
     surveyor.streams();
     surveyor.overlaps();
@@ -227,6 +232,8 @@ struct Surveyor<'a, M> {
     spaces: usize,
     /// Entries of configuration tables that were read.
     entries: u64,
+    /// Ranges of stage 2 that were looked at behind stage 1.
+    pieces: u64,
 }
 
 impl<M: Memory> Surveyor<'_, M> {

@@ -122,6 +122,45 @@ fn damaged_tables_are_surveyed_within_bounds() {
     }
 }
 
+/// Every mapping of stage 1 has a GiB of stage 2 behind it that is in pieces of a page, none of which allows what the mapping does.
+#[test]
+fn what_stage_2_has_behind_mappings_is_looked_at_within_bounds() {
+    const TABLES: u64 = 4;
+    let mut memory = Words::new().with_range(BASE, 0x10_0000);
+    let (second, third) = (0x8001_0000, 0x8002_0000);
+    let (contexts, first) = (0x8003_0000, 0x8003_1000);
+    // Stage 2 of 39 bits, from level 1 on: S2T0SZ, S2SL0, walks as in appendix A, S2PS, S2AA64, S2R; VMID 7.
+    let stage_2 = 7 | 25 << 32 | 1 << 38 | 0x35 << 40 | 5 << 48 | 1 << 51 | 1 << 58;
+    memory.write_words(BASE, &[contexts | 0xf, 1 << 44, stage_2, 0x8000_1000]);
+    memory.write64(0x8000_1000 + 8, second | 3);
+    // What stage 1 is made of is where it is.
+    let block = BASE | 1 << 10 | 3 << 8 | 0b11 << 6 | 0xf << 2 | 1;
+    memory.write64(0x8000_1000 + 16, block);
+    for table in 0..TABLES {
+        memory.write64(second + 8 * table, (third + 0x1000 * table) | 3);
+        for index in 0..512 {
+            // To be written only (S2AP); all the same, so that no two become one.
+            let leaf = BASE | 1 << 10 | 3 << 8 | 0b10 << 6 | 0xf << 2 | 3;
+            memory.write64(third + 0x1000 * table + 8 * index, leaf);
+        }
+    }
+    // Stage 1, from level 1 on: every GiB of 39 bits is the same GiB of intermediate addresses, to be read.
+    memory.write_words(contexts, &[0x0005_e204_c000_3519, first, 0, 0xff]);
+    for index in 0..512 {
+        memory.write64(first + 8 * index, 1 << 30 | 0x0060_0000_0000_07c1);
+    }
+    let survey = |pieces| {
+        let limits = Limits { pieces, ..Limits::default() };
+        reach(&memory, &smmu(0), Scope::default(), limits, &mut |_| {})
+    };
+    let all = 512 * TABLES * 512;
+    let found = survey(all);
+    let [stream] = found.streams.as_slice() else { panic!("{found:x?}") };
+    assert_eq!((stream.spaces.len(), stream.spaces[0].ranges.len()), (1, 0), "{found:x?}");
+    assert!(!found.cut_short);
+    assert!(survey(all - 1).cut_short && survey(1000).cut_short);
+}
+
 /// A1 of the reference, as stream 5, with room for mistakes.
 fn a1() -> Words {
     let mut memory = Words::new().with_range(BASE, 0x10_0000);

@@ -263,7 +263,7 @@ fn findings(out: &mut String, survey: &Survey, shown: Shown) {
         limits.push(format!("{} ranges were not kept", survey.ranges_left_out));
     }
     if survey.cut_short {
-        limits.push("a limit of entries or descriptors was reached".to_owned());
+        limits.push("a limit of entries, descriptors or ranges was reached".to_owned());
     }
     if survey.streams_left_out != 0 {
         limits.push(format!("{} streams or substreams were not kept", survey.streams_left_out));

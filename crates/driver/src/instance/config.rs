@@ -66,7 +66,7 @@ pub struct InstanceConfig {
     pub coherent: Coherence,
     /// Most stalled transactions that wait for the caller's answer at the same time; less when the SMMU stalls less.
     /// Others are aborted; and those of one guest's devices beyond half of it, or less while others have much of it, so that a guest
-    /// leaves room for the host and for other guests.
+    /// leaves room for the host and for other guests. An eighth, or room for one, is left by all guests together: of 1 they have none.
     pub stalls: u32,
     /// What firmware knows of it that its ID registers do not say.
     pub firmware: Firmware,

@@ -9,7 +9,7 @@ use crate::ats::AtsMode;
 use crate::attach::{before_split, fill, write, write_all};
 use crate::compatibility::Stage;
 use crate::context_table::{ContextFormat, ContextTable};
-use crate::entry::{GUEST_ASKS, Stage2, Stream, WithoutSubstream};
+use crate::entry::{GUEST, GUEST_ASKS, Stage2, Stream, WithoutSubstream};
 use crate::error::{Failure, InstanceId};
 use crate::features::Features;
 use crate::instance::Instance;
@@ -285,7 +285,8 @@ impl MasterState {
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
         // Entries that do not translate ignore EATS, and guests' entries have it already.
         let said = matches!(stream, Stream::Nested(_));
-        let ste = if said && self.asks(stream) { ste.with_sw_reserved(GUEST_ASKS) } else { ste };
+        let marks = if self.asks(stream) { GUEST | GUEST_ASKS } else { GUEST };
+        let ste = if said && stream.is_over_stage_2() { ste.with_sw_reserved(marks) } else { ste };
         if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
     }
 

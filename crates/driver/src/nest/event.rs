@@ -9,7 +9,8 @@
 //! | recorded before the stream was the guest's, which [`Nest::owner`](crate::nest::Nest::owner) knows | the host: it is of whoever had it then |
 //! | everything else | the guest, by its own number of the stream |
 //!
-//! A guest is not told physical addresses, reasons that are left to the implementation, what the architecture leaves
+//! A guest is not told physical addresses (so InputAddr of F_TRANSL_FORBIDDEN is 0: a device gives there what it was given by ATS,
+//! now or under an entry of before), reasons that are left to the implementation, what the architecture leaves
 //! unknown, and anything that the SMMU that it is shown could not report.
 
 use core::fmt;
@@ -97,7 +98,8 @@ pub fn owner<S: Streams + ?Sized>(host: &EventRecord, guest: &Guest, streams: &S
     if has("CLASS") {
         told = told.with_class(host.class());
     }
-    if has("InputAddr") {
+    // Of F_TRANSL_FORBIDDEN it is what a device took for translated: of one that has full ATS the host's physical address.
+    if has("InputAddr") && id != Id::FTranslForbidden {
         told = told.with_input_addr(host.input_addr());
     }
     if id == Id::EPageRequest {

@@ -321,3 +321,56 @@ fn each_guest_leaves_as_much_room_as_it_takes() {
     assert_eq!(sweep(&pending, |_| true).len(), 9);
     assert_eq!(take(one, 20).len(), 6);
 }
+
+/// However many guests there are, and however little room.
+#[cfg(feature = "nested")]
+#[test]
+fn the_host_finds_room_whatever_guests_take() {
+    for most in 1..=64 {
+        let pending = Pending::new(most).unwrap();
+        let mut of_each: Vec<usize> = Vec::new();
+        for guest in 0..100 {
+            let insert = |stag| pending.insert_for(Sharer::new(guest), key(1, stag, 0));
+            of_each.push((0..100).map_while(insert).count());
+        }
+        assert!(of_each[0] * 2 <= most, "{most}: {of_each:?}");
+        let hosts = (0..100).map_while(|stag| pending.insert(key(2, stag, 0))).count();
+        assert!(hosts >= most.div_ceil(8), "{most}: {of_each:?}, {hosts}");
+        assert!(hosts >= of_each.iter().copied().filter(|own| *own != 0).min().unwrap_or(0));
+        assert_eq!(hosts + of_each.iter().sum::<usize>(), most);
+    }
+    let of_8: Vec<usize> = {
+        let pending = Pending::new(8).unwrap();
+        let take = |guest| {
+            (0..8).map_while(|stag| pending.insert_for(Sharer::new(guest), key(1, stag, 0))).count()
+        };
+        (1..5).map(take).collect()
+    };
+    assert_eq!(of_8, [4, 2, 1, 0]);
+}
+
+/// Whichever VMIDs they have: as long as few of them have something wait at once.
+#[cfg(feature = "nested")]
+#[test]
+fn guests_do_not_share_what_one_of_them_takes() {
+    let pending = Pending::new(64).unwrap();
+    let take = |vmid, most: u16| -> Vec<Handle> {
+        let insert = |stag| pending.insert_for(Sharer::new(vmid), key(u32::from(vmid), stag, 0));
+        (0..most).map_while(insert).collect()
+    };
+    assert_eq!(take(5, 64).len(), 32);
+    assert_eq!((take(69, 64).len(), take(133, 64).len()), (16, 8));
+    // What is given back is that guest's, and where nothing is counted another may be.
+    assert_eq!(sweep(&pending, |key| key.stream == StreamId(5)).len(), 32);
+    assert_eq!(take(197, 1).len(), 1);
+    assert_eq!(sweep(&pending, |key| key.stream == StreamId(69)).len(), 16);
+    assert_eq!(take(5, 64).len(), 27, "of 55, as 8 and 1 are others'");
+    assert_eq!(take(133, 64).len(), 10, "18 of its own, and 18 that nobody has");
+    assert_eq!(sweep(&pending, |_| true).len(), 46);
+    // More guests than are told apart: those share with others, and none is refused for that.
+    let many = Pending::new(0xffff).unwrap();
+    for vmid in 0..200 {
+        assert!(many.insert_for(Sharer::new(vmid), key(1, vmid, 0)).is_some(), "{vmid}");
+    }
+    assert_eq!(sweep(&many, |_| true).len(), 200);
+}

@@ -14,7 +14,7 @@ use smmuv3_testbench::inside::Inside as _;
 use smmuv3_testbench::machine::{Dma, Outcome};
 use smmuv3_testbench::platform::TestPlatform;
 
-use crate::guest::{DATA, Guest, PAGE, VA};
+use crate::guest::{DATA, Guest, PAGE, PAGES, VA};
 use crate::host::{Host, STREAMS, Use};
 
 /// Device 0 uses the guest's space 0, device 1 its space 1, and nothing is mapped in either.
@@ -269,32 +269,34 @@ fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
     assert_eq!(host.smmu.statistics().refused_stalls, 1);
 }
 
+/// Device 0 writes to 20 pages from `from` on, where nothing is mapped: what is handed out, and how many were aborted.
+fn burst(host: &Host, from: u64) -> (Vec<Fault<TestPlatform>>, usize) {
+    let (mut kept, mut aborted) = (Vec::new(), 0);
+    for at in 0..20 {
+        assert_eq!(write(host, 0, from + at * PAGE), Outcome::Stalled, "{at}");
+        for report in reports(host) {
+            match report {
+                Report::Stalled(fault) => kept.push(fault),
+                Report::Aborted(_) => {
+                    aborted += 1;
+                    // Hardware has room for 8 as well, until it comes to the answer.
+                    assert_eq!(answers(host), [(HOSTS[0], Answer::Abort)]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    (kept, aborted)
+}
+
 /// A guest's device that stalls as fast as it can, before anybody is shown any of it: what is left is the host's, and of that it
 /// loses nothing.
 #[test]
 fn a_burst_of_a_guests_stalls_leaves_room_for_the_host() {
     let mut host = host(8);
     host.plain(1);
-    let burst = |host: &Host| {
-        let (mut kept, mut aborted) = (Vec::new(), 0);
-        for at in 0..20 {
-            assert_eq!(write(host, 0, VA + at * PAGE), Outcome::Stalled, "{at}");
-            for report in reports(host) {
-                match report {
-                    Report::Stalled(fault) => kept.push(fault),
-                    Report::Aborted(_) => {
-                        aborted += 1;
-                        // Hardware has room for 8 as well, until it comes to the answer.
-                        assert_eq!(answers(host), [(HOSTS[0], Answer::Abort)]);
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        (kept, aborted)
-    };
     // Of room for 8.
-    let (kept, aborted) = burst(&host);
+    let (kept, aborted) = burst(&host, VA);
     assert_eq!((kept.len(), aborted), (4, 16));
     let hosts: Vec<_> = (0..4).map(|at| stall(&host, 1, VA + at * PAGE)).collect();
     assert_eq!(hosts.len(), 4);
@@ -303,8 +305,25 @@ fn a_burst_of_a_guests_stalls_leaves_room_for_the_host() {
     drop(kept);
     assert_eq!(answers(&host).len(), 8);
     // It has as much again.
-    let (kept, aborted) = burst(&host);
+    let (kept, aborted) = burst(&host, VA);
     assert_eq!((kept.len(), aborted), (4, 16));
+}
+
+/// A guest that bypasses its stage 1 is a guest still: its device stalls at the host's stage 2.
+#[test]
+fn a_guest_that_bypasses_its_stage_1_has_no_more_room() {
+    let mut host = host(8);
+    host.plain(1);
+    host.nest(0, Guest::bypass(), Use::Bypass);
+    let (kept, aborted) = burst(&host, Guest::ipa(PAGES));
+    assert_eq!((kept.len(), aborted), (4, 16));
+    let other = stall(&host, 1, VA);
+    // The host's own device over the same tables has all that is left.
+    host.plain(0);
+    assert_eq!(answers(&host), [(HOSTS[0], Answer::Abort); 4]);
+    let own: Vec<_> = (0..7).map(|at| stall(&host, 0, Guest::ipa(PAGES) + at * PAGE)).collect();
+    assert_eq!(own.len(), 7);
+    drop((kept, other, own));
 }
 
 /// Each takes what the guest is to answer away: no STAG is answered twice, and the guest's answer does nothing.

@@ -277,3 +277,42 @@ fn what_is_handed_over_is_traced_and_counted() {
     assert_eq!(group.respond(Answer::Success), Ok(true));
     assert_eq!(setup.smmu.statistics().groups, 0);
 }
+
+/// What aborts late has not arrived, although PROD has moved on: in its slot is what was there a lap before.
+#[test]
+fn what_did_not_arrive_is_not_taken_for_what_was_there_before() {
+    let setup = Setup::new(3);
+    for _ in 0..8 {
+        setup.ask(NIC, None, 1);
+        assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+        assert!(matches!(setup.responses()[..], [(NIC, None, _, Answered::Success, true)]));
+    }
+    for unread in [false, true] {
+        if unread {
+            // Nor what nobody had read when the SMMU was reset.
+            setup.ask(NIC, None, 1);
+            setup.iommu.reset(&setup.smmu).unwrap();
+            setup.responses();
+        }
+        setup.world.machine().model(0).unwrap().lose_requests(1);
+        setup.send(GPU, None, 3, true);
+        let mut reports = Vec::new();
+        let mut sink = |report| reports.push(report);
+        while setup.iommu.handle_interrupt(&setup.smmu, Interrupt::Any, 64, &mut sink) {}
+        let aborted = Report::PagesLost(PagesLost::Aborted { begun: 0 });
+        assert!(reports.contains(&aborted), "{reports:?}");
+        let of_device = |report: &Report<_>| {
+            matches!(
+                report,
+                Report::Pages(_) | Report::PageDenied { .. } | Report::PasidStopped { .. }
+            )
+        };
+        assert!(!reports.iter().any(of_device), "{reports:?}");
+        drop(reports);
+        assert_eq!(setup.responses(), []);
+    }
+    // Those that come after are as before.
+    let index = setup.ask(NIC, None, 1);
+    assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+    assert_eq!(setup.responses(), [(NIC, None, index, Answered::Success, true)]);
+}

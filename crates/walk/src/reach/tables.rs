@@ -86,6 +86,8 @@ impl<M: Memory> Surveyor<'_, M> {
         second: Option<&Second>,
         ranges: &mut Ranges,
     ) {
+        let mut pieces = self.pieces;
+        let (most, mut cut_short) = (self.limits.pieces, false);
         let mut leaf = |word: u64, limits: Limits, range: Range| {
             let page = Stage1Page([word]);
             let permissions = permissions::stage_1(word, limits, stage);
@@ -111,6 +113,11 @@ impl<M: Memory> Surveyor<'_, M> {
                 }
                 Some(second) => {
                     for piece in second.ranges.within(range.output, range.bytes) {
+                        if pieces >= most {
+                            cut_short = true;
+                            break;
+                        }
+                        pieces += 1;
                         let permissions = permissions.and(piece.permissions);
                         if permissions == NOTHING {
                             continue;
@@ -129,6 +136,8 @@ impl<M: Memory> Surveyor<'_, M> {
             false
         };
         self.follow(owner, &stage.tables, base, stage.had, second, &mut leaf);
+        self.pieces = pieces;
+        self.survey.cut_short |= cut_short;
     }
 
     fn follow(
