@@ -21,7 +21,7 @@ use std::fmt;
 use smmuv3::{Lost, Report};
 use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{Command, Opcode, Ste};
-use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference};
+use smmuv3_model::{Access, Misuse, Observation, Reference};
 
 use crate::bench::Busy;
 use crate::oracle::{AccessKind, Oracle, Power, Rule, User};
@@ -177,9 +177,11 @@ impl Watch {
                 if let Lost::Reset { unread, .. } = *lost {
                     tally.recorded = tally.recorded.saturating_sub(unread as u64);
                     tally.lost += unread as u64;
-                    self.oracle.thrown_away(instance, unread);
                 }
-                self.oracle.reported_loss(instance);
+                // Of what is no model it is not known what it lost.
+                if self.models {
+                    self.oracle.reported_loss(instance, *lost);
+                }
                 return false;
             }
             Report::Pages(group) => {
@@ -320,7 +322,7 @@ impl Watch {
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventRepeated(event) => self.repeated(instance, event),
-            Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
+            Observation::EventsLost { aborted } => self.oracle.lost(instance, aborted),
             Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;

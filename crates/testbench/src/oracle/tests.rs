@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the oracle expects, and what it accuses of.
 
-use smmuv3::Overrides;
-use smmuv3_formats::{EventId, PageRequest};
+use smmuv3::{Lost, Overrides};
+use smmuv3_formats::{EventId, EventRecord, PageRequest};
 
 use super::*;
 use crate::scenario::Substream;
@@ -79,12 +79,95 @@ fn events_must_be_reported_once_in_order_and_completely() {
     oracle.all_reported(0);
     assert_eq!(broken(&oracle), Some(Rule::R9));
     let mut oracle = self::oracle();
-    oracle.lost(0);
-    oracle.reported_loss(0);
-    oracle.all_reported(0);
-    assert_eq!(broken(&oracle), None);
     oracle.reported(0, event(0x10));
     assert_eq!(broken(&oracle), Some(Rule::R9));
+}
+
+/// The queue has two records, is full, and has a third after that; whether this is an account of what was lost.
+fn told(lost: &[Lost]) -> bool {
+    let event = |id| EventRecord::default().with_id(id);
+    let mut oracle = oracle();
+    oracle.recorded(0, event(0x10));
+    oracle.recorded(0, event(0x11));
+    oracle.lost(0, false);
+    oracle.recorded(0, event(0x12));
+    lost.iter().for_each(|lost| oracle.reported_loss(0, *lost));
+    let first = 0x13 - oracle.unread(0) as u64;
+    for id in first..0x13 {
+        let _ = oracle.reported(0, event(id));
+    }
+    oracle.all_reported(0);
+    broken(&oracle).is_none()
+}
+
+#[test]
+fn a_loss_must_be_reported_once_and_where_it_was() {
+    let overflow = |among| Lost::Overflow { among };
+    assert!(!told(&[]), "nobody is told");
+    assert!(told(&[overflow(2)]) && told(&[overflow(3)]));
+    assert!(!told(&[overflow(1)]), "it came after two");
+    assert!(!told(&[overflow(4)]), "there are three");
+    assert!(!told(&[overflow(3), overflow(3)]), "it was one");
+    assert!(!told(&[Lost::Aborted, overflow(3)]), "the queue could be written");
+    let reset = |unread, overflow| Lost::Reset { unread, overflow };
+    assert!(told(&[reset(3, true)]) && told(&[reset(2, true)]));
+    assert!(!told(&[reset(3, false)]) && !told(&[reset(4, true)]));
+    // It was in the queue of after the reset.
+    assert!(told(&[reset(1, false), overflow(1)]));
+    assert!(!told(&[reset(1, true), overflow(1)]));
+}
+
+/// It is told before what came later.
+#[test]
+fn a_loss_is_no_later_than_the_record_behind_it() {
+    let event = |id| EventRecord::default().with_id(id);
+    for late in [false, true] {
+        let mut oracle = oracle();
+        oracle.recorded(0, event(0x10));
+        oracle.lost(0, false);
+        oracle.recorded(0, event(0x11));
+        oracle.reported(0, event(0x10));
+        if late {
+            oracle.reported(0, event(0x11));
+        }
+        oracle.reported_loss(0, Lost::Overflow { among: 0 });
+        assert_eq!(broken(&oracle), late.then_some(Rule::R9));
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_told_as_often() {
+    for (times, right) in [(0, false), (1, true), (2, false)] {
+        let mut oracle = oracle();
+        oracle.lost(0, true);
+        (0..times).for_each(|_| oracle.reported_loss(0, Lost::Aborted));
+        oracle.all_reported(0);
+        assert_eq!(broken(&oracle).is_none(), right);
+    }
+}
+
+#[test]
+fn an_overflow_of_page_requests_is_reported_only_where_there_was_one() {
+    let request = PageRequest::default().with_sid(7).with_read(true).with_prg_index(1);
+    let told = |lost: u64, begun: &[usize]| {
+        let mut oracle = oracle();
+        oracle.asked(0, request, true);
+        (0..lost).for_each(|_| oracle.lost_requests(0, false));
+        begun.iter().for_each(|begun| oracle.reported_overflow(0, *begun));
+        broken(&oracle).is_none()
+    };
+    assert!(told(1, &[1]) && told(1, &[0]) && told(2, &[1, 0]));
+    assert!(!told(0, &[1]) && !told(1, &[1, 0]));
+    assert!(!told(1, &[2]), "one group had begun");
+    let told = |aborted, reset, overflow| {
+        let mut oracle = oracle();
+        oracle.lost_requests(0, aborted);
+        oracle.reported_requests_lost(0, reset, overflow);
+        broken(&oracle).is_none()
+    };
+    assert!(told(true, false, true) && told(true, true, true) && told(false, true, true));
+    assert!(told(false, true, false), "that was after the reset");
+    assert!(!told(false, false, true), "the queue could be written");
 }
 
 /// A master with 8 bits of substreams in leaves of 64, which uses domain 0 with PASID 3 and process 0, which has
