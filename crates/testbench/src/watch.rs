@@ -431,10 +431,14 @@ impl Watch {
     fn freeing(&mut self, world: &World, pa: u64, bytes: u64) {
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            // What caches hold of what was read before it was turned off is gone before it is on again.
+            // What caches hold of what was read before it was turned off is gone before it is on again. A message comes
+            // whatever is turned off (§2.4).
             let counts = |reference: &Reference| {
-                let queue = matches!(reference, Reference::CommandQueue | Reference::EventQueue);
-                model.translates() || queue
+                let always = matches!(
+                    reference,
+                    Reference::CommandQueue | Reference::EventQueue | Reference::Message
+                );
+                model.may_translate() || always
             };
             let reference = model.references(pa, bytes).filter(counts);
             if let Some(reference) = reference {
@@ -453,7 +457,7 @@ impl Watch {
     fn settle_idle(&mut self, world: &World) {
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            let idle = !model.translates();
+            let idle = !model.may_translate();
             drop(model);
             if idle {
                 self.structures.settle(world.machine().ram(), instance);
