@@ -14,6 +14,7 @@ mod hand_over;
 mod paged;
 mod pages;
 mod power;
+mod refusal;
 mod space;
 mod stalls;
 #[cfg(test)]

@@ -546,3 +546,76 @@ fn a_group_is_the_guests_that_had_the_device_and_is_over_when_that_loses_it() {
     assert_eq!(broken(&oracle), Some(Rule::R9));
     assert_eq!(oracle.all_asking(0), [other]);
 }
+
+/// The host's entry leads to the guest's context by one word, so what both contexts allow is never refused meanwhile; from one
+/// guest to another, and where faults stall, it is for a moment (§8.2).
+#[test]
+fn from_one_context_of_a_guest_to_another_nothing_is_refused() {
+    const PAGES: std::ops::Range<u64> = 0x10000..0x11000;
+    for (to, stalls, bits, fine) in
+        [(2, false, 0, false), (3, false, 0, true), (2, true, 0, true), (2, false, 4, true)]
+    {
+        let mut oracle = Oracle::new(1);
+        for over in [None, Some(0), Some(0), Some(4), None] {
+            let shape = Shape { stage_2: true, ..Shape::default() };
+            oracle.add_domain_with(0x1000 * (oracle.spaces() as u64 + 1), shape);
+            over.into_iter().for_each(|over| oracle.put_over(over));
+        }
+        oracle.add_master_with(0, vec![7], Contexts::new(bits, false));
+        oracle.changes_without_a_hit(0, &Overrides::NONE);
+        if stalls {
+            oracle.may_stall(0);
+        }
+        for space in 0..oracle.spaces() {
+            oracle.map_begins(space, PAGES, PAGES.start, true);
+            oracle.map_ends(space, PAGES, true);
+        }
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        oracle.reached(0, PAGES.start, false, PAGES.start, "a");
+        assert_eq!(broken(&oracle), None);
+        oracle.attach_begins(0, Use::Domain(to));
+        oracle.refused(0, PAGES.start, false, "a");
+        assert_eq!(broken(&oracle).is_none(), fine, "{to}, {stalls}, {bits}");
+    }
+}
+
+/// Between `uses` of a master without PASIDs, an access is refused by `event`; whether nothing is wrong about that.
+fn may_be_refused(uses: [Use; 2], ends: bool, event: EventId) -> bool {
+    let mut oracle = Oracle::new(1);
+    for stage_2 in [false, false, true] {
+        oracle.add_domain_with(0x1000, Shape { stage_2, ..Shape::default() });
+    }
+    oracle.add_master(0, vec![7]);
+    oracle.changes_without_a_hit(0, &Overrides::NONE);
+    let [before, after] = uses;
+    oracle.attach_begins(0, before);
+    oracle.attach_ends(0, true);
+    oracle.attach_begins(0, after);
+    if ends {
+        oracle.attach_ends(0, true);
+    }
+    oracle.refused_by(0, 0x10000, AccessKind::Read, Some(event));
+    broken(&oracle).is_none()
+}
+
+#[test]
+fn what_refuses_an_access_is_a_step_that_the_change_needs() {
+    let [first, other, second] = [0, 1, 2].map(Use::Domain);
+    let blocked = [[first, Use::Blocked], [Use::Blocked, first], [second, Use::Blocked]];
+    let by_one_word = [[first, other], [Use::Identity, first], [first, Use::Identity]];
+    for uses in blocked.into_iter().chain(by_one_word) {
+        assert!(!may_be_refused(uses, false, EventId::CBadSte), "{uses:?}");
+        assert!(!may_be_refused(uses, false, EventId::CBadCd), "{uses:?}");
+        assert!(may_be_refused(uses, false, EventId::FTranslation), "nothing is mapped");
+    }
+    for uses in [[first, second], [second, first]] {
+        assert!(may_be_refused(uses, false, EventId::CBadSte), "two words say what translates");
+        assert!(!may_be_refused(uses, false, EventId::CBadStreamId));
+        assert!(!may_be_refused(uses, true, EventId::CBadSte), "it is over");
+    }
+    // Once nothing changes, there is one answer.
+    assert!(may_be_refused([Use::Blocked, first], true, EventId::FTranslation));
+    assert!(!may_be_refused([Use::Blocked, first], true, EventId::FPermission));
+    assert!(!may_be_refused([first, Use::Blocked], true, EventId::FTranslation));
+}

@@ -9,9 +9,9 @@ use smmuv3_formats::register::Gbpa;
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::{PAGE, Rule, Use};
 
-use crate::{IOVA, ROUNDS};
 use crate::driver::{ABORT, Hand, INSTANCES, Layout};
 use crate::judge::{judge, judge_on, with};
+use crate::{IOVA, ROUNDS};
 
 /// Pages that go while an instance sleeps, or is about to.
 const PAGES: u64 = 8;
