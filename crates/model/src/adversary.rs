@@ -28,6 +28,7 @@ impl<M: Memory> Model<M> {
     /// depends on the seed and on everything that happened before.
     pub fn act(&mut self) {
         let habits = self.profile.adversary;
+        self.enable_early();
         if self.has_stalls() && self.random.one_in(2) {
             return self.act_on_stalls();
         }

@@ -187,6 +187,15 @@ pub(crate) struct Stes {
     all: Map<u32, CachedSte>,
     /// Streams of those that lead to contexts, or to tables of stage 2.
     leading: BTreeSet<u32>,
+    /// Streams of those that may stand for their neighbours, too (STE.CONT, §5.2).
+    wide: BTreeSet<u32>,
+}
+
+/// First and last stream that the STE of `stream` says it stands for.
+fn span(stream: u32, ste: &Ste) -> (u32, u32) {
+    // CONT has four bits.
+    let low = (1 << ste.cont()) - 1;
+    (stream & !low, stream | low)
 }
 
 impl Stes {
@@ -196,7 +205,32 @@ impl Stes {
         } else {
             self.leading.remove(&stream);
         }
+        if entry.ste.cont() != 0 {
+            self.wide.insert(stream);
+        } else {
+            self.wide.remove(&stream);
+        }
         self.all.insert(stream, entry);
+    }
+
+    /// One that may stand for `stream`, too.
+    pub(crate) fn neighbour(&self, stream: u32) -> Option<&CachedSte> {
+        self.wide.iter().find_map(|other| {
+            let entry = self.all.get(other)?;
+            let (first, last) = span(*other, &entry.ste);
+            (first..=last).contains(&stream).then_some(entry)
+        })
+    }
+
+    /// Those older than `cutoff` stand for none of these streams any more but their own: these have to be read anew (§8.1).
+    pub(crate) fn narrow(&mut self, named_first: u32, named_last: u32, cutoff: u64) {
+        let all = &self.all;
+        self.wide.retain(|stream| {
+            all.get(stream).is_some_and(|entry| {
+                let (first, last) = span(*stream, &entry.ste);
+                entry.basis >= cutoff || last < named_first || named_last < first
+            })
+        });
     }
 
     /// Forgets the one of `stream`, if it `goes`.
@@ -204,12 +238,14 @@ impl Stes {
         if self.all.get(&stream).is_some_and(goes) {
             self.all.remove(&stream);
             self.leading.remove(&stream);
+            self.wide.remove(&stream);
         }
     }
 
     pub(crate) fn retain(&mut self, stays: impl Fn(u32, &CachedSte) -> bool) {
         self.all.retain(|stream, entry| stays(*stream, entry));
         self.leading.retain(|stream| self.all.contains_key(stream));
+        self.wide.retain(|stream| self.all.contains_key(stream));
     }
 
     /// Those that lead to contexts, or to tables of stage 2, by stream.

@@ -67,6 +67,7 @@ impl<M: Memory> Model<M> {
             let (prod, cons) = (&mut self.registers.eventq_prod, self.registers.eventq_cons);
             if prod.ovflg() == cons.ovackflg() {
                 *prod = prod.with_ovflg(!prod.ovflg());
+                self.observe(Observation::EventsLost { aborted: false });
             }
             return Err(Dropped::Full);
         }
@@ -76,6 +77,7 @@ impl<M: Memory> Model<M> {
         for (index, word) in (0u64..).zip(event.0).take_while(|_| arrives) {
             if self.memory.write64(slot + 8 * index, word).is_err() {
                 self.raise(abort);
+                self.observe(Observation::EventsLost { aborted: true });
                 return Err(Dropped::Abort);
             }
         }

@@ -146,6 +146,7 @@ impl<M: Memory> Model<M> {
                 let inside = |stream: &u32| (first..=last).contains(stream);
                 let only = (first == last).then_some(first);
                 let matches = |target: Target| inside(&target.stream());
+                self.config.stes.narrow(first, last, cutoff);
                 let mut removed = self.remove_config(only, matches, cutoff);
                 if let (true, Some(split)) = (l1, self.split()) {
                     let (first, last) = (first >> split, last >> split);

@@ -174,6 +174,12 @@ pub enum Observation {
         /// Whether it is in the queue.
         queued: bool,
     },
+    /// Page requests are lost from here on, which the SMMU says once: by PRIQ_PROD.OVFLG, or where the queue could not be
+    /// written by GERROR.PRIQ_ABT_ERR (§3.4).
+    RequestsLost {
+        /// The queue could not be written.
+        aborted: bool,
+    },
     /// A device got a response to a group of page requests (§13).
     PageResponse {
         /// StreamID.
@@ -198,6 +204,12 @@ pub enum Observation {
     EventRepeated(EventRecord),
     /// CR0.EVENTQEN was acknowledged as 0: none is written to that queue any more (§2.4).
     EventQueueOff,
+    /// Events are lost from here on, which the SMMU says once: by EVENTQ_PROD.OVFLG, or where the queue could not be
+    /// written by GERROR.EVENTQ_ABT_ERR (§3.3).
+    EventsLost {
+        /// The queue could not be written.
+        aborted: bool,
+    },
     /// An event was lost (§3.3).
     EventDropped {
         /// The event.

@@ -73,6 +73,11 @@ impl<M: Memory> Model<M> {
         self.powered && self.registers.enabled()
     }
 
+    /// Whether it translates, or may from now on: SMMUEN is 1, or on its way to or from that (§2.4).
+    pub fn may_translate(&self) -> bool {
+        self.powered && self.registers.cr0.guards(1)
+    }
+
     fn forget_some(&mut self) {
         let mut seed = Random::new(self.random.next());
         // By what they are, since the order of a map depends on its history.

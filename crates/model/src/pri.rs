@@ -218,6 +218,7 @@ impl<M: Memory> Model<M> {
         if !overflow && used == ring.entries() {
             let prod = self.registers.priq_prod;
             self.registers.priq_prod = prod.with_ovflg(!prod.ovflg());
+            self.observe(Observation::RequestsLost { aborted: false });
         }
         let lo = self.registers.priq_msi.attributes & LO != 0;
         let result = if overflow || used == ring.entries() {
@@ -230,6 +231,7 @@ impl<M: Memory> Model<M> {
             for (index, word) in (0u64..).zip(request.0).take_while(|_| arrives) {
                 if self.memory.write64(slot + 8 * index, word).is_err() {
                     self.raise(abort);
+                    self.observe(Observation::RequestsLost { aborted: true });
                     return Err(NotQueued::Off);
                 }
             }

@@ -69,10 +69,14 @@ pub struct Adversary {
     pub act_transfers: bool,
     /// A leaf with the Contiguous bit may be cached for its whole group, or a part of it (§8.2).
     pub contiguous_spans: bool,
+    /// A cached STE may stand for all streams of the span that it names (STE.CONT, §5.2).
+    pub contiguous_entries: bool,
     /// What a held transfer writes is marked as written only when it reaches memory (§14).
     pub late_dirty: bool,
     /// SMMUEN = 0 may be in effect for some transactions before it is acknowledged (§2.4).
     pub early_disable: bool,
+    /// SMMUEN = 1 may be in effect before it is acknowledged: transactions are translated, and caches filled (§2.4).
+    pub early_enable: bool,
     /// Answers to stalled transactions take effect late, they go on by themselves once they can, and the same fault of
     /// another transaction stalls without an event (§11).
     pub stalls: bool,
@@ -96,8 +100,10 @@ impl Adversary {
         act_commands: true,
         act_transfers: true,
         contiguous_spans: true,
+        contiguous_entries: true,
         late_dirty: true,
         early_disable: true,
+        early_enable: true,
         stalls: true,
         late_messages: true,
         device_requests: true,
@@ -115,8 +121,10 @@ impl Adversary {
         act_commands: false,
         act_transfers: false,
         contiguous_spans: false,
+        contiguous_entries: false,
         late_dirty: false,
         early_disable: false,
+        early_enable: false,
         stalls: false,
         late_messages: false,
         device_requests: false,

@@ -43,6 +43,8 @@ const QUEUES: u32 = 0b1110;
 #[derive(Clone, Debug)]
 pub(crate) struct Registers {
     pub(crate) cr0: Handshake,
+    /// SMMUEN = 1 is in effect, and not acknowledged yet.
+    pub(crate) early: bool,
     pub(crate) irq_ctrl: Handshake,
     pub(crate) cr1: Cr1,
     /// As written, and as it is in effect since SMMUEN last became 1.
@@ -83,6 +85,7 @@ impl Registers {
         let (gerror_msi, eventq_msi) = (msi(), msi());
         let mut value = Self {
             cr0: Handshake::default(),
+            early: false,
             irq_ctrl: Handshake::default(),
             cr1: Cr1(unknown() as u32 & CR1_BITS),
             cr2: Cr2(unknown() as u32 & cr2_bits(profile)),
@@ -117,7 +120,7 @@ impl Registers {
 
     #[inline]
     pub(crate) fn enabled(&self) -> bool {
-        self.cr0.ack & SMMUEN != 0
+        self.cr0.ack & SMMUEN != 0 || self.early
     }
 
     /// CR2.E2H as commands take it; `None` while a change of it is not in effect yet (§2.4).
@@ -138,6 +141,11 @@ impl Registers {
     /// Whether SMMUEN is on its way from one value to the other.
     pub(crate) fn is_switching(&self) -> bool {
         (self.cr0.written ^ self.cr0.ack) & SMMUEN != 0
+    }
+
+    /// Whether SMMUEN is on its way to 0.
+    pub(crate) fn is_falling(&self) -> bool {
+        self.is_switching() && self.cr0.written & SMMUEN == 0
     }
 
     /// The actual PRIQEN.
@@ -262,6 +270,21 @@ impl<M: Memory> Model<M> {
         self.settle();
     }
 
+    /// SMMUEN = 1 comes into effect.
+    fn rise(&mut self) {
+        self.registers.cr2_in_effect = self.registers.cr2;
+        self.check_stream_table_base();
+    }
+
+    /// SMMUEN = 1 may come into effect at any moment before it is acknowledged, and CR2 with it (§2.4).
+    pub(crate) fn enable_early(&mut self) {
+        let pending = self.registers.is_switching() && !self.registers.enabled();
+        if pending && self.profile.adversary.early_enable && self.random.one_in(2) {
+            self.registers.early = true;
+            self.rise();
+        }
+    }
+
     /// Acknowledges the updates whose time has come.
     fn settle(&mut self) {
         if self.registers.stuck {
@@ -276,9 +299,8 @@ impl<M: Memory> Model<M> {
         self.registers.cr0.settle();
         let after = self.registers.cr0.ack;
         let rose = after & !before;
-        if rose & SMMUEN != 0 {
-            self.registers.cr2_in_effect = self.registers.cr2;
-            self.check_stream_table_base();
+        if rose & SMMUEN != 0 && !std::mem::take(&mut self.registers.early) {
+            self.rise();
         }
         if rose & CMDQEN != 0 {
             self.check_lane(0);

@@ -108,6 +108,9 @@ impl<M: Memory> Model<M> {
         if let Some(cached) = self.config.stes.get(&stream) {
             return Ok((cached.route, cached.basis));
         }
+        if let Some(entry) = self.answer_of_neighbour(stream) {
+            return Ok(self.keep_ste(stream, entry, speculative));
+        }
         let (pa, basis) = self.locate_ste(stream)?;
         let target = Target::Ste { stream };
         let mut fetch = self.resume(target, Place::physical(pa, basis));
@@ -120,7 +123,21 @@ impl<M: Memory> Model<M> {
         let (route, second) = route(&ste, &self.implementation());
         let (pa, basis) = (fetch.pa, fetch.basis);
         let ats_checked = self.registers.ats_checked();
-        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route, second, ats_checked });
+        let entry = CachedSte { ste, pa, basis, route, second, ats_checked };
+        self.keep_ste(stream, entry, speculative)
+    }
+
+    /// A cached STE that says that it stands for `stream`, too, may be taken for its own (STE.CONT, §5.2).
+    fn answer_of_neighbour(&mut self, stream: u32) -> Option<CachedSte> {
+        let exists = u64::from(stream) >> self.stream_bits() == 0;
+        let wide = exists && self.profile.adversary.contiguous_entries;
+        let entry = self.config.stes.neighbour(stream).filter(|_| wide)?.clone();
+        self.random.one_in(2).then_some(entry)
+    }
+
+    fn keep_ste(&mut self, stream: u32, entry: CachedSte, speculative: bool) -> (Route, u64) {
+        let CachedSte { ste, pa, basis, route, second, .. } = entry;
+        self.config.stes.insert(stream, entry);
         self.statistics.configuration_fetches += 1;
         self.statistics.speculative += u64::from(speculative);
         self.observe(Observation::SteFetched { stream, words: ste.0, pa, speculative });

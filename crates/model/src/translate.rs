@@ -162,11 +162,12 @@ impl<M: Memory> Model<M> {
     }
 
     /// Whether a transaction finds SMMUEN = 1: while that becomes 0, the old value or the new one (§2.4). While it
-    /// becomes 1 it is 0, since CR2 comes into effect with the acknowledgement.
+    /// becomes 1 it is 0 up to some moment, with which CR2 comes into effect.
     fn sees_enabled(&mut self) -> bool {
+        self.enable_early();
         let registers = &self.registers;
-        let (enabled, switching) = (registers.enabled(), registers.is_switching());
-        let either = enabled && switching && self.profile.adversary.early_disable;
+        let (enabled, falling) = (registers.enabled(), registers.is_falling());
+        let either = enabled && falling && self.profile.adversary.early_disable;
         enabled && !(either && self.random.one_in(2))
     }
 

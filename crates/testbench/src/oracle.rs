@@ -8,11 +8,13 @@ mod access;
 mod attributes;
 mod contexts;
 mod dirty;
+mod events;
 mod expected;
 mod hand_over;
 mod paged;
 mod pages;
 mod power;
+mod refusal;
 mod space;
 mod stalls;
 #[cfg(test)]
@@ -20,14 +22,14 @@ mod tests;
 mod told;
 mod user;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use smmuv3::Overrides;
-use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
 pub use access::AccessKind;
+use events::Events;
 pub use expected::{Expected, Refused};
 use pages::Requests;
 pub use pages::{Granted, Group, Waiting};
@@ -54,10 +56,8 @@ pub struct Oracle {
     masters: Vec<MasterState>,
     /// The SubstreamIDs of the scenario's PASIDs, which it counts from 1.
     pasids: Vec<u32>,
-    /// Of each instance: events in its queue that were not reported yet, and under what they were recorded.
-    recorded: Vec<VecDeque<(EventRecord, Option<Caused>)>>,
-    /// Of each instance: events that it lost, not reported yet.
-    lost: Vec<u64>,
+    /// Of each instance.
+    events: Vec<Events>,
     /// Of each instance: transactions that have stalled.
     stalls: Vec<Stalls>,
     /// Of each instance: pages that were asked for.
@@ -75,8 +75,7 @@ impl Oracle {
     /// An oracle for so many instances.
     pub fn new(instances: usize) -> Self {
         Self {
-            recorded: vec![VecDeque::new(); instances],
-            lost: vec![0; instances],
+            events: vec![Events::default(); instances],
             stalls: vec![Stalls::default(); instances],
             requests: vec![Requests::default(); instances],
             power: vec![Power::On; instances],
@@ -99,79 +98,5 @@ impl Oracle {
     /// The first rule that was broken.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
-    }
-
-    /// An SMMU wrote `event` to its queue.
-    pub fn recorded(&mut self, instance: usize, event: EventRecord) {
-        if event.stall() {
-            self.stalled(instance, event);
-        }
-        let caused = self.caused(instance, &event);
-        if let Some(queue) = self.recorded.get_mut(instance) {
-            queue.push_back((event, caused));
-        }
-    }
-
-    /// An SMMU lost an event because its queue was full.
-    pub fn lost(&mut self, instance: usize) {
-        if let Some(lost) = self.lost.get_mut(instance) {
-            *lost += 1;
-        }
-    }
-
-    /// The driver reported `event`; whether its transaction had stalled. One that the driver ends by itself is none any
-    /// more.
-    pub fn reported(&mut self, instance: usize, event: EventRecord) -> bool {
-        let Some(queue) = self.recorded.get_mut(instance) else { return false };
-        let next = queue.pop_front().map(|(event, _)| event);
-        let stalled = next.is_some_and(|next| next.stall());
-        match next {
-            Some(next) if next == event => {}
-            // It was marked as over: that its answer comes is seen elsewhere.
-            Some(next) if next.with_stall(false) == event => {}
-            Some(next) => {
-                self.accuse(Rule::R9, format_args!("{event} was reported, but {next} was first"));
-            }
-            None => self.accuse(Rule::R9, format_args!("{event} was reported, but never recorded")),
-        }
-        stalled
-    }
-
-    /// The first event of an instance that was not reported.
-    pub fn unreported(&self, instance: usize) -> Option<EventRecord> {
-        self.recorded.get(instance)?.front().map(|(event, _)| *event)
-    }
-
-    /// The driver reported that events were lost.
-    pub fn reported_loss(&mut self, instance: usize) {
-        if let Some(lost) = self.lost.get_mut(instance) {
-            *lost = 0;
-        }
-    }
-
-    /// The driver reported that a reset threw so many records away.
-    pub fn thrown_away(&mut self, instance: usize, records: usize) {
-        let Some(queue) = self.recorded.get_mut(instance) else { return };
-        let there = queue.len();
-        queue.drain(..records.min(there));
-        if records > there {
-            let text = format!("a reset threw {records} events away, but {there} were recorded");
-            self.accuse(Rule::R9, text);
-        }
-    }
-
-    /// How many events of `instance` were not reported yet.
-    pub fn unread(&self, instance: usize) -> usize {
-        self.recorded.get(instance).map_or(0, VecDeque::len)
-    }
-
-    /// The driver says that it reported everything of `instance`.
-    pub fn all_reported(&mut self, instance: usize) {
-        if let Some(event) = self.unreported(instance) {
-            self.accuse(Rule::R9, format_args!("{event} was never reported"));
-        }
-        if self.lost.get(instance).is_some_and(|lost| *lost > 0) {
-            self.accuse(Rule::R9, "events were lost, and nobody was told");
-        }
     }
 }

@@ -21,7 +21,7 @@ use std::fmt;
 use smmuv3::{Lost, Report};
 use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{Command, Opcode, Ste};
-use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference};
+use smmuv3_model::{Access, Misuse, Observation, Reference};
 
 use crate::bench::Busy;
 use crate::oracle::{AccessKind, Oracle, Power, Rule, User};
@@ -177,9 +177,11 @@ impl Watch {
                 if let Lost::Reset { unread, .. } = *lost {
                     tally.recorded = tally.recorded.saturating_sub(unread as u64);
                     tally.lost += unread as u64;
-                    self.oracle.thrown_away(instance, unread);
                 }
-                self.oracle.reported_loss(instance);
+                // Of what is no model it is not known what it lost.
+                if self.models {
+                    self.oracle.reported_loss(instance, *lost);
+                }
                 return false;
             }
             Report::Pages(group) => {
@@ -320,7 +322,7 @@ impl Watch {
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventRepeated(event) => self.repeated(instance, event),
-            Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
+            Observation::EventsLost { aborted } => self.oracle.lost(instance, aborted),
             Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;
@@ -429,10 +431,14 @@ impl Watch {
     fn freeing(&mut self, world: &World, pa: u64, bytes: u64) {
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            // What caches hold of what was read before it was turned off is gone before it is on again.
+            // What caches hold of what was read before it was turned off is gone before it is on again. A message comes
+            // whatever is turned off (§2.4).
             let counts = |reference: &Reference| {
-                let queue = matches!(reference, Reference::CommandQueue | Reference::EventQueue);
-                model.translates() || queue
+                let always = matches!(
+                    reference,
+                    Reference::CommandQueue | Reference::EventQueue | Reference::Message
+                );
+                model.may_translate() || always
             };
             let reference = model.references(pa, bytes).filter(counts);
             if let Some(reference) = reference {
@@ -451,7 +457,7 @@ impl Watch {
     fn settle_idle(&mut self, world: &World) {
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            let idle = !model.translates();
+            let idle = !model.may_translate();
             drop(model);
             if idle {
                 self.structures.settle(world.machine().ram(), instance);

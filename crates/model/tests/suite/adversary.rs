@@ -221,3 +221,43 @@ fn nothing_of_two_level_contexts_depends_on_more_than_the_seed() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+/// §5.2: an STE with CONT may answer for its neighbours, whatever they hold, until a CFGI names these; its own CFGI is
+/// about itself alone.
+#[test]
+fn an_entry_that_says_so_stands_for_its_neighbours() {
+    const CONT: u64 = 1 << 13;
+    let wide = quiet().adversary(Adversary { contiguous_entries: true, ..Adversary::NONE });
+    let reads = |machine: &mut Machine, stream| machine.translate(Access::read(stream, VA)).is_ok();
+    let mut seen = [0; 2];
+    for seed in 0..32 {
+        let mut machine = Machine::new(wide.clone(), seed);
+        machine.a1();
+        let mut words = ste_words(CD);
+        words[1] |= CONT;
+        machine.ste(SID, words);
+        machine.ste(SID ^ 1, [1, 0, 0, 0, 0, 0, 0, 0]);
+        machine.ste(SID ^ 2, [1, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(reads(&mut machine, SID));
+        let neighbours = reads(&mut machine, SID ^ 1);
+        seen[usize::from(neighbours)] += 1;
+        assert!(!reads(&mut machine, SID ^ 2), "it is beyond");
+        // What is cached stays as it is.
+        assert_eq!(reads(&mut machine, SID ^ 1), neighbours);
+        machine.command(cfgi_ste(SID));
+        machine.sync();
+        assert_eq!(reads(&mut machine, SID ^ 1), neighbours);
+        assert!(reads(&mut machine, SID));
+        machine.command(cfgi_ste(SID ^ 1));
+        machine.sync();
+        assert!(!reads(&mut machine, SID ^ 1), "seed {seed}: it was told");
+        assert!(reads(&mut machine, SID));
+    }
+    assert!(seen.iter().all(|count| *count > 4), "{seen:?}");
+    let mut machine = Machine::new(quiet(), 1);
+    machine.a1();
+    let mut words = ste_words(CD);
+    words[1] |= CONT;
+    machine.ste(SID, words);
+    assert!(reads(&mut machine, SID) && !reads(&mut machine, SID ^ 1));
+}

@@ -223,6 +223,37 @@ fn while_it_is_being_disabled_a_transaction_finds_it_on_or_off() {
 }
 
 #[test]
+fn while_it_is_being_enabled_a_transaction_finds_it_off_and_then_on() {
+    let profile = quiet().adversary(Adversary { early_enable: true, ..Adversary::NONE });
+    let mut seen = [0; 2];
+    for seed in 0..32 {
+        let mut machine = Machine::new(profile.clone(), seed);
+        machine.a1();
+        let on = machine.smmu.read32(CR0);
+        machine.switch(OFF);
+        machine.smmu.set_stuck(true);
+        machine.smmu.write32(CR0, on);
+        let found: Vec<_> = (0..4).map(|_| machine.read(VA)).collect();
+        assert!(found.iter().all(|pa| [Some(PA), Some(VA)].contains(pa)), "{found:x?}");
+        assert!(found.is_sorted_by_key(|pa| *pa == Some(PA)), "{found:x?}");
+        seen[usize::from(found[0] == Some(PA))] += 1;
+        assert_eq!(machine.smmu.read32(CR0ACK), OFF);
+        machine.smmu.set_stuck(false);
+        machine.switch(on);
+        assert_eq!(machine.read(VA), Some(PA));
+    }
+    assert!(seen.iter().all(|count| *count > 4), "{seen:?}");
+    // Who is not so eager is off until it says that it is on.
+    let mut machine = Machine::new(quiet(), 1);
+    machine.a1();
+    let on = machine.smmu.read32(CR0);
+    machine.switch(OFF);
+    machine.smmu.set_stuck(true);
+    machine.smmu.write32(CR0, on);
+    assert_eq!(machine.read(VA), Some(VA));
+}
+
+#[test]
 fn the_consumer_index_is_final_once_the_command_queue_is_off() {
     let profile = quiet().adversary(Adversary { lazy_cons: true, ..Adversary::NONE });
     for seed in 0..16 {

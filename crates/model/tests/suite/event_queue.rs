@@ -13,13 +13,18 @@ fn provoke(machine: &mut Machine, stream: u32) -> bool {
     refusal.recorded
 }
 
-fn dropped(machine: &mut Machine) -> Vec<Dropped> {
+/// What was said of losses: whether the queue could not be written; and why each event was dropped.
+fn losses(machine: &mut Machine) -> (Vec<bool>, Vec<Dropped>) {
     let seen = machine.smmu.observations();
-    let reasons = seen.into_iter().filter_map(|observation| match observation {
-        Observation::EventDropped { because, .. } => Some(because),
+    let said = seen.iter().filter_map(|observation| match observation {
+        Observation::EventsLost { aborted } => Some(*aborted),
         _ => None,
     });
-    reasons.collect()
+    let reasons = seen.iter().filter_map(|observation| match observation {
+        Observation::EventDropped { because, .. } => Some(*because),
+        _ => None,
+    });
+    (said.collect(), reasons.collect())
 }
 
 #[test]
@@ -44,7 +49,7 @@ fn overflow_is_told_once_until_acknowledged_and_does_not_block() {
     assert!(!provoke(&mut machine, 8));
     assert!(!provoke(&mut machine, 9));
     assert_eq!(machine.smmu.read32(EVENTQ_PROD), 8 | 1 << 31);
-    assert_eq!(dropped(&mut machine), [Dropped::Full, Dropped::Full]);
+    assert_eq!(losses(&mut machine), (vec![false], vec![Dropped::Full, Dropped::Full]));
     // Room again, overflow not acknowledged: events are recorded.
     machine.smmu.write32(EVENTQ_CONS, 3);
     assert!(provoke(&mut machine, 10));
@@ -57,6 +62,7 @@ fn overflow_is_told_once_until_acknowledged_and_does_not_block() {
     provoke(&mut machine, 12);
     assert!(!provoke(&mut machine, 13));
     assert_eq!(machine.smmu.read32(EVENTQ_PROD) >> 31, 0);
+    assert_eq!(losses(&mut machine), (vec![false], vec![Dropped::Full]));
 }
 
 #[test]
@@ -64,7 +70,7 @@ fn a_disabled_queue_drops_without_overflow() {
     let mut machine = Machine::new(quiet(), 1);
     machine.switch(0b1001);
     assert!(!provoke(&mut machine, 1));
-    assert_eq!(dropped(&mut machine), [Dropped::Disabled]);
+    assert_eq!(losses(&mut machine), (vec![], vec![Dropped::Disabled]));
     assert_eq!(machine.smmu.read32(EVENTQ_PROD), 0);
 }
 
@@ -77,7 +83,7 @@ fn broken_queue_memory_is_an_error_that_stops_delivery() {
     assert_eq!(machine.smmu.read32(EVENTQ_PROD), 0);
     machine.ram.repair();
     assert!(!provoke(&mut machine, 2));
-    assert_eq!(dropped(&mut machine), [Dropped::Abort, Dropped::Error]);
+    assert_eq!(losses(&mut machine), (vec![true], vec![Dropped::Abort, Dropped::Error]));
     let interrupts = machine.smmu.interrupts();
     assert_eq!((interrupts.eventq, interrupts.gerror), (false, true));
     machine.smmu.write32(GERRORN, 1 << 2);

@@ -179,6 +179,13 @@ impl Guest {
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
         let streams: Vec<StreamId> = streams.into_iter().flatten().collect();
+        // Its SMMU has no stage 2, and would refuse all by an entry that asks for that: nothing comes of it.
+        let illegal = nest.attach(master, &streams, &self.ste.with_config(0b111));
+        if !matches!(illegal, Err(AttachError::Illegal(_))) {
+            bench.look(|watch| {
+                watch.refuse(format_args!("an illegal entry of a guest came to {illegal:?}"));
+            });
+        }
         let model = nest.guest().shown().idr0.stall_model();
         let ste = match at.is_some_and(|at| bench.scenario.stalls(at)) && model != 1 {
             true => self.stalling,

@@ -266,6 +266,9 @@ impl Bench {
             if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
             }
+            if scenario.stalls(index) {
+                self.watch().oracle.may_stall(index);
+            }
             if scenario.is_privileged(index) {
                 self.watch().oracle.is_privileged(index);
             }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::events::Events;
 use super::pages::Requests;
 use super::space::{Shape, SpaceState};
 use super::stalls::Stalls;
@@ -49,8 +50,7 @@ impl Oracle {
             }
         }
         // Whatever waited for the old kernel.
-        self.recorded.iter_mut().for_each(|queue| queue.clear());
-        self.lost.iter_mut().for_each(|lost| *lost = 0);
+        self.events.iter_mut().for_each(Events::forget);
         self.requests.iter_mut().for_each(Requests::forget);
         kept
     }
@@ -98,11 +98,8 @@ impl Oracle {
 
     /// The event queue of the old kernel is off: whatever came into it waits for nobody, even if that was after the crash.
     pub(crate) fn forget_events(&mut self, instance: usize) {
-        if let Some(queue) = self.recorded.get_mut(instance) {
-            queue.clear();
-        }
-        if let Some(lost) = self.lost.get_mut(instance) {
-            *lost = 0;
+        if let Some(events) = self.events.get_mut(instance) {
+            events.forget();
         }
     }
 
@@ -138,11 +135,8 @@ impl Oracle {
     /// Another kernel has `instance` now, with a queue of its own, in which there are so many events, and perhaps others did not
     /// fit: what was recorded before, after the old kernel had stopped, nobody reads.
     pub fn recorded_for_nobody(&mut self, instance: usize, unread: usize, full: bool) {
-        if let Some(queue) = self.recorded.get_mut(instance) {
-            queue.drain(..queue.len().saturating_sub(unread));
-        }
-        if let Some(lost) = self.lost.get_mut(instance).filter(|_| !full) {
-            *lost = 0;
+        if let Some(events) = self.events.get_mut(instance) {
+            events.renew(unread, full);
         }
     }
 

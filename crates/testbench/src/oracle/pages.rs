@@ -50,6 +50,8 @@ pub(super) struct Requests {
     completed: u64,
     /// Those that did not fit, not reported yet.
     lost: u64,
+    /// How often the queue was full, and could not be written, not reported yet.
+    gaps: [u64; 2],
     /// Under what the last request was recorded of the group that was reported last.
     reported: Option<Caused>,
 }
@@ -264,21 +266,48 @@ impl Oracle {
         }
     }
 
-    /// The driver reported that it forgot what it had of a group, or of all that had begun.
-    pub fn reported_forgetting(&mut self, instance: usize, of: Option<Group>) {
+    /// The driver reported that it forgot what it had of a group.
+    pub fn reported_forgetting(&mut self, instance: usize, of: Group) {
         let Some(requests) = self.requests.get_mut(instance) else { return };
-        match of {
-            Some(of) => drop(requests.incomplete.insert(of)),
-            None => {
-                requests.lost = 0;
-                requests.incomplete.extend(requests.queue.iter().map(|it| group(&it.record)));
-            }
+        requests.incomplete.insert(of);
+    }
+
+    /// An SMMU loses requests from here on, and says so, because its queue is full, or as it could not write to it.
+    pub fn lost_requests(&mut self, instance: usize, aborted: bool) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.gaps[usize::from(aborted)] += 1;
+    }
+
+    /// The driver reported that requests were lost, as the queue could not be written, or a reset threw them away, and, if
+    /// `overflow`, others had been lost before; it forgot all that had begun.
+    pub fn reported_requests_lost(&mut self, instance: usize, reset: bool, overflow: bool) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.lost = 0;
+        requests.incomplete.extend(requests.queue.iter().map(|it| group(&it.record)));
+        let [full, aborted] = &mut requests.gaps;
+        let gap = if reset && *aborted == 0 { full } else { aborted };
+        if overflow && *gap == 0 {
+            self.accuse(Rule::R9, "page requests were said to be lost, but none was");
+        } else if overflow {
+            *gap -= 1;
         }
     }
 
-    /// The driver reported that the queue was full. It has read all that was in it: no group that has begun will have an
-    /// end, since the number of one whose end was lost is another's from here on.
-    pub fn reported_overflow(&mut self, instance: usize) {
+    /// The driver reported that the queue was full, and that so many groups had `begun`. It has read all that was in it: no
+    /// group that has begun will have an end, since the number of one whose end was lost is another's from here on.
+    pub fn reported_overflow(&mut self, instance: usize, begun: usize) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        let known = requests.queue.iter().map(|it| group(&it.record));
+        let known = known.chain(requests.incomplete.iter().copied()).collect::<BTreeSet<_>>().len();
+        let [full, _] = &mut requests.gaps;
+        if *full == 0 {
+            self.accuse(Rule::R9, "the queue of page requests was said to be full, but never was");
+        } else if begun > known {
+            let text = format!("{begun} groups of page requests had begun, but there are {known}");
+            self.accuse(Rule::R9, text);
+        } else {
+            *full -= 1;
+        }
         // While something is taken away, what was asked of it may be over already.
         if !self.is_any_changing() && self.power(instance) == Power::On {
             self.all_groups_handed_out(instance);

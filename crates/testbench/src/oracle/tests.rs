@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the oracle expects, and what it accuses of.
 
-use smmuv3::Overrides;
-use smmuv3_formats::{EventId, PageRequest};
+use smmuv3::{Lost, Overrides};
+use smmuv3_formats::{EventId, EventRecord, PageRequest};
 
 use super::*;
 use crate::scenario::Substream;
@@ -79,12 +79,95 @@ fn events_must_be_reported_once_in_order_and_completely() {
     oracle.all_reported(0);
     assert_eq!(broken(&oracle), Some(Rule::R9));
     let mut oracle = self::oracle();
-    oracle.lost(0);
-    oracle.reported_loss(0);
-    oracle.all_reported(0);
-    assert_eq!(broken(&oracle), None);
     oracle.reported(0, event(0x10));
     assert_eq!(broken(&oracle), Some(Rule::R9));
+}
+
+/// The queue has two records, is full, and has a third after that; whether this is an account of what was lost.
+fn told(lost: &[Lost]) -> bool {
+    let event = |id| EventRecord::default().with_id(id);
+    let mut oracle = oracle();
+    oracle.recorded(0, event(0x10));
+    oracle.recorded(0, event(0x11));
+    oracle.lost(0, false);
+    oracle.recorded(0, event(0x12));
+    lost.iter().for_each(|lost| oracle.reported_loss(0, *lost));
+    let first = 0x13 - oracle.unread(0) as u64;
+    for id in first..0x13 {
+        let _ = oracle.reported(0, event(id));
+    }
+    oracle.all_reported(0);
+    broken(&oracle).is_none()
+}
+
+#[test]
+fn a_loss_must_be_reported_once_and_where_it_was() {
+    let overflow = |among| Lost::Overflow { among };
+    assert!(!told(&[]), "nobody is told");
+    assert!(told(&[overflow(2)]) && told(&[overflow(3)]));
+    assert!(!told(&[overflow(1)]), "it came after two");
+    assert!(!told(&[overflow(4)]), "there are three");
+    assert!(!told(&[overflow(3), overflow(3)]), "it was one");
+    assert!(!told(&[Lost::Aborted, overflow(3)]), "the queue could be written");
+    let reset = |unread, overflow| Lost::Reset { unread, overflow };
+    assert!(told(&[reset(3, true)]) && told(&[reset(2, true)]));
+    assert!(!told(&[reset(3, false)]) && !told(&[reset(4, true)]));
+    // It was in the queue of after the reset.
+    assert!(told(&[reset(1, false), overflow(1)]));
+    assert!(!told(&[reset(1, true), overflow(1)]));
+}
+
+/// It is told before what came later.
+#[test]
+fn a_loss_is_no_later_than_the_record_behind_it() {
+    let event = |id| EventRecord::default().with_id(id);
+    for late in [false, true] {
+        let mut oracle = oracle();
+        oracle.recorded(0, event(0x10));
+        oracle.lost(0, false);
+        oracle.recorded(0, event(0x11));
+        oracle.reported(0, event(0x10));
+        if late {
+            oracle.reported(0, event(0x11));
+        }
+        oracle.reported_loss(0, Lost::Overflow { among: 0 });
+        assert_eq!(broken(&oracle), late.then_some(Rule::R9));
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_told_as_often() {
+    for (times, right) in [(0, false), (1, true), (2, false)] {
+        let mut oracle = oracle();
+        oracle.lost(0, true);
+        (0..times).for_each(|_| oracle.reported_loss(0, Lost::Aborted));
+        oracle.all_reported(0);
+        assert_eq!(broken(&oracle).is_none(), right);
+    }
+}
+
+#[test]
+fn an_overflow_of_page_requests_is_reported_only_where_there_was_one() {
+    let request = PageRequest::default().with_sid(7).with_read(true).with_prg_index(1);
+    let told = |lost: u64, begun: &[usize]| {
+        let mut oracle = oracle();
+        oracle.asked(0, request, true);
+        (0..lost).for_each(|_| oracle.lost_requests(0, false));
+        begun.iter().for_each(|begun| oracle.reported_overflow(0, *begun));
+        broken(&oracle).is_none()
+    };
+    assert!(told(1, &[1]) && told(1, &[0]) && told(2, &[1, 0]));
+    assert!(!told(0, &[1]) && !told(1, &[1, 0]));
+    assert!(!told(1, &[2]), "one group had begun");
+    let told = |aborted, reset, overflow| {
+        let mut oracle = oracle();
+        oracle.lost_requests(0, aborted);
+        oracle.reported_requests_lost(0, reset, overflow);
+        broken(&oracle).is_none()
+    };
+    assert!(told(true, false, true) && told(true, true, true) && told(false, true, true));
+    assert!(told(false, true, false), "that was after the reset");
+    assert!(!told(false, false, true), "the queue could be written");
 }
 
 /// A master with 8 bits of substreams in leaves of 64, which uses domain 0 with PASID 3 and process 0, which has
@@ -462,4 +545,77 @@ fn a_group_is_the_guests_that_had_the_device_and_is_over_when_that_loses_it() {
     oracle.must_be_granted(0, &other);
     assert_eq!(broken(&oracle), Some(Rule::R9));
     assert_eq!(oracle.all_asking(0), [other]);
+}
+
+/// The host's entry leads to the guest's context by one word, so what both contexts allow is never refused meanwhile; from one
+/// guest to another, and where faults stall, it is for a moment (§8.2).
+#[test]
+fn from_one_context_of_a_guest_to_another_nothing_is_refused() {
+    const PAGES: std::ops::Range<u64> = 0x10000..0x11000;
+    for (to, stalls, bits, fine) in
+        [(2, false, 0, false), (3, false, 0, true), (2, true, 0, true), (2, false, 4, true)]
+    {
+        let mut oracle = Oracle::new(1);
+        for over in [None, Some(0), Some(0), Some(4), None] {
+            let shape = Shape { stage_2: true, ..Shape::default() };
+            oracle.add_domain_with(0x1000 * (oracle.spaces() as u64 + 1), shape);
+            over.into_iter().for_each(|over| oracle.put_over(over));
+        }
+        oracle.add_master_with(0, vec![7], Contexts::new(bits, false));
+        oracle.changes_without_a_hit(0, &Overrides::NONE);
+        if stalls {
+            oracle.may_stall(0);
+        }
+        for space in 0..oracle.spaces() {
+            oracle.map_begins(space, PAGES, PAGES.start, true);
+            oracle.map_ends(space, PAGES, true);
+        }
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        oracle.reached(0, PAGES.start, false, PAGES.start, "a");
+        assert_eq!(broken(&oracle), None);
+        oracle.attach_begins(0, Use::Domain(to));
+        oracle.refused(0, PAGES.start, false, "a");
+        assert_eq!(broken(&oracle).is_none(), fine, "{to}, {stalls}, {bits}");
+    }
+}
+
+/// Between `uses` of a master without PASIDs, an access is refused by `event`; whether nothing is wrong about that.
+fn may_be_refused(uses: [Use; 2], ends: bool, event: EventId) -> bool {
+    let mut oracle = Oracle::new(1);
+    for stage_2 in [false, false, true] {
+        oracle.add_domain_with(0x1000, Shape { stage_2, ..Shape::default() });
+    }
+    oracle.add_master(0, vec![7]);
+    oracle.changes_without_a_hit(0, &Overrides::NONE);
+    let [before, after] = uses;
+    oracle.attach_begins(0, before);
+    oracle.attach_ends(0, true);
+    oracle.attach_begins(0, after);
+    if ends {
+        oracle.attach_ends(0, true);
+    }
+    oracle.refused_by(0, 0x10000, AccessKind::Read, Some(event));
+    broken(&oracle).is_none()
+}
+
+#[test]
+fn what_refuses_an_access_is_a_step_that_the_change_needs() {
+    let [first, other, second] = [0, 1, 2].map(Use::Domain);
+    let blocked = [[first, Use::Blocked], [Use::Blocked, first], [second, Use::Blocked]];
+    let by_one_word = [[first, other], [Use::Identity, first], [first, Use::Identity]];
+    for uses in blocked.into_iter().chain(by_one_word) {
+        assert!(!may_be_refused(uses, false, EventId::CBadSte), "{uses:?}");
+        assert!(!may_be_refused(uses, false, EventId::CBadCd), "{uses:?}");
+        assert!(may_be_refused(uses, false, EventId::FTranslation), "nothing is mapped");
+    }
+    for uses in [[first, second], [second, first]] {
+        assert!(may_be_refused(uses, false, EventId::CBadSte), "two words say what translates");
+        assert!(!may_be_refused(uses, false, EventId::CBadStreamId));
+        assert!(!may_be_refused(uses, true, EventId::CBadSte), "it is over");
+    }
+    // Once nothing changes, there is one answer.
+    assert!(may_be_refused([Use::Blocked, first], true, EventId::FTranslation));
+    assert!(!may_be_refused([Use::Blocked, first], true, EventId::FPermission));
+    assert!(!may_be_refused([first, Use::Blocked], true, EventId::FTranslation));
 }

@@ -35,7 +35,7 @@ impl Oracle {
 
     /// Under what the first event of an instance was recorded that was not reported.
     pub(crate) fn cause_of_next(&self, instance: usize) -> Option<Caused> {
-        self.recorded.get(instance)?.front()?.1
+        self.events.get(instance)?.cause()
     }
 
     /// The driver says of an event, or of a group of page requests, that it is that guest's whose memory is the domain `over`.

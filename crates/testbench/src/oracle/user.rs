@@ -117,6 +117,8 @@ pub(super) struct MasterState {
     pub(super) was_mute: bool,
     /// Its device is given intermediate addresses, while a guest's stage 1 translates, and has no ATS else.
     pub(super) split: bool,
+    /// Its faults may stall.
+    pub(super) stalls: bool,
     /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
     pub(super) hitless: bool,
     /// Types of its accesses are others where nothing translates than where stage 2 does: that is another word of an entry.
@@ -201,6 +203,7 @@ impl Oracle {
             mute: false,
             was_mute: false,
             split: false,
+            stalls: false,
             hitless: false,
             overridden: false,
             untranslated: untranslated(&Overrides::default()),
@@ -214,6 +217,13 @@ impl Oracle {
     pub fn keeps_intermediate(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {
             state.split = true;
+        }
+    }
+
+    /// Faults of `master` may stall.
+    pub fn may_stall(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.stalls = true;
         }
     }
 
@@ -401,9 +411,9 @@ impl Oracle {
     }
 
     /// No access of `master` that is permitted before a change and after it is refused meanwhile, unless it goes from one
-    /// translation to another, and one of these has a stage 2; or, where types of accesses are overridden that nothing
-    /// translates, between those and a stage 2, which looks at the same word; or where what is not translated has an entry of
-    /// stage 1.
+    /// translation to another, and one of these has a stage 2, other than from one context of a guest to another of it where no
+    /// fault stalls; or, where types of accesses are overridden that nothing translates, between those and a stage 2, which looks
+    /// at the same word; or where what is not translated has an entry of stage 1.
     pub fn changes_without_a_hit(&mut self, master: usize, overrides: &Overrides) {
         if let Some(state) = self.masters.get_mut(master) {
             state.hitless = true;
@@ -424,7 +434,18 @@ impl Oracle {
         let used = [false, true].map(|after| master.uses(substream, after));
         // Beyond what an SMMU puts out, all is refused that is not translated.
         let passes = |used| used != Use::Identity || master.puts_out(iova);
+        master.hitless && !self.is_in_steps(master, used) && used.into_iter().all(passes)
+    }
+
+    /// Whether no single word decides between these two uses of a master.
+    pub(super) fn is_in_steps(&self, master: &MasterState, used: [Use; 2]) -> bool {
         let spaces = used.map(|used| self.space(used));
+        let [before, after] = spaces.map(|space| self.over(space?));
+        let plain = !master.kept && !master.stalls && master.contexts.bits == 0;
+        if plain && before.is_some() && before == after {
+            // From one context of a guest to another of it: S1ContextPtr alone.
+            return false;
+        }
         let guest = |space| self.over(space).is_some();
         let stage_2 = |space| self.shape(space).stage_2;
         let both = spaces.iter().all(Option::is_some);
@@ -434,8 +455,7 @@ impl Oracle {
         // Contexts of a kernel that is gone are elsewhere, and its entry says in another word what becomes of accesses without
         // a substream, whose meaning changes at once with theirs.
         let adopted = master.kept && master.uses.keys().any(Option::is_some);
-        let fine = !in_steps && !of_guests && !adopted && used.into_iter().all(passes);
-        master.hitless && fine
+        in_steps || of_guests || adopted
     }
 
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.

@@ -198,6 +198,8 @@ impl Watch {
             Ok(translation) => self.oracle.reached(user, iova, kind, translation.pa, how),
             Err(refusal) => {
                 self.oracle.refused(user, iova, kind, how);
+                let event = refusal.event.and_then(|event| event.event());
+                self.oracle.refused_by(user, iova, kind, event);
                 if refusal.reason != Reason::NotGranted {
                     self.caused(stream, user, iova, access.write);
                 }

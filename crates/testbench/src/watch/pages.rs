@@ -20,6 +20,7 @@ impl Watch {
             Observation::PageRequested { request, queued } => {
                 self.oracle.asked(instance, request, queued);
             }
+            Observation::RequestsLost { aborted } => self.oracle.lost_requests(instance, aborted),
             Observation::PageResponse { stream, index, automatic: false, expected, .. } => {
                 let granted = self.oracle.granted(instance, stream, index);
                 // Of a stream that nobody has, only the queue tells.
@@ -53,11 +54,13 @@ impl Watch {
 
     pub(super) fn report_forgetting(&mut self, instance: usize, lost: PagesLost) {
         match lost {
-            PagesLost::Begun(group) => {
-                self.oracle.reported_forgetting(instance, Some(name(group)));
+            PagesLost::Begun(group) => self.oracle.reported_forgetting(instance, name(group)),
+            PagesLost::Overflow { begun } => self.oracle.reported_overflow(instance, begun),
+            PagesLost::Aborted { .. } => self.oracle.reported_requests_lost(instance, false, true),
+            PagesLost::Reset { overflow, .. } => {
+                self.oracle.reported_requests_lost(instance, true, overflow);
             }
-            PagesLost::Overflow { .. } => self.oracle.reported_overflow(instance),
-            _ => self.oracle.reported_forgetting(instance, None),
+            other => self.refuse(format_args!("instance {instance} reported {other:?}")),
         }
     }
 }

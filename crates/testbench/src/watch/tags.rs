@@ -89,18 +89,23 @@ impl Watch {
             }
         }
         let has_vmids = |instance: usize| widths.get(instance).is_some_and(|it| it.vmid != 0);
-        let stray = self.structures.contexts().find(|(instance, stream, _, cd)| {
+        // Either half may be walked, or neither (§6: EPD0, EPD1).
+        let halves = self.structures.contexts().flat_map(|(instance, stream, substream, cd)| {
+            let lower = (!cd.epd0()).then_some(cd.ttb0());
+            let upper = (!cd.epd1()).then_some(cd.ttb1());
+            let tables = [lower, upper].into_iter().flatten();
+            tables.map(move |ttb| (instance, stream, substream, cd.asid(), ttb))
+        });
+        let stray = halves.into_iter().find(|(instance, stream, _, asid, ttb)| {
             let ste = Ste(self.structures.entry(*instance, *stream).unwrap_or_default());
             // The fields have 16 bits.
             let vmid = has_vmids(*instance).then_some(ste.s2_vmid() as u16);
-            !belongs(*instance, vmid, cd.asid() as u16, cd.ttb0()) && !cd.epd0()
+            !belongs(*instance, vmid, *asid as u16, *ttb)
         });
-        let text = stray.map(|(instance, stream, substream, cd)| {
+        let text = stray.map(|(instance, stream, substream, asid, ttb)| {
             format!(
                 "on instance {instance} the context of stream {stream:#x}, substream {substream:#x} has \
-                 ASID {:#x} for the tables at {:#x}, which do not have that tag",
-                cd.asid(),
-                cd.ttb0()
+                 ASID {asid:#x} for the tables at {ttb:#x}, which do not have that tag"
             )
         });
         if let Some(text) = text {
@@ -187,7 +192,65 @@ fn misgiven(owned: &[OwnedTag], widths: &[Widths]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use smmuv3_formats::Cd;
+    use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
+    use smmuv3_formats::ste::config;
+
     use super::*;
+    use crate::machine_model::{ModelMachine, RAM_BASE};
+    use crate::scenario::Scenario;
+    use crate::stream_table::StreamTable;
+
+    /// Where the stream table, a context, and the tables of two domains are, from the beginning of memory on.
+    const TABLE: u64 = 0x0000;
+    const CONTEXT: u64 = 0x1000;
+    const ROOTS: [u64; 2] = [0x2000, 0x3000];
+    const STREAM: u32 = 5;
+
+    /// What is said when the context of a stream leads to the tables of the first domain, in the lower half, the upper,
+    /// or neither, with this ASID: the domains have 1 and 2. Nothing is accessed.
+    fn context_with(asid: u64, lower: bool, upper: bool) -> Option<String> {
+        let machine = "instance = [{ name = \"a\" }]\nmaster = [{ name = \"m\", instance = \"a\", streams = [5] }]";
+        let scenario = Scenario::parse(&format!("name = \"tags\"\n{machine}"), "tags").unwrap();
+        let machine = ModelMachine::new(&scenario, 1).unwrap();
+        let world = World::new(Arc::new(machine), 1);
+        let mut watch = Watch::new(1, 1);
+        let base = |offset| RAM_BASE + offset;
+        let ste = Ste::default().with_v(true).with_config(config::STAGE_1);
+        let ste = ste.with_s1_context_ptr(base(CONTEXT));
+        let cd = Cd::default().with_v(true).with_asid(asid).with_epd0(!lower).with_epd1(!upper);
+        let cd = if lower { cd.with_ttb0(base(ROOTS[0])) } else { cd };
+        let cd = if upper { cd.with_ttb1(base(ROOTS[0])) } else { cd };
+        let table = StrtabBase::default().with_addr(base(TABLE));
+        let shape = StrtabBaseCfg::default().with_log2size(4);
+        watch.add_instance(StreamTable { base: table, shape });
+        watch.watch_stream(&world, 0, STREAM);
+        let ram = world.machine().ram();
+        for (at, words) in [(CONTEXT, cd.0), (TABLE + 64 * u64::from(STREAM), ste.0)] {
+            for (pa, word) in (base(at)..).step_by(8).zip(words) {
+                ram.write64(pa, word).unwrap();
+                watch.structures.stored(ram, pa);
+            }
+        }
+        for root in ROOTS {
+            watch.oracle.add_domain(base(root));
+        }
+        watch.check_tags(&world, &[tag(0, 0, 0, 1), tag(1, 0, 0, 2)], &WIDTHS);
+        watch.oracle.violation().map(|violation| violation.text.clone())
+    }
+
+    #[test]
+    fn a_context_has_the_tag_of_the_tables_it_leads_to_in_either_half() {
+        for (lower, upper) in [(true, false), (false, true), (true, true)] {
+            assert_eq!(context_with(1, lower, upper), None, "{lower}, {upper}");
+            let text = context_with(2, lower, upper).expect("it is another's");
+            assert!(text.contains("substream 0x0 has ASID 0x2"), "{text}");
+        }
+        // Nothing is walked by one that leads nowhere, as that of a process that is gone.
+        assert_eq!(context_with(2, false, false), None);
+    }
 
     const WIDTHS: [Widths; 2] = [Widths { asid: 8, vmid: 0 }, Widths { asid: 16, vmid: 8 }];
 

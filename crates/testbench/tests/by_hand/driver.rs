@@ -20,7 +20,7 @@ mod stall;
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
-use smmuv3::{Mmio, Platform};
+use smmuv3::{Mmio, Overrides, Platform};
 use smmuv3_formats::command::{CfgiCd, CfgiSte, CfgiSteRange, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
 use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, TABLE_OR_PAGE};
 use smmuv3_formats::register::{
@@ -287,6 +287,11 @@ impl Hand {
         if self.judge == Judge::Inspection {
             watch.after_unmap(&self.world, domain, range);
         }
+    }
+
+    /// The master behind `instance` goes from one thing to another without a moment in between.
+    pub fn needs_no_gap(&mut self, instance: usize) {
+        self.watch().oracle.changes_without_a_hit(instance, &Overrides::NONE);
     }
 
     /// Does the `steps` that change what the master behind `instance` uses: the call has returned.

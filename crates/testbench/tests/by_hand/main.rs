@@ -223,6 +223,30 @@ fn a_table_freed_before_the_sync_can_still_be_walked() {
     });
 }
 
+/// Config alone, in one word, says that nothing passes (§5.2): an entry that is invalid on the way there has devices'
+/// accesses recorded as errors of the entry (C_BAD_STE, §10.2).
+#[test]
+fn an_entry_that_is_invalid_on_its_way_to_blocked_is_an_error_that_need_not_be() {
+    judge(&[Rule::R4], &[Rule::R4], |hand| {
+        share(hand);
+        for _ in 0..ROUNDS {
+            for instance in INSTANCES {
+                hand.needs_no_gap(instance);
+                hand.changing(instance, Use::Blocked, |hand| {
+                    for word in [0, ABORT].into_iter().skip(usize::from(!hand.errs(instance))) {
+                        hand.store_entry(instance, 0, word);
+                        hand.cfgi_ste(instance);
+                        hand.sync(instance);
+                    }
+                    hand.tlbi_asid(instance, hand.asid(instance, 0));
+                    hand.sync(instance);
+                });
+                hand.attach(instance, 0);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_valid_entry_rewritten_word_by_word_is_a_mixture() {
     judge(&[Rule::R4], &[Rule::R4], |hand| {

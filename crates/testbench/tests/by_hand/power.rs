@@ -9,9 +9,9 @@ use smmuv3_formats::register::Gbpa;
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::{PAGE, Rule, Use};
 
-use crate::IOVA;
 use crate::driver::{ABORT, Hand, INSTANCES, Layout};
 use crate::judge::{judge, judge_on, with};
+use crate::{IOVA, ROUNDS};
 
 /// Pages that go while an instance sleeps, or is about to.
 const PAGES: u64 = 8;
@@ -66,6 +66,48 @@ fn an_smmu_that_is_about_to_sleep_is_told_as_long_as_it_translates() {
             hand.devices();
             hand.sleep(instance);
             hand.wake(instance, true);
+        }
+    });
+}
+
+/// A message that is on its way when CMDQEN becomes 0 is written all the same (§2.4): only a later CMD_SYNC says that it is
+/// there (§4.2).
+#[test]
+fn memory_of_a_message_that_may_be_on_its_way_is_freed_too_early() {
+    let messages = |machine| with(machine, "msi = true");
+    judge_on(Layout::Stage1, &messages, &[Rule::R3], &[Rule::R3], |hand| {
+        // It may be there by the time that the queue is off.
+        for _ in 0..3 * ROUNDS {
+            for instance in INSTANCES {
+                let page = hand.take_page();
+                hand.halt_behind_a_message(instance, page, !hand.errs(instance));
+                hand.free_table(page);
+                hand.wake_anew(instance);
+            }
+        }
+    });
+}
+
+/// From the write of CR0 on (§2.4).
+#[test]
+fn memory_that_an_smmu_may_read_as_it_is_turned_on_is_freed_too_late() {
+    judge(&[Rule::R3], &[Rule::R3], |hand| {
+        share_many(hand);
+        for instance in INSTANCES {
+            hand.suspending(instance);
+            hand.set_abort(instance, true);
+            hand.off(instance);
+            if hand.errs(instance) {
+                hand.begin_on(instance);
+            }
+            hand.free_context(instance);
+            hand.changing(instance, Use::Blocked, |hand| {
+                hand.store_entry(instance, 0, ABORT);
+                hand.cfgi_ste(instance);
+                hand.forget(instance, 0);
+                hand.sync(instance);
+            });
+            hand.is_on(instance);
         }
     });
 }

@@ -3,8 +3,9 @@
 
 use smmuv3::{Mmio, Overrides, Platform};
 use smmuv3_formats::Command;
+use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{Cr0, Gbpa};
-use smmuv3_testbench::oracle::Power;
+use smmuv3_testbench::oracle::{PAGE, Power};
 use smmuv3_testbench::platform::{Observer, Point};
 
 use super::{COMMANDS_LOG2, EVENTS_LOG2, Hand, STREAMS_LOG2, Smmu};
@@ -57,6 +58,57 @@ impl Hand {
         for (pa, bytes) in [(*table, 64 << STREAMS_LOG2), queue, (*events, 32 << EVENTS_LOG2)] {
             self.eyes.at(Point::Freeing { pa, bytes }, false);
         }
+    }
+
+    /// Turns an instance off behind a CMD_SYNC whose message goes to `word`, and waits, or does not, until that must be
+    /// there (§4.2).
+    pub fn halt_behind_a_message(&mut self, instance: usize, word: u64, waits: bool) {
+        self.suspending(instance);
+        self.set_abort(instance, true);
+        self.off(instance);
+        let sync = Sync::new().with_cs(completion::IRQ).with_msi_addr(word).with_msi_data(1);
+        self.send(instance, sync);
+        self.consumed(instance);
+        if waits {
+            self.sync(instance);
+        }
+        self.control(instance, Cr0::default());
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.set_power(instance, Power::Off);
+    }
+
+    /// Takes an instance that is off into use again, as after a loss of power.
+    pub fn wake_anew(&mut self, instance: usize) {
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        model.power_off();
+        drop(model);
+        self.wake(instance, true);
+    }
+
+    /// An instance is to translate again, and nobody waits until it does.
+    pub fn begin_on(&mut self, instance: usize) {
+        let enabled = Cr0::default().with_cmdqen(true).with_eventqen(true).with_smmuen(true);
+        self.smmus[instance].mmio.write32(Cr0::OFFSET, enabled.0);
+    }
+
+    /// An instance translates again, and devices are used.
+    pub fn is_on(&mut self, instance: usize) {
+        self.on(instance);
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.set_power(instance, Power::On);
+    }
+
+    /// Frees the context that the master's entry leads to.
+    pub fn free_context(&mut self, instance: usize) {
+        let pa = self.entry(instance).s1_context_ptr();
+        self.eyes.at(Point::Freeing { pa, bytes: 64 }, false);
+    }
+
+    /// Memory for a message.
+    pub fn take_page(&mut self) -> u64 {
+        self.allocate(PAGE)
     }
 
     /// An instance does not translate any more.
