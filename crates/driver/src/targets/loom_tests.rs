@@ -98,7 +98,7 @@ fn loom_twin_without_a_grace_period_frees_what_is_read() {
 #[should_panic(expected = "freed while it was being read")]
 fn loom_twin_with_one_flip_frees_what_is_read() {
     replace_twice(|retired, readers| {
-        readers.flip(thread::yield_now);
+        readers.flip(&thread::yield_now);
         pretend_to_free(&retired);
     });
 }
