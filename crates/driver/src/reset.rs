@@ -229,7 +229,7 @@ impl<P: Platform> Configuration<P> {
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
             state.adrift = false;
             if state.is_stuck() {
-                left = true;
+                left |= state.ats.is_some() || state.nest.is_some() || state.former.is_some();
                 result = result.and(self.unstick(core, master));
             }
         }
