@@ -18,7 +18,7 @@ use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
 
 use super::{Bench, BenchError, Handle, contexts};
-use crate::oracle::PAGE;
+use crate::oracle::{PAGE, Rule};
 use crate::platform::{Point, TestPlatform, World};
 
 /// Bytes of its memory for tables.
@@ -183,7 +183,8 @@ impl Guest {
         let illegal = nest.attach(master, &streams, &self.ste.with_config(0b111));
         if !matches!(illegal, Err(AttachError::Illegal(_))) {
             bench.look(|watch| {
-                watch.refuse(format_args!("an illegal entry of a guest came to {illegal:?}"));
+                let text = format_args!("an illegal entry of a guest came to {illegal:?}");
+                watch.oracle.accuse(Rule::Misuse, text);
             });
         }
         let model = nest.guest().shown().idr0.stall_model();

@@ -35,7 +35,7 @@ impl Pairs {
     }
 
     /// How often the operation at `column` of [`VERBS`] was done with the feature at `row` of [`FEATURES`]; `None` if it
-    /// never is ([`EXCEPTIONS`]), or there are no such.
+    /// never is ([`EXCEPTIONS`](super::EXCEPTIONS)), or there are no such.
     pub fn get(&self, row: usize, column: usize) -> Option<u64> {
         let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
         let never = Exception::of(feature, verb).is_some();
