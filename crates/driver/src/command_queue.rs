@@ -593,7 +593,7 @@ impl CommandQueue {
     pub(crate) fn places<P: Platform>(
         &self,
         platform: &P,
-    ) -> [(&'static str, core::ops::Range<usize>); 5] {
+    ) -> [(&'static str, core::ops::Range<usize>); 4] {
         self.main.places(platform)
     }
 }

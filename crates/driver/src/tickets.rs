@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may write which slots of the command queue, and who tells the SMMU of them: many producers, without a lock.
 //!
-//! A producer *draws a ticket*: a run of positions that nobody else has. It writes their slots, and exchanges the *mark* of
-//! the first one for the position where the run ends. There is one *baton*, which lies in the mark of the first position that is
-//! not published. Whoever finds it there when it marks its run has it: it publishes that run, and all complete ones behind it,
-//! for everybody, with one write of CMDQ_PROD, and lays the baton down in the mark behind them; if that run was marked meanwhile,
-//! it goes on. All others leave once they have marked their runs: the baton comes to these.
+//! A producer *draws a ticket*: a run of positions that nobody else has, and fills their slots. There is one *baton*: whoever has
+//! it publishes all complete runs from the first that is not published on, for everybody, with one write of CMDQ_PROD.
+//!
+//! The word that tickets are drawn from also counts the runs that were drawn and are not published. Who draws the *first* of
+//! them has the baton: no other producer is there. It publishes its run and takes it off the count, and if that is 0 then, the
+//! queue is at rest: alone, a producer changes that word twice, and no other but its claim of room.
+//!
+//! Who draws *behind* others exchanges the *mark* of its run's first slot for the position where the run ends, and leaves: the
+//! baton comes there. For whoever has it goes on for as long as the next run is marked, and if that is not, and the count says
+//! that there is one, lays the baton down in its mark. Then the one who marks that run finds it there, and has it.
 //!
 //! So between the ticket and its mark a producer waits for nobody. Only a producer that was stopped between the two holds up
 //! those behind it, hence interrupts are masked there. Nothing has to be looked at twice, and no fence is needed: who marks a
 //! run and who lays the baton down there change the same word, so one of the two finds the other's.
 //!
 //! Who has the baton may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
-//! After [`TURNS`] of them it asks for somebody else ([`WANTED`]): one of those who draw from then on *appoints* itself, and does not
-//! leave: the baton is laid into its mark, over the run's end, and it waits for that, which is until those before it have marked
+//! After [`TURNS`] of them it asks for somebody else ([`WANTED`]): who draws from then on is *appointed*, says so in its mark, and
+//! does not leave: the baton is laid into that mark, and it waits for that, which is until those before it have marked
 //! their runs. So no producer does more than a bounded number of turns.
 //!
 //! Positions count up and never wrap ([`Size`] makes slots and registers of them). A mark of an earlier lap says nothing of
-//! the present position of its slot, so there is nothing to clear; and all being zero, the baton lies at the first.
+//! the present position of its slot, so there is nothing to clear.
 
 mod poller;
 
@@ -25,7 +30,7 @@ use crate::queue::{Size, at};
 use crate::sync::plain::AtomicU64 as Plain;
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
 
-pub(crate) use poller::Poller;
+pub(crate) use poller::{Poller, give_way};
 
 /// Why there is no ticket. None was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,42 +41,69 @@ pub(crate) enum NoTicket {
     Closed,
 }
 
-/// Added to `tail` while nobody may draw.
-const CLOSED: u64 = 1 << 63;
+/// Added to `claimed` while nobody may draw: no claim fits.
+const CLOSED: u64 = 1 << 62;
 
-/// Added to `tail` while whoever draws is to take the baton over.
-const WANTED: u64 = 1 << 62;
+/// Of `tail`: one run that was drawn, and is not published. There are no more than slots, and one that stands for somebody
+/// without a run.
+const RUN: u64 = 1;
+/// Of `tail`: how many these are.
+const RUNS: u64 = WANTED - 1;
+/// Of `tail`: whoever draws is to take the baton over.
+const WANTED: u64 = 1 << 20;
+/// Of `tail`: from here on the next position to be drawn, as much of it as there is room for.
+const POSITION_SHIFT: u32 = 21;
 
 /// Turns that whoever has the baton takes for others before it asks for somebody else: none where each order of steps is tried.
 const TURNS: u32 = if cfg!(loom) { 0 } else { 16 };
 
-/// Nobody was ever appointed.
-const NOBODY: u64 = u64::MAX;
-
 /// The mark of the first position that is not published, while somebody has the baton who has no run there.
 const HELD: u64 = 1 << 63;
 
-/// The mark of the slot of `position`, if the baton lies there.
+/// The mark of the slot of `position`, if the baton lies there. Not what a mark is at first.
 const fn baton(position: u64) -> u64 {
-    2 * position
+    4 * position + 4
 }
 
-/// The mark of a run that ends at `position`.
+/// The mark of a run that ends at `position`, and of which whoever marked it has left.
 const fn filled(position: u64) -> u64 {
-    2 * position - 1
+    4 * position + 2
+}
+
+/// The mark of a run that ends at `position`, and of which whoever marked it waits for the baton.
+const fn awaits(position: u64) -> u64 {
+    4 * position + 3
 }
 
 /// Where the run that begins at `position` ends, by the mark of its slot; `None` if it is not marked yet.
 #[inline]
 const fn end_in(mark: u64, position: u64) -> Option<u64> {
-    if mark & 1 == 1 && mark > baton(position) { Some(mark / 2 + 1) } else { None }
+    if mark & 2 != 0 && mark > baton(position) { Some(mark / 4) } else { None }
+}
+
+/// A ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drawn {
+    /// Its first position.
+    pub(crate) start: u64,
+    turn: Turn,
+}
+
+/// What becomes of a run when it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It is the first that is not published: whoever drew it has the baton.
+    First,
+    /// The baton comes to it.
+    Behind,
+    /// The same, and whoever drew it takes it over.
+    Appointed,
 }
 
 /// The positions of one queue.
 pub(crate) struct Tickets {
     size: Size,
     producers: Line<Producers>,
-    shown: Line<Shown>,
     waiters: Line<Waiters>,
     /// The SMMU wakes those who wait when commands are complete (interrupt or event), so that each turn is worth a
     /// look.
@@ -81,29 +113,23 @@ pub(crate) struct Tickets {
 /// Words that each producer changes.
 struct Producers {
     /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back. Less the size of the
-    /// queue, so that it is compared with what was consumed: negative at first.
+    /// queue, so that it is compared with what was consumed: negative at first. And [`CLOSED`].
     claimed: AtomicU64,
-    /// The next position to be drawn, and [`CLOSED`].
+    /// The next position to be drawn, [`WANTED`], and how many runs were drawn that are not published.
     tail: AtomicU64,
+    /// The position up to which the SMMU has been told of commands, or is just being told: an upper bound of what it
+    /// has consumed. Changed by whoever has the baton.
+    published: AtomicU64,
+    /// How many runs were published. Statistics alone, so not an atomic that loom explores.
+    runs: Plain,
 }
 
 /// Words that those who wait change, and all who draw read: seldom.
 struct Waiters {
     /// A lower bound of what the SMMU has consumed: at most a queue behind it.
     consumed: AtomicU64,
-    /// Where the run of the last one begins that was to take the baton over. Whoever lays the baton down there has left.
-    appointed: AtomicU64,
     /// Somebody waits who does not read CMDQ_CONS in each turn, and relies on others to share what they read.
     awaited: AtomicBool,
-}
-
-/// Words that the one who has the baton changes.
-struct Shown {
-    /// The position up to which the SMMU has been told of commands, or is just being told: an upper bound of what it
-    /// has consumed.
-    published: AtomicU64,
-    /// How many runs were published. Statistics alone, so not an atomic that loom explores.
-    runs: Plain,
 }
 
 impl Tickets {
@@ -113,13 +139,10 @@ impl Tickets {
             producers: Line(Producers {
                 claimed: AtomicU64::new(0u64.wrapping_sub(size.entries())),
                 tail: AtomicU64::new(0),
+                published: AtomicU64::new(0),
+                runs: Plain::new(0),
             }),
-            shown: Line(Shown { published: AtomicU64::new(0), runs: Plain::new(0) }),
-            waiters: Line(Waiters {
-                consumed: AtomicU64::new(0),
-                appointed: AtomicU64::new(NOBODY),
-                awaited: AtomicBool::new(false),
-            }),
+            waiters: Line(Waiters { consumed: AtomicU64::new(0), awaited: AtomicBool::new(false) }),
             told: false,
         }
     }
@@ -138,12 +161,12 @@ impl Tickets {
     /// The position up to which the SMMU has been told of commands.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
-        self.shown.published.load(Ordering::Acquire)
+        self.producers.published.load(Ordering::Acquire)
     }
 
     /// How many runs the SMMU has been told of.
     pub(crate) fn runs(&self) -> u64 {
-        self.shown.runs.load(Ordering::Relaxed)
+        self.producers.runs.load(Ordering::Relaxed)
     }
 
     /// Whether a ticket for `count` slots could be drawn just now.
@@ -159,14 +182,15 @@ impl Tickets {
         claimed.wrapping_add(count).cast_signed().max(0).cast_unsigned()
     }
 
-    /// Draws a ticket for `count` slots: its first position. Whoever has one fills its slots, which the SMMU has
-    /// consumed by then, and calls [`Tickets::publish`], without waiting for anything.
+    /// Draws a ticket for `count` slots. Whoever has one fills them, of which the SMMU has
+    /// consumed all that was there, and calls [`Tickets::publish`], without waiting for anything.
     #[inline]
-    pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
+    pub(crate) fn draw(&self, count: u64) -> Result<Drawn, NoTicket> {
         let consumed = self.consumed();
         // A load before the addition: producers that find no room do not take the cache line from those that have some.
-        if !fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed) {
-            return Err(NoTicket::Full);
+        let claimed = self.producers.claimed.load(Ordering::Relaxed);
+        if !fits(claimed, count, consumed) {
+            return Err(why_not(claimed));
         }
         self.draw_at_once(count, consumed)
     }
@@ -174,137 +198,139 @@ impl Tickets {
     /// As [`Tickets::draw`], for someone who will draw with more care if there is no room, and knows that so much is
     /// `consumed`.
     #[inline]
-    pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<u64, NoTicket> {
-        let Producers { claimed, tail } = &self.producers.0;
+    pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<Drawn, NoTicket> {
+        let Producers { claimed, tail, .. } = &self.producers.0;
         // A claim that stays was within the room together with all that stayed before it, so all tickets together are,
         // in whatever order they are drawn. (Claims are apart from positions because a position, once drawn, cannot be
-        // given back.)
-        if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
-            self.take_back(count);
-            return Err(NoTicket::Full);
+        // given back.) Acquire: after a reset, what it began with is what we draw from.
+        let before = claimed.fetch_add(count, Ordering::AcqRel);
+        if !fits(before, count, consumed) {
+            return Err(self.take_back(before, count));
         }
-        // AcqRel: a producer that drew before us passes on what it knew to be consumed when it claimed its room.
-        let start = tail.fetch_add(count, Ordering::AcqRel);
-        if start & (CLOSED | WANTED) != 0 { self.drawn(start, count) } else { Ok(start) }
+        // AcqRel: a producer that drew before us passes on what it knew to be consumed when it claimed its room; and who had
+        // the baton before us, if we have it now, what it told the SMMU.
+        let drawn = tail.fetch_add(count << POSITION_SHIFT | RUN, Ordering::AcqRel);
+        let start = position_in(drawn, consumed);
+        let turn = match drawn & (WANTED | RUNS) {
+            0 => Turn::First,
+            _ => self.turn(drawn),
+        };
+        Ok(Drawn { start, turn })
     }
 
-    /// Takes a claim of `count` slots back, for which no ticket was drawn.
+    /// Takes a claim of `count` slots back, for which no ticket was drawn, and says why.
     #[cold]
     #[inline(never)]
-    fn take_back(&self, count: u64) {
-        self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
+    fn take_back(&self, before: u64, count: u64) -> NoTicket {
+        self.producers.claimed.fetch_sub(count, Ordering::AcqRel);
+        why_not(before)
     }
 
-    /// What comes of a ticket of `count` slots that is not an ordinary one.
-    #[cold]
+    /// Whose turn a ticket is that was not simply the first.
     #[inline(never)]
-    fn drawn(&self, start: u64, count: u64) -> Result<u64, NoTicket> {
-        if start & CLOSED != 0 {
-            self.take_back(count);
-            return Err(NoTicket::Closed);
-        }
-        let start = start & !WANTED;
-        let appointed = &self.waiters.appointed;
-        let last = appointed.load(Ordering::Relaxed);
-        // One at a time. The last one has the baton by the time that its run is published, and is nobody's concern any more.
-        let over = last == NOBODY || last < self.published();
-        // Relaxed is enough: whoever comes to this run finds its mark first, which is set after this.
-        let (done, other) = (Ordering::Relaxed, Ordering::Relaxed);
-        if over && appointed.compare_exchange(last, start, done, other).is_ok() {
+    fn turn(&self, drawn: u64) -> Turn {
+        if drawn & WANTED != 0 {
+            // If others find it as well, there is more than one, each of whom the baton comes to.
             self.producers.tail.fetch_and(!WANTED, Ordering::AcqRel);
         }
-        Ok(start)
+        match (drawn & RUNS, drawn & WANTED) {
+            (0, _) => Turn::First,
+            (_, 0) => Turn::Behind,
+            _ => Turn::Appointed,
+        }
     }
 
-    /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position. Returns up to
-    /// where that is known to be published; 0 where others do it.
+    /// Publishes the run of `drawn`, which goes on to `end`, and whose slots are filled; `tell` writes CMDQ_PROD for a
+    /// position. Returns up to where that is known to be published; 0 where others do it.
     #[inline]
     pub(crate) fn publish(
         &self,
         marks: &[AtomicU64],
-        start: u64,
+        drawn: Drawn,
         end: u64,
         mut tell: impl FnMut(u64),
     ) -> u64 {
-        let Some(mark) = at(marks, start) else { return 0 };
-        // Release: whoever publishes this run for us sees its slots before it tells the SMMU. Acquire: where we have the
-        // baton, we see those of others, and tell it after others have.
-        if mark.swap(filled(end), Ordering::AcqRel) != baton(start) && !self.takes_over(mark, start)
-        {
+        if drawn.turn != Turn::First && !comes_to(marks, drawn, end) {
             return 0;
         }
-        let Some((to, seen)) = self.follow(marks, end, 1) else { return 0 };
-        tell(to);
-        if !lay_down(marks, to, seen) {
-            self.go_on(marks, to, tell);
+        let Some(reached) = self.follow(marks, end, 1) else { return 0 };
+        tell(reached.to);
+        if !self.rests_after(reached.runs) {
+            self.go_on(marks, reached, tell);
         }
-        to
-    }
-
-    /// To be called by one who found no baton where its run begins, which is marked: whether it has it now, since it was
-    /// appointed.
-    #[inline]
-    fn takes_over(&self, mark: &AtomicU64, start: u64) -> bool {
-        self.waiters.appointed.load(Ordering::Relaxed) == start && {
-            receive(mark, start);
-            true
-        }
+        reached.to
     }
 
     /// To be called by the one who has the baton when everything before `to` is complete, but not what begins before that
-    /// for the last of `runs` runs: shows all that are complete as published, also behind `to`. Returns where they end, and the
-    /// mark that is there.
+    /// for the last of `runs` runs: shows all that are complete as published, also behind `to`.
     #[inline]
-    fn follow(&self, marks: &[AtomicU64], mut to: u64, mut runs: u64) -> Option<(u64, u64)> {
+    fn follow(&self, marks: &[AtomicU64], mut to: u64, mut runs: u64) -> Option<Reached> {
         let mut seen = at(marks, to)?.load(Ordering::Acquire);
         while let Some(end) = end_in(seen, to) {
-            // That one waits for the baton.
-            if self.waiters.appointed.load(Ordering::Relaxed) == to {
+            if seen == awaits(end) {
                 break;
             }
             (to, runs) = (end, runs + 1);
             seen = at(marks, to)?.load(Ordering::Acquire);
         }
-        let Shown { published, runs: count } = &self.shown.0;
+        let Producers { published, runs: count, .. } = &self.producers.0;
         // Only the one who has the baton changes it, so a load and a store do.
         count.store(count.load(Ordering::Relaxed).wrapping_add(runs), Ordering::Relaxed);
         // Stored before PROD is written: no position that CONS shows is beyond `published`.
         published.store(to, Ordering::Release);
-        Some((to, seen))
+        Some(Reached { to, seen, runs })
     }
 
-    /// Publishes what was completed at `to` and behind it meanwhile, as the one who has the baton, and lays it down.
+    /// Takes so many runs off the count, by the one who has the baton and has published them. Whether the queue is at rest
+    /// then, and whoever draws next has the baton; else there is a run, marked or not, that it has to come to.
+    #[inline]
+    fn rests_after(&self, runs: u64) -> bool {
+        // Release: whoever has the baton next tells the SMMU after we have.
+        self.producers.tail.fetch_sub(runs, Ordering::AcqRel) & RUNS == runs
+    }
+
+    /// Lays the baton down where it has come to, or publishes what was completed there and behind it meanwhile, until it can.
     #[cold]
     #[inline(never)]
-    fn go_on(&self, marks: &[AtomicU64], mut from: u64, mut tell: impl FnMut(u64)) {
+    fn go_on(&self, marks: &[AtomicU64], mut reached: Reached, mut tell: impl FnMut(u64)) {
         let mut left = TURNS;
-        loop {
+        while !lay_down(marks, reached) {
             if left == 0 {
                 self.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
                 left = TURNS;
             }
             left = left.saturating_sub(1);
-            let Some((to, seen)) = self.follow(marks, from, 0) else { return };
-            if to != from {
-                tell(to);
+            let from = reached.to;
+            let Some(next) = self.follow(marks, from, 0) else { return };
+            if next.to != from {
+                tell(next.to);
             }
-            if lay_down(marks, to, seen) {
+            if self.rests_after(next.runs) {
                 return;
             }
-            from = to;
+            reached = next;
         }
     }
 
-    /// Takes the baton where it lies, for someone without a run, and returns that position. While others have it, it does
-    /// not; the caller knows why they do not for ever.
-    fn take_baton(&self, marks: &[AtomicU64], relax: impl Fn()) -> u64 {
+    /// Takes the baton where it lies, for someone without a run. While others have it, it does not; the caller knows why they do
+    /// not for ever. Returns the position up to which everything is published, and how many runs of the count stand
+    /// for the caller.
+    fn take_baton(&self, marks: &[AtomicU64], relax: impl Fn()) -> (u64, u64) {
+        let tail = &self.producers.tail;
+        let (taken, other) = (Ordering::AcqRel, Ordering::Relaxed);
         loop {
-            let position = self.published();
-            let (taken, other) = (Ordering::Acquire, Ordering::Relaxed);
-            if at(marks, position).is_none_or(|mark| {
-                mark.compare_exchange(baton(position), HELD, taken, other).is_ok()
-            }) {
-                return position;
+            let drawn = tail.load(Ordering::Relaxed);
+            if drawn & RUNS == 0 {
+                if tail.compare_exchange(drawn, drawn + RUN, taken, other).is_ok() {
+                    return (self.published(), RUN);
+                }
+            } else {
+                let position = self.published();
+                if at(marks, position).is_none_or(|mark| {
+                    mark.compare_exchange(baton(position), HELD, taken, other).is_ok()
+                }) {
+                    return (position, 0);
+                }
             }
             relax();
         }
@@ -394,7 +420,7 @@ impl Tickets {
         }
         // The word itself is looked at only where it matters: it is on a cache line of those who publish. Relaxed is enough:
         // it was stored before the PROD write that let the SMMU consume this far.
-        if position > published && position > self.shown.published.load(Ordering::Relaxed) {
+        if position > published && position > self.producers.published.load(Ordering::Relaxed) {
             return false;
         }
         // `consumed` is read by every producer, so it is written seldom.
@@ -418,12 +444,16 @@ impl Tickets {
     ) {
         // This ends soon: whoever has the baton has interrupts masked, and while the SMMU stands still the queue fills
         // up, so that no more runs come.
-        let position = self.take_baton(marks, pause);
+        let (position, counted) = self.take_baton(marks, pause);
         change();
         tell(position);
-        // A run that was marked here since is ours to publish.
-        if !lay_down(marks, position, HELD) {
-            self.go_on(marks, position, tell);
+        // Runs that were marked here since are ours to publish.
+        let Some(reached) = self.follow(marks, position, 0) else { return };
+        if reached.to != position {
+            tell(reached.to);
+        }
+        if !self.rests_after(reached.runs + counted) {
+            self.go_on(marks, reached, tell);
         }
     }
 
@@ -436,30 +466,36 @@ impl Tickets {
         relax: impl Fn(),
         begins: impl FnOnce(u64),
     ) -> u64 {
-        let Producers { claimed, tail } = &self.producers.0;
-        let published = &self.shown.published;
-        let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel) & !WANTED;
-        // If the queue was closed already, everything is published, and `drawn` counts tickets that were refused.
-        while drawn & CLOSED == 0 && self.published() != drawn {
+        let Producers { claimed, tail, published, .. } = &self.producers.0;
+        if !self.is_closed() {
+            claimed.fetch_add(CLOSED, Ordering::AcqRel);
+        }
+        // No claim fits from here on, so those that did become tickets, and are published; others are taken back. Acquire: all
+        // that whoever drew a ticket did before is seen.
+        loop {
+            let all = claimed.load(Ordering::Acquire).wrapping_sub(CLOSED);
+            let all = all.wrapping_add(self.size.entries());
+            let drawn = tail.load(Ordering::Acquire);
+            if drawn >> POSITION_SHIFT == all & DRAWN && self.published() == all {
+                break;
+            }
             relax();
         }
         // With the baton taken nobody writes CMDQ_PROD any more: every run is marked and published.
-        let end = self.take_baton(marks, relax);
+        let (end, _) = self.take_baton(marks, relax);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);
         published.store(beginning, Ordering::Release);
-        // Added before the gap counts as consumed (in `open`), so that claims under way are never given more room than
-        // there is.
-        claimed.fetch_add(beginning - end, Ordering::Relaxed);
-        if let Some(mark) = at(marks, beginning) {
-            mark.store(baton(beginning), Ordering::Release);
-        }
+        // The gap counts as claimed, as it will count as consumed (in `open`).
+        claimed.fetch_add(beginning - end, Ordering::AcqRel);
+        // At rest.
+        tail.store(beginning << POSITION_SHIFT, Ordering::Release);
         end
     }
 
     /// Whether nobody may draw. Not to be asked while somebody closes or opens it.
     pub(crate) fn is_closed(&self) -> bool {
-        self.producers.tail.load(Ordering::Relaxed) & CLOSED != 0
+        why_not(self.producers.claimed.load(Ordering::Relaxed)) == NoTicket::Closed
     }
 
     /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.
@@ -467,21 +503,31 @@ impl Tickets {
         // `consumed` is raised only after CONS was written as 0: a waiter that loads the new value and then reads CONS
         // reads it of the new epoch.
         self.waiters.consumed.fetch_max(self.published(), Ordering::AcqRel);
-        // A read-modify-write, so that it is ordered with the draws that were refused; what they added to the tail is
-        // overwritten.
-        self.producers.tail.swap(self.published(), Ordering::AcqRel);
+        // Release: whoever claims room from now on draws from what `close` has left.
+        self.producers.claimed.fetch_sub(CLOSED, Ordering::AcqRel);
     }
+}
+
+/// What the one who has the baton has published.
+#[derive(Clone, Copy)]
+struct Reached {
+    /// Up to where.
+    to: u64,
+    /// The mark that it saw there.
+    seen: u64,
+    /// How many runs these were, which are not off the count.
+    runs: u64,
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 impl Tickets {
-    /// Where producers' words, what is published, and those who wait have theirs: addresses.
-    pub(crate) fn places(&self) -> [core::ops::Range<usize>; 3] {
+    /// Where producers' words are, and those of who waits: addresses.
+    pub(crate) fn places(&self) -> [core::ops::Range<usize>; 2] {
         fn of<T>(value: &Line<T>) -> core::ops::Range<usize> {
             let first = core::ptr::from_ref(value) as usize;
             first..first + size_of::<Line<T>>()
         }
-        [of(&self.producers), of(&self.shown), of(&self.waiters)]
+        [of(&self.producers), of(&self.waiters)]
     }
 }
 
@@ -492,13 +538,54 @@ fn fits(claimed: u64, count: u64, consumed: u64) -> bool {
     claimed.wrapping_add(count).cast_signed() <= consumed.cast_signed()
 }
 
-/// Lays the baton down at `to`, for whoever marks a run there; or for the one who has, and was appointed. False if a run was
-/// marked there since its mark was last `seen`: the caller has it still.
+/// Why a claim does not fit, by what was claimed before.
 #[inline]
-fn lay_down(marks: &[AtomicU64], to: u64, seen: u64) -> bool {
-    // Release: whoever takes it up tells the SMMU after we have. Acquire: we see the slots of the run that is there.
-    let (left, other) = (Ordering::AcqRel, Ordering::Acquire);
-    at(marks, to).is_none_or(|mark| mark.compare_exchange(seen, baton(to), left, other).is_ok())
+fn why_not(claimed: u64) -> NoTicket {
+    // Positions stay far below.
+    if claimed.cast_signed() < (CLOSED / 2).cast_signed() {
+        NoTicket::Full
+    } else {
+        NoTicket::Closed
+    }
+}
+
+/// What `tail` has of a position.
+const DRAWN: u64 = u64::MAX >> POSITION_SHIFT;
+
+/// The position in a `tail`, by one that is not ahead of it, and less than 2^43 behind.
+#[inline]
+const fn position_in(tail: u64, behind: u64) -> u64 {
+    behind + ((tail >> POSITION_SHIFT).wrapping_sub(behind) & DRAWN)
+}
+
+/// Marks a run that was drawn behind others, up to `end`: whether the baton is here, or was waited for.
+#[inline(never)]
+fn comes_to(marks: &[AtomicU64], Drawn { start, turn }: Drawn, end: u64) -> bool {
+    let Some(mark) = at(marks, start) else { return false };
+    let stays = turn == Turn::Appointed;
+    let complete = if stays { awaits(end) } else { filled(end) };
+    // Release: whoever publishes this run for us sees its slots before it tells the SMMU. Acquire: where we have the
+    // baton, we see those of others, and tell it after others have.
+    if mark.swap(complete, Ordering::AcqRel) == baton(start) {
+        return true;
+    }
+    if stays {
+        receive(mark, start);
+    }
+    stays
+}
+
+/// Lays the baton down where it has come to, for whoever marks the run there; or for the one who has, and was appointed.
+/// False if a run was marked there since its mark was seen: the caller has it still.
+#[inline]
+fn lay_down(marks: &[AtomicU64], Reached { to, seen, .. }: Reached) -> bool {
+    // Release: whoever takes it up tells the SMMU after we have. Where a run was marked meanwhile, it is looked at again.
+    let (left, other) = (Ordering::Release, Ordering::Relaxed);
+    at(marks, to).is_none_or(|mark| {
+        // A load before the exchange: most that would be refused are not tried.
+        mark.load(Ordering::Relaxed) == seen
+            && mark.compare_exchange(seen, baton(to), left, other).is_ok()
+    })
 }
 
 /// Waits until the baton lies in the mark of the run that begins at `start`, and takes it up. Whoever was appointed for that

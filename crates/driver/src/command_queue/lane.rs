@@ -25,7 +25,7 @@ use crate::spin::SpinLock;
 use crate::state::{Inside, Moment};
 use crate::sync::plain::{AtomicU32, AtomicU64};
 use crate::sync::{self, Ordering};
-use crate::tickets::{NoTicket, Poller, Tickets};
+use crate::tickets::{Drawn, NoTicket, Poller, Tickets, give_way};
 use recover::Aborts;
 pub(super) use run::Run;
 
@@ -275,7 +275,8 @@ impl Lane {
         let (slots, marks) = (self.slots(platform, size), self.marks(platform, size));
         let consumed = self.tickets.consumed();
         let (start, published) = platform.mask_irqs(move || {
-            let start = self.tickets.draw_at_once(SLOTS, consumed).ok()?;
+            let drawn = self.tickets.draw_at_once(SLOTS, consumed).ok()?;
+            let start = drawn.start;
             if let Some(slot) = at(slots, start) {
                 write(slot, command);
             }
@@ -284,7 +285,7 @@ impl Lane {
             }
             let shown = size.shown();
             let tell = move |position| Port::tell_main(mmio, shown.at(position));
-            Some((start, self.tickets.publish(marks, start, start + SLOTS, tell)))
+            Some((start, self.tickets.publish(marks, drawn, start + SLOTS, tell)))
         })?;
         let ticket = Ticket { start, end: start + SLOTS, lane: 0, moment };
         Some((ticket, Known { consumed, published }))
@@ -296,7 +297,7 @@ impl Lane {
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        draw: impl FnOnce() -> Result<u64, NoTicket>,
+        draw: impl FnOnce() -> Result<Drawn, NoTicket>,
         fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
     ) -> Result<(u64, u64), NoTicket> {
         // Read once: the compiler does not know that the size never changes.
@@ -304,10 +305,10 @@ impl Lane {
         // No interrupt between drawing the ticket and publishing it: producers behind this one would wait for that
         // long.
         platform.mask_irqs(move || {
-            let start = draw()?;
-            let end = start + slots;
+            let drawn = draw()?;
+            let (start, end) = (drawn.start, drawn.start + slots);
             let slots = self.slots(platform, size);
-            let run = Run { lane: self, platform, mmio, size, slots, start, next: start, end };
+            let run = Run { lane: self, platform, mmio, size, slots, drawn, next: start, end };
             let mut run = run;
             fill(&mut run);
             Ok((start, ManuallyDrop::new(run).close()))
@@ -485,6 +486,12 @@ impl Lane {
         (start, inside): (u64, Option<(Inside<'_>, u64)>),
         done: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
+        if let Some((_, published)) = &inside
+            && *published <= start
+        {
+            // Others have it published.
+            give_way();
+        }
         let inside = inside.or_else(|| Some((common.state.enter(platform.cpu())?, 0)));
         let Some((_inside, published)) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
@@ -581,15 +588,14 @@ impl Lane {
     pub(super) fn places<P: Platform>(
         &self,
         platform: &P,
-    ) -> [(&'static str, core::ops::Range<usize>); 5] {
+    ) -> [(&'static str, core::ops::Range<usize>); 4] {
         let memory = |memory: PhysAddr, bytes| {
             let first = platform.pointer(memory).as_ptr() as usize;
             first..first + bytes
         };
-        let [claims, published, consumed] = self.tickets.places();
+        let [claims, consumed] = self.tickets.places();
         [
             ("claims of room, and tickets", claims),
-            ("what is published", published),
             ("what is known to be consumed", consumed),
             ("slots", memory(self.base, queue_bytes(self.size()))),
             ("marks of runs", memory(self.marks, marks_bytes(self.size()))),

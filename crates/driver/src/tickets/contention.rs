@@ -128,9 +128,9 @@ impl Queue for Ticketed {
             hardware.wait();
         };
         let mut poller = Poller::new(tickets, tickets.room_is_at(slots), 0);
-        let start = loop {
+        let drawn = loop {
             match tickets.draw(slots) {
-                Ok(start) => break start,
+                Ok(drawn) => break drawn,
                 Err(NoTicket::Full) => {
                     turn(&mut poller);
                     tickets.share(poller.consumed());
@@ -139,9 +139,9 @@ impl Queue for Ticketed {
             }
         };
         drop(poller);
-        let end = start + slots;
+        let (start, end) = (drawn.start, drawn.start + slots);
         (start..end).for_each(|position| hardware.fill(position));
-        tickets.publish(marks, start, end, |to| hardware.write_prod(hardware.size.register(to)));
+        tickets.publish(marks, drawn, end, |to| hardware.write_prod(hardware.size.register(to)));
         let mut poller = Poller::new(tickets, start, 0);
         while poller.consumed() < end {
             turn(&mut poller);

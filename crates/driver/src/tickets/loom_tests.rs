@@ -12,7 +12,10 @@ use loom::thread;
 mod enhanced;
 mod looking;
 
-use super::{CLOSED, NOBODY, NoTicket, Producers, Tickets, WANTED, baton, filled, fits, lay_down};
+use super::{
+    CLOSED, Drawn, NoTicket, POSITION_SHIFT, Producers, RUN, RUNS, Reached, Tickets, Turn, WANTED,
+    awaits, baton, comes_to, filled, fits, lay_down as lay_it_down,
+};
 use crate::queue::Size;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -23,9 +26,9 @@ fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
 }
 
 /// Draws a ticket for one slot.
-type Draw = fn(&Queue) -> Result<u64, NoTicket>;
+type Draw = fn(&Queue) -> Result<Drawn, NoTicket>;
 /// Publishes a run.
-type Publish = fn(&Queue, u64, u64);
+type Publish = fn(&Queue, Drawn, u64);
 
 /// A queue in memory: loom notices when a slot is read and written at once.
 struct Queue {
@@ -81,9 +84,9 @@ impl Queue {
     fn submit(&self, draw: Draw, publish: Publish) -> bool {
         for _ in 0..2 {
             match draw(self) {
-                Ok(start) => {
-                    self.fill(start);
-                    publish(self, start, start + 1);
+                Ok(drawn) => {
+                    self.fill(drawn.start);
+                    publish(self, drawn, drawn.start + 1);
                     return true;
                 }
                 Err(NoTicket::Full) => self.observe(),
@@ -91,6 +94,16 @@ impl Queue {
             }
         }
         false
+    }
+
+    /// How many runs were drawn and are not published.
+    fn left(&self) -> u64 {
+        self.tickets.producers.tail.load(Ordering::Relaxed) & RUNS
+    }
+
+    /// The next position to be drawn.
+    fn drawn(&self) -> u64 {
+        self.tickets.producers.tail.load(Ordering::Relaxed) >> POSITION_SHIFT
     }
 
     fn observe(&self) {
@@ -111,16 +124,16 @@ impl Queue {
     }
 }
 
-fn draw(queue: &Queue) -> Result<u64, NoTicket> {
+fn draw(queue: &Queue) -> Result<Drawn, NoTicket> {
     queue.tickets.draw(1)
 }
 
-fn publish(queue: &Queue, start: u64, end: u64) {
-    queue.tickets.publish(&queue.marks, start, end, |position| queue.tell(position));
+fn publish(queue: &Queue, drawn: Drawn, end: u64) {
+    queue.tickets.publish(&queue.marks, drawn, end, |position| queue.tell(position));
 }
 
-/// Three producers of a command each, no SMMU: at the end everything must have been offered to it.
-fn everything_is_offered(publish: Publish) {
+/// Three producers of a command each, no SMMU: at the end everything must have been offered to it, and the queue be at rest.
+fn everything_is_offered(draw: Draw, publish: Publish) {
     explore(3, move || {
         let queue = Queue::new(2);
         let producers: Vec<_> = (0..2)
@@ -134,69 +147,100 @@ fn everything_is_offered(publish: Publish) {
             producer.join().unwrap();
         }
         assert_eq!(queue.prod.load(Ordering::Relaxed), 3, "a doorbell was lost");
+        assert_eq!(queue.left(), 0, "the baton is lost");
     });
 }
 
 #[test]
 fn loom_no_doorbell_is_lost() {
-    everything_is_offered(publish);
+    everything_is_offered(draw, publish);
 }
 
-/// Publishes a run as [`Tickets::publish`] does, with another mark and another way to lay the baton down.
-fn publish_by(
-    queue: &Queue,
-    (start, end): (u64, u64),
-    mark: fn(&AtomicU64, u64, u64) -> bool,
-    lay_down: fn(&[AtomicU64], u64, u64) -> bool,
-) {
-    let Queue { tickets, marks, .. } = queue;
-    if !mark(queue.mark(start), start, end) {
+/// How one that is about to publish comes by the baton; and how it lays it down.
+type Comes = fn(&Queue, Drawn, u64) -> bool;
+type LayDown = fn(&Queue, Reached) -> bool;
+
+/// Publishes a run as [`Tickets::publish`] does, with other steps.
+fn publish_by(queue: &Queue, drawn: Drawn, end: u64, comes: Comes, lay_down: LayDown) {
+    if drawn.turn != Turn::First && !comes(queue, drawn, end) {
         return;
     }
     let (mut from, mut runs) = (end, 1);
-    while let Some((to, seen)) = tickets.follow(marks, from, runs) {
-        if to != from || runs != 0 {
-            queue.tell(to);
+    while let Some(reached) = queue.tickets.follow(&queue.marks, from, runs) {
+        if reached.to != from || runs != 0 {
+            queue.tell(reached.to);
         }
-        if lay_down(marks, to, seen) {
+        if lay_down(queue, reached) {
             return;
         }
-        (from, runs) = (to, 0);
+        (from, runs) = (reached.to, 0);
     }
 }
 
-/// Marks a run, and whether the baton was there.
-fn mark_it(mark: &AtomicU64, start: u64, end: u64) -> bool {
-    mark.swap(filled(end), Ordering::AcqRel) == baton(start)
+fn comes(queue: &Queue, drawn: Drawn, end: u64) -> bool {
+    comes_to(&queue.marks, drawn, end)
+}
+
+fn lay_down(queue: &Queue, reached: Reached) -> bool {
+    queue.tickets.rests_after(reached.runs) || lay_it_down(&queue.marks, reached)
 }
 
 #[test]
 fn loom_no_doorbell_is_lost_step_by_step() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), mark_it, lay_down);
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_looks_for_the_baton_before_it_marks_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        let mark = |mark: &AtomicU64, start, end| {
-            let found = mark.load(Ordering::Acquire) == baton(start);
-            mark.store(filled(end), Ordering::Release);
+    everything_is_offered(draw, |queue, drawn, end| {
+        let comes = |queue: &Queue, Drawn { start, .. }, end| {
+            let found = queue.mark(start).load(Ordering::Acquire) == baton(start);
+            queue.mark(start).store(filled(end), Ordering::Release);
             found
         };
-        publish_by(queue, (start, end), mark, lay_down);
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_lays_the_baton_down_without_a_look_loses_a_doorbell() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), mark_it, |marks, to, _| {
-            marks[to as usize % marks.len()].store(baton(to), Ordering::Release);
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, |queue, Reached { to, runs, .. }| {
+            if queue.tickets.producers.tail.fetch_sub(runs, Ordering::AcqRel) & RUNS != runs {
+                queue.mark(to).store(baton(to), Ordering::Release);
+            }
             true
+        });
+    });
+}
+
+#[test]
+#[should_panic]
+fn loom_twin_that_leaves_the_baton_to_nobody_when_others_are_there_loses_a_doorbell() {
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, |queue, Reached { runs, .. }| {
+            queue.tickets.producers.tail.fetch_sub(runs, Ordering::AcqRel);
+            true
+        });
+    });
+}
+
+/// It looks at the count first, and takes its runs off it after: who draws in between leaves its run to nobody.
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_counts_before_it_leaves_loses_a_doorbell() {
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, |queue, reached| {
+            let Producers { tail, .. } = &queue.tickets.producers.0;
+            if tail.load(Ordering::Acquire) & RUNS == reached.runs {
+                tail.fetch_sub(reached.runs, Ordering::AcqRel);
+                return true;
+            }
+            lay_down(queue, reached)
         });
     });
 }
@@ -204,118 +248,154 @@ fn loom_twin_that_lays_the_baton_down_without_a_look_loses_a_doorbell() {
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_that_takes_the_baton_up_without_acquire_meets_the_one_before_it() {
-    everything_is_offered(|queue, start, end| {
-        let mark = |mark: &AtomicU64, start, end| {
-            mark.swap(filled(end), Ordering::Release) == baton(start)
+    everything_is_offered(draw, |queue, drawn, end| {
+        let comes = |queue: &Queue, Drawn { start, .. }, end| {
+            queue.mark(start).swap(filled(end), Ordering::Release) == baton(start)
         };
-        publish_by(queue, (start, end), mark, lay_down);
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_that_lays_the_baton_down_without_release_meets_the_one_after_it() {
-    everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), mark_it, |marks, to, seen| {
-            let mark = &marks[to as usize % marks.len()];
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, |queue, Reached { to, seen, runs }| {
+            let Producers { tail, .. } = &queue.tickets.producers.0;
             let (left, other) = (Ordering::Acquire, Ordering::Acquire);
-            mark.compare_exchange(seen, baton(to), left, other).is_ok()
+            tail.fetch_sub(runs, Ordering::AcqRel) & RUNS == runs
+                || queue.mark(to).compare_exchange(seen, baton(to), left, other).is_ok()
         });
     });
 }
 
+/// Who draws when the queue is at rest tells the SMMU after those before it did: by the word that tickets are drawn from.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_leaves_the_queue_at_rest_without_release_meets_the_one_after_it() {
+    everything_is_offered(draw, |queue, drawn, end| {
+        publish_by(queue, drawn, end, comes, |queue, reached| {
+            let Producers { tail, .. } = &queue.tickets.producers.0;
+            if tail.fetch_sub(reached.runs, Ordering::Acquire) & RUNS == reached.runs {
+                return true;
+            }
+            lay_it_down(&queue.marks, reached)
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_draws_without_acquire_meets_the_one_before_it() {
+    everything_is_offered(
+        |queue| {
+            let Producers { claimed, tail, .. } = &queue.tickets.producers.0;
+            claimed.fetch_add(1, Ordering::Relaxed);
+            Ok(drawn_from(tail.fetch_add(1 << POSITION_SHIFT | RUN, Ordering::Release)))
+        },
+        publish,
+    );
+}
+
+/// The ticket of one who found this, on a queue that has not gone far.
+fn drawn_from(tail: u64) -> Drawn {
+    let turn = if tail & RUNS == 0 { Turn::First } else { Turn::Behind };
+    Drawn { start: tail >> POSITION_SHIFT, turn }
+}
+
 /// Three producers, the first of which has the baton, and wants to hand it over as soon as it has turned once. Returns whether
 /// somebody was appointed, and whether that one had to wait for it.
-fn the_baton_is_handed_over(go_on: fn(&Queue, u64), publish: Publish) -> (bool, bool) {
+fn the_baton_is_handed_over(publish: Publish) -> (bool, bool) {
     let seen = Arc::new([false, false].map(std::sync::atomic::AtomicBool::new));
     let result = seen.clone();
     explore(3, move || {
         let queue = Queue::new(3);
-        let start = queue.tickets.draw(1).unwrap();
+        let Drawn { start, turn } = queue.tickets.draw(1).unwrap();
+        assert_eq!(turn, Turn::First);
         queue.fill(start);
-        assert!(mark_it(queue.mark(start), start, start + 1));
         let producers = [0, 1].map(|_| {
             let (queue, seen) = (queue.clone(), seen.clone());
             thread::spawn(move || {
-                let start = queue.tickets.draw(1).unwrap();
+                let drawn = queue.tickets.draw(1).unwrap();
+                let start = drawn.start;
                 queue.fill(start);
-                if queue.tickets.waiters.appointed.load(Ordering::Relaxed) == start {
+                if drawn.turn == Turn::Appointed {
                     seen[0].store(true, Ordering::Relaxed);
                     let mark = queue.mark(start).load(Ordering::Relaxed);
                     seen[1].fetch_or(mark != baton(start), Ordering::Relaxed);
                 }
-                publish(&queue, start, start + 1);
+                publish(&queue, drawn, start + 1);
             })
         });
-        queue.tickets.follow(&queue.marks, start + 1, 1).unwrap();
-        go_on(&queue, start + 1);
+        let reached = queue.tickets.follow(&queue.marks, start + 1, 1).unwrap();
+        queue.tell(reached.to);
+        if !queue.tickets.rests_after(reached.runs) {
+            queue.tickets.go_on(&queue.marks, reached, |position| queue.tell(position));
+        }
         for producer in producers {
             producer.join().unwrap();
         }
         assert_eq!(queue.prod.load(Ordering::Relaxed), 3, "a doorbell was lost");
-        assert_eq!(queue.mark(3).load(Ordering::Relaxed), baton(3), "the baton is lost");
+        assert_eq!(queue.left(), 0, "the baton is lost");
     });
     let [appointed, waited] = result.each_ref().map(|it| it.load(Ordering::Relaxed));
     (appointed, waited)
 }
 
-fn go_on(queue: &Queue, from: u64) {
-    queue.tell(from);
-    queue.tickets.go_on(&queue.marks, from, |position| queue.tell(position));
-}
-
 #[test]
 fn loom_no_doorbell_is_lost_when_the_baton_is_handed_over() {
-    assert_eq!(the_baton_is_handed_over(go_on, publish), (true, true), "nobody took it over");
+    assert_eq!(the_baton_is_handed_over(publish), (true, true), "nobody took it over");
 }
 
 #[test]
-#[should_panic(expected = "a doorbell was lost")]
+#[should_panic]
 fn loom_twin_that_was_appointed_and_leaves_loses_a_doorbell() {
-    the_baton_is_handed_over(go_on, |queue, start, end| {
-        publish_by(queue, (start, end), mark_it, lay_down);
+    the_baton_is_handed_over(|queue, drawn, end| {
+        let comes = |queue: &Queue, Drawn { start, turn }, end| {
+            let appointed = turn == Turn::Appointed;
+            let mark = if appointed { awaits(end) } else { filled(end) };
+            queue.mark(start).swap(mark, Ordering::AcqRel) == baton(start)
+        };
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
 #[test]
 #[should_panic]
 fn loom_twin_that_was_appointed_and_does_not_wait_meets_the_one_before_it() {
-    the_baton_is_handed_over(go_on, |queue, start, end| {
-        let Queue { tickets, marks, .. } = queue;
-        if mark_it(queue.mark(start), start, end)
-            || tickets.waiters.appointed.load(Ordering::Relaxed) == start
-        {
-            let (to, seen) = tickets.follow(marks, end, 1).unwrap();
-            queue.tell(to);
-            if !lay_down(marks, to, seen) {
-                tickets.go_on(marks, to, |position| queue.tell(position));
-            }
-        }
+    the_baton_is_handed_over(|queue, drawn, end| {
+        let comes = |queue: &Queue, Drawn { start, turn }, end| {
+            let mark = filled(end);
+            let here = queue.mark(start).swap(mark, Ordering::AcqRel) == baton(start);
+            here || turn == Turn::Appointed
+        };
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
-/// Of two who draw while somebody is wanted, one is appointed: else the first would wait for what is laid down for the other.
+/// Of two who draw while somebody is wanted, one at least is appointed, and nobody is wanted any more.
 #[test]
-fn loom_one_at_a_time_is_appointed() {
+fn loom_somebody_is_appointed() {
     explore(3, || {
         let queue = Queue::new(3);
+        let first = queue.tickets.draw(1).unwrap();
         queue.tickets.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
         let producers = [0, 1].map(|_| {
             let queue = queue.clone();
             thread::spawn(move || {
-                let start = queue.tickets.draw(1).unwrap();
-                (start, queue.tickets.waiters.appointed.load(Ordering::Relaxed))
+                let drawn = queue.tickets.draw(1).unwrap();
+                queue.fill(drawn.start);
+                publish(&queue, drawn, drawn.start + 1);
+                drawn.turn
             })
         });
-        let drawn = producers.map(|producer| producer.join().unwrap());
-        let appointed = drawn.iter().filter(|(start, appointed)| start == appointed).count();
-        assert_eq!(appointed, 1);
-        assert_ne!(queue.tickets.waiters.appointed.load(Ordering::Relaxed), NOBODY);
-        assert_eq!(
-            queue.tickets.producers.tail.load(Ordering::Relaxed),
-            2,
-            "somebody is wanted yet"
-        );
+        queue.fill(first.start);
+        publish(&queue, first, first.start + 1);
+        let turns = producers.map(|producer| producer.join().unwrap());
+        assert!(turns.iter().any(|turn| *turn != Turn::Behind), "nobody was");
+        assert_eq!(queue.prod.load(Ordering::Relaxed), 3, "a doorbell was lost");
+        let tail = queue.tickets.producers.tail.load(Ordering::Relaxed);
+        assert_eq!(tail & RUNS, 0, "the baton is lost");
     });
 }
 
@@ -339,10 +419,9 @@ fn every_command_arrives(draw: Draw, publish: Publish) -> u64 {
         queue.consume(&mut at);
         queue.observe();
         assert_eq!((at, queue.tickets.consumed()), (submitted, submitted));
-        let Producers { claimed, tail } = &queue.tickets.producers.0;
-        let claimed = claimed.load(Ordering::Relaxed).wrapping_add(queue.tickets.size().entries());
-        let drawn = tail.load(Ordering::Relaxed) & !WANTED;
-        assert_eq!((claimed, drawn), (submitted, submitted), "a claim was lost, or stayed");
+        let claimed = queue.tickets.producers.claimed.load(Ordering::Relaxed);
+        let claimed = claimed.wrapping_add(queue.tickets.size().entries());
+        assert_eq!((claimed, queue.drawn()), (submitted, submitted), "a claim was lost, or stayed");
         most.fetch_max(submitted, Ordering::Relaxed);
     });
     result.load(Ordering::Relaxed)
@@ -363,7 +442,10 @@ fn loom_every_command_arrives_also_if_it_is_drawn_at_once() {
 #[should_panic]
 fn loom_twin_that_draws_without_room_overwrites_commands() {
     every_command_arrives(
-        |queue| Ok(queue.tickets.producers.tail.fetch_add(1, Ordering::AcqRel)),
+        |queue| {
+            let Producers { tail, .. } = &queue.tickets.producers.0;
+            Ok(drawn_from(tail.fetch_add(1 << POSITION_SHIFT | RUN, Ordering::AcqRel)))
+        },
         publish,
     );
 }
@@ -376,8 +458,9 @@ fn loom_twin_that_draws_on_a_look_alone_overwrites_commands() {
             if !queue.tickets.has_room(1) {
                 return Err(NoTicket::Full);
             }
-            queue.tickets.producers.claimed.fetch_add(1, Ordering::Relaxed);
-            Ok(queue.tickets.producers.tail.fetch_add(1, Ordering::AcqRel))
+            let Producers { claimed, tail, .. } = &queue.tickets.producers.0;
+            claimed.fetch_add(1, Ordering::AcqRel);
+            Ok(drawn_from(tail.fetch_add(1 << POSITION_SHIFT | RUN, Ordering::AcqRel)))
         },
         publish,
     );
@@ -388,13 +471,13 @@ fn loom_twin_that_draws_on_a_look_alone_overwrites_commands() {
 fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
     every_command_arrives(
         |queue| {
-            let Producers { claimed, tail } = &queue.tickets.producers.0;
+            let Producers { claimed, tail, .. } = &queue.tickets.producers.0;
             let consumed = queue.tickets.consumed();
             if !fits(claimed.fetch_add(1, Ordering::Relaxed), 1, consumed) {
                 claimed.fetch_sub(1, Ordering::Relaxed);
                 return Err(NoTicket::Full);
             }
-            Ok(tail.fetch_add(1, Ordering::Relaxed))
+            Ok(drawn_from(tail.fetch_add(1 << POSITION_SHIFT | RUN, Ordering::Relaxed)))
         },
         publish,
     );
@@ -403,15 +486,11 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
-    every_command_arrives(draw, |queue, start, end| {
-        let Queue { tickets, marks, .. } = queue;
-        if queue.mark(start).swap(filled(end), Ordering::Acquire) == baton(start) {
-            let (to, seen) = tickets.follow(marks, end, 1).unwrap();
-            queue.tell(to);
-            if !lay_down(marks, to, seen) {
-                tickets.go_on(marks, to, |position| queue.tell(position));
-            }
-        }
+    every_command_arrives(draw, |queue, drawn, end| {
+        let comes = |queue: &Queue, Drawn { start, .. }, end| {
+            queue.mark(start).swap(filled(end), Ordering::Acquire) == baton(start)
+        };
+        publish_by(queue, drawn, end, comes, lay_down);
     });
 }
 
@@ -436,9 +515,10 @@ fn a_reset_meets_producers(count: u64, reset: Reset) {
             .map(|_| {
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    let Ok(start) = queue.tickets.draw(count) else { return None };
+                    let Ok(drawn) = queue.tickets.draw(count) else { return None };
+                    let start = drawn.start;
                     (start..start + count).for_each(|position| queue.fill(position));
-                    publish(&queue, start, start + count);
+                    publish(&queue, drawn, start + count);
                     Some(start)
                 })
             })
@@ -448,10 +528,10 @@ fn a_reset_meets_producers(count: u64, reset: Reset) {
         let starts = producers.into_iter().filter_map(|producer| producer.join().unwrap());
         let after = starts.filter(|start| *start >= beginning).count() as u64 * count;
         assert!(after <= size.entries(), "more than fits was drawn");
-        let drawn = queue.tickets.producers.tail.load(Ordering::Relaxed) & !WANTED;
+        let (drawn, left) = (queue.drawn(), queue.left());
         let claimed = queue.tickets.producers.claimed.load(Ordering::Relaxed);
         let claimed = claimed.wrapping_add(size.entries());
-        assert_eq!((drawn & CLOSED, claimed), (0, drawn), "claims and tickets disagree");
+        assert_eq!((left, claimed), (0, drawn), "claims and tickets disagree");
         assert_eq!(drawn, beginning + after);
         assert_eq!(queue.prod.load(Ordering::Relaxed), size.register(drawn));
         for position in beginning..drawn {
@@ -467,35 +547,67 @@ fn loom_a_reset_waits_for_every_ticket_and_loses_no_claim() {
     a_reset_meets_producers(2, reset);
 }
 
+/// A reset in its steps: it waits until `is_over`, and lets tickets be drawn again by `open`, from the given position on.
+fn reset_by(queue: &Queue, is_over: fn(&Queue) -> bool, open: fn(&Queue, u64)) {
+    let Queue { tickets, .. } = queue;
+    let Producers { claimed, published, .. } = &tickets.producers.0;
+    claimed.fetch_add(CLOSED, Ordering::AcqRel);
+    while !is_over(queue) {
+        thread::yield_now();
+    }
+    let end = queue.drawn();
+    let beginning = end.next_multiple_of(2 * tickets.size().entries());
+    published.store(beginning, Ordering::Release);
+    claimed.fetch_add(beginning - end, Ordering::AcqRel);
+    queue.prod.store(0, Ordering::Release);
+    queue.cons.store(0, Ordering::Release);
+    open(queue, beginning);
+}
+
+fn open_at(queue: &Queue, beginning: u64) {
+    let tail = &queue.tickets.producers.tail;
+    tail.store(beginning << POSITION_SHIFT, Ordering::Release);
+    queue.tickets.open();
+}
+
+/// Nothing was drawn that is not published, and no claim is being made or taken back.
+fn is_all_published(queue: &Queue) -> bool {
+    let Producers { claimed, tail, .. } = &queue.tickets.producers.0;
+    let all = claimed.load(Ordering::Acquire) - CLOSED + queue.tickets.size().entries();
+    tail.load(Ordering::Acquire) == all << POSITION_SHIFT
+}
+
 #[test]
-#[should_panic(expected = "Causality violation")]
-fn loom_twin_of_a_reset_that_makes_room_before_it_counts_claims_gives_too_much() {
-    a_reset_meets_producers(2, |queue| {
-        // Counts no claims when it is closed, and makes up for it after it has made room.
-        let claimed = &queue.tickets.producers.claimed;
-        queue.tickets.close(&queue.marks, thread::yield_now, |beginning| {
-            claimed.fetch_sub(beginning - 1, Ordering::Relaxed);
-        });
-        let beginning = queue.tickets.published();
-        queue.prod.store(0, Ordering::Release);
-        queue.cons.store(0, Ordering::Release);
-        queue.tickets.waiters.consumed.fetch_max(beginning, Ordering::AcqRel);
-        claimed.fetch_add(beginning - 1, Ordering::Relaxed);
-        queue.tickets.open();
-    });
+fn loom_a_reset_waits_for_every_ticket_step_by_step() {
+    a_reset_meets_producers(1, |queue| reset_by(queue, is_all_published, open_at));
 }
 
 #[test]
 #[should_panic]
 fn loom_twin_of_a_reset_that_does_not_wait_meets_a_late_producer() {
+    a_reset_meets_producers(1, |queue| reset_by(queue, |_| true, open_at));
+}
+
+/// Who has claimed room, and has no ticket yet, is not among those that were drawn.
+#[test]
+#[should_panic]
+fn loom_twin_of_a_reset_that_looks_at_no_claims_meets_a_late_producer() {
     a_reset_meets_producers(1, |queue| {
-        let tickets = &queue.tickets;
-        let end = tickets.producers.tail.fetch_or(CLOSED, Ordering::AcqRel);
-        let beginning = end.next_multiple_of(2 * tickets.size().entries());
-        tickets.shown.published.store(beginning, Ordering::Release);
-        tickets.producers.claimed.fetch_add(beginning - end, Ordering::Relaxed);
-        queue.prod.store(0, Ordering::Release);
-        tickets.open();
+        let is_at_rest =
+            |queue: &Queue| queue.tickets.producers.tail.load(Ordering::Acquire) & RUNS == 0;
+        reset_by(queue, is_at_rest, open_at);
+    });
+}
+
+#[test]
+#[should_panic]
+fn loom_twin_of_a_reset_that_begins_after_others_draw_takes_their_tickets_away() {
+    a_reset_meets_producers(1, |queue| {
+        reset_by(queue, is_all_published, |queue, beginning| {
+            queue.tickets.open();
+            let tail = &queue.tickets.producers.tail;
+            tail.store(beginning << POSITION_SHIFT, Ordering::Release);
+        });
     });
 }
 
@@ -549,9 +661,9 @@ fn room_that_another_one_found(observe: fn(&Queue)) -> bool {
         let (first, second) = (queue.clone(), queue.clone());
         let observer = thread::spawn(move || observe(&first));
         let producer = thread::spawn(move || {
-            let start = second.tickets.draw(1);
-            start.iter().for_each(|start| second.fill(*start));
-            start.is_ok()
+            let drawn = second.tickets.draw(1);
+            drawn.iter().for_each(|drawn| second.fill(drawn.start));
+            drawn.is_ok()
         });
         queue.consume(&mut 0);
         observer.join().unwrap();

@@ -2,7 +2,7 @@
 //! Who reads CMDQ_CONS: those that the SMMU comes to next, each for itself; those further behind look at what these find.
 //! Messages in memory are looked at by everybody.
 
-use super::Tickets;
+use super::{Tickets, pause};
 use crate::sync::Ordering;
 
 /// Slots before one's own that the SMMU has not come to, up to which one reads the register in each turn.
@@ -11,6 +11,16 @@ const NEAR: u64 = 8;
 const TURNS_PER_OWN_READ: u32 = 8;
 /// Turns between two looks at the global errors, which stop the queue. A multiple of the above.
 const TURNS_PER_ERROR_CHECK: u32 = 16;
+
+/// Turns of a loop, less than a microsecond.
+const TURNS_FOR_OTHERS: u32 = 48;
+
+/// Lets others do what they are at, for one that has left the publishing of its run to them. Whoever looks at CMDQ_CONS and draws
+/// its next ticket at once takes the cache lines from them that they publish by, and everybody gets less done; whoever stays away
+/// for so long finds its run complete, if the SMMU is quick.
+pub(crate) fn give_way() {
+    (0..TURNS_FOR_OTHERS).for_each(|_| pause());
+}
 
 /// One who waits for the SMMU. As long as nobody is far behind, those who wait write nothing, and disturb nobody.
 ///

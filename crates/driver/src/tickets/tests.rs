@@ -11,12 +11,20 @@ fn queue(log2: u32) -> (Tickets, Vec<AtomicU64>) {
 }
 
 /// Publishes the run, and returns what CMDQ_PROD is told, if it is.
-fn publish((tickets, marks): &(Tickets, Vec<AtomicU64>), start: u64, end: u64) -> Option<u64> {
+fn publish((tickets, marks): &(Tickets, Vec<AtomicU64>), drawn: Drawn, end: u64) -> Option<u64> {
     let mut told = None;
-    tickets.publish(marks, start, end, |position| {
+    let known = tickets.publish(marks, drawn, end, |position| {
         assert_eq!(told.replace(position), None, "two register writes");
     });
+    assert_eq!(known, told.unwrap_or(0));
     told
+}
+
+/// Draws a ticket that begins at `start`.
+fn draw(tickets: &Tickets, count: u64, start: u64) -> Drawn {
+    let drawn = tickets.draw(count).unwrap();
+    assert_eq!(drawn.start, start);
+    drawn
 }
 
 /// Learns for all what is consumed.
@@ -40,8 +48,8 @@ fn batches_of_every_size_wrap_at_every_position() {
                     assert_eq!(observe(tickets, register), Ok(()));
                 }
                 assert!(position + count <= tickets.consumed() + size.entries());
-                assert_eq!(tickets.draw(count), Ok(position));
-                assert_eq!(publish(&queue, position, position + count), Some(position + count));
+                let drawn = draw(tickets, count, position);
+                assert_eq!(publish(&queue, drawn, position + count), Some(position + count));
                 position += count;
                 assert_eq!(tickets.published(), position);
             }
@@ -52,23 +60,37 @@ fn batches_of_every_size_wrap_at_every_position() {
 #[test]
 fn one_register_write_publishes_all_runs_that_became_complete() {
     let queue = queue(3);
-    let starts = [2, 1, 3].map(|count| queue.0.draw(count).unwrap());
-    assert_eq!(starts, [0, 2, 3]);
+    let [first, second, third] = [2, 1, 3].map(|count| queue.0.draw(count).unwrap());
+    assert_eq!([first.start, second.start, third.start], [0, 2, 3]);
+    assert_eq!([first.turn, second.turn, third.turn], [Turn::First, Turn::Behind, Turn::Behind]);
     // Out of order: the last two wait for the first.
-    assert_eq!(publish(&queue, 3, 6), None);
-    assert_eq!(publish(&queue, 2, 3), None);
+    assert_eq!(publish(&queue, third, 6), None);
+    assert_eq!(publish(&queue, second, 3), None);
     assert_eq!(queue.0.published(), 0);
-    assert_eq!(publish(&queue, 0, 2), Some(6));
+    assert_eq!(publish(&queue, first, 2), Some(6));
+    assert_eq!(queue.0.runs(), 3);
     assert_eq!(queue.0.draw(3), Err(NoTicket::Full));
-    assert_eq!(queue.0.draw(2), Ok(6));
+    assert_eq!(draw(&queue.0, 2, 6).turn, Turn::First);
+}
+
+/// The first is published before the second is marked: the baton lies in the second's mark then, and comes to the third from there.
+#[test]
+fn the_baton_lies_where_the_next_run_will_be_marked() {
+    let queue = queue(3);
+    let [first, second, third] = [1, 1, 1].map(|count| queue.0.draw(count).unwrap());
+    assert_eq!(publish(&queue, first, 1), Some(1));
+    assert_eq!(publish(&queue, third, 3), None);
+    assert_eq!(publish(&queue, second, 2), Some(3));
+    // Nobody is there: it lies in no mark.
+    assert_eq!(draw(&queue.0, 1, 3).turn, Turn::First);
 }
 
 #[test]
 fn an_index_ahead_of_what_was_published_is_refused_with_its_value() {
     let queue = queue(2);
-    let start = queue.0.draw(2).unwrap();
+    let drawn = draw(&queue.0, 2, 0);
     assert_eq!(observe(&queue.0, 1), Err(1), "nothing is published yet");
-    publish(&queue, start, start + 2);
+    publish(&queue, drawn, 2);
     assert_eq!((observe(&queue.0, 3), observe(&queue.0, 7)), (Err(3), Err(7)));
     assert_eq!((observe(&queue.0, 2), queue.0.consumed()), (Ok(()), 2));
 }
@@ -120,8 +142,7 @@ fn who_is_near_or_is_told_reads_in_each_turn_and_who_is_far_now_and_then() {
 fn who_looks_for_itself_tells_others_only_of_much() {
     let queue = queue(4);
     let tickets = &queue.0;
-    let start = tickets.draw(16).unwrap();
-    publish(&queue, start, start + 16);
+    publish(&queue, draw(tickets, 16, 0), 16);
     assert!(tickets.has_reached(3, (0, 0), || 3) && tickets.consumed() == 0);
     assert!(!tickets.has_reached(4, (0, 0), || 3) && !tickets.has_reached(4, (0, 0), || 17));
     assert!(tickets.has_reached(4, (0, 0), || 5) && tickets.consumed() == 5);
@@ -147,8 +168,7 @@ fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero
         let size = queue.0.size();
         for position in 0..drawn {
             assert_eq!(observe(&queue.0, size.register(position)), Ok(()));
-            assert_eq!(queue.0.draw(1), Ok(position));
-            publish(&queue, position, position + 1);
+            publish(&queue, draw(&queue.0, 1, position), position + 1);
         }
         let mut beginnings = Vec::new();
         for _ in 0..2 {
@@ -159,15 +179,19 @@ fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero
                     beginnings.push(beginning);
                 },
             );
-            assert!(queue.0.draw(1).is_err() && queue.0.draw(4).is_err());
+            assert!(queue.0.is_closed());
+            assert_eq!(queue.0.draw(1), Err(NoTicket::Closed));
+            assert_eq!(queue.0.draw_at_once(4, queue.0.consumed()), Err(NoTicket::Closed));
         }
         let beginning = drawn.next_multiple_of(8);
         assert_eq!(beginnings, [beginning; 2]);
         assert_eq!(queue.0.published(), beginning);
         queue.0.open();
+        assert!(!queue.0.is_closed());
         assert_eq!(queue.0.consumed(), beginning);
-        assert_eq!(queue.0.draw(4), Ok(beginning), "all slots are free");
-        assert_eq!(publish(&queue, beginning, beginning + 4), Some(beginning + 4));
+        // All slots are free.
+        let drawn = draw(&queue.0, 4, beginning);
+        assert_eq!(publish(&queue, drawn, beginning + 4), Some(beginning + 4));
         assert_eq!(queue.0.draw(1), Err(NoTicket::Full));
     }
 }
@@ -178,9 +202,8 @@ fn a_message_tells_what_is_behind_it_and_nothing_else() {
     let queue = queue(3);
     let tickets = &queue.0;
     for round in 0..1000u64 {
-        let start = tickets.draw(4).unwrap();
-        assert_eq!(start, 4 * round);
-        publish(&queue, start, start + 4);
+        let start = 4 * round;
+        publish(&queue, draw(tickets, 4, start), start + 4);
         tickets.share(tickets.hear(|| (start + 2) as u32));
         assert_eq!(tickets.consumed(), start + 2);
         for wrong in [start, start + 1, start + 5, start + 400, start.wrapping_sub(9)] {
@@ -197,25 +220,49 @@ fn a_message_tells_what_is_behind_it_and_nothing_else() {
 fn messages_go_on_where_their_number_begins_anew() {
     let queue = queue(3);
     let tickets = &queue.0;
-    let first = (1u64 << 32) - 8;
-    tickets.close(&queue.1, || (), |_| ());
-    tickets.shown.published.store(first, Ordering::Relaxed);
-    queue.1[0].store(baton(first), Ordering::Relaxed);
-    tickets.producers.claimed.store(first - 8, Ordering::Relaxed);
-    tickets.open();
+    let first = (1u64 << 32) - 16;
+    begin_at(&queue, first);
     for start in (first..first + 32).step_by(4) {
-        assert_eq!(tickets.draw(4), Ok(start));
-        publish(&queue, start, start + 4);
+        publish(&queue, draw(tickets, 4, start), start + 4);
         tickets.share(tickets.hear(|| (start + 4) as u32));
         assert_eq!(tickets.consumed(), start + 4);
     }
 }
 
+/// Has an empty queue go on at `first`, where its registers are zero.
+fn begin_at((tickets, marks): &(Tickets, Vec<AtomicU64>), first: u64) {
+    let size = tickets.size();
+    assert_eq!((tickets.published(), size.register(first)), (0, 0));
+    tickets.close(marks, || (), |_| ());
+    let Producers { claimed, tail, published, .. } = &tickets.producers.0;
+    claimed.fetch_add(first, Ordering::Relaxed);
+    tail.store(first << POSITION_SHIFT, Ordering::Relaxed);
+    published.store(first, Ordering::Relaxed);
+    tickets.open();
+}
+
+/// The word that tickets are drawn from has 43 bits of a position.
+#[test]
+fn tickets_go_on_where_the_word_that_counts_them_begins_anew() {
+    let queue = queue(3);
+    let tickets = &queue.0;
+    let first = (1u64 << 43) - 16;
+    begin_at(&queue, first);
+    for start in (first..first + 64).step_by(8) {
+        let [one, other] = [start, start + 3].map(|start| draw(tickets, 3, start));
+        assert_eq!(publish(&queue, other, start + 6), None);
+        assert_eq!(publish(&queue, one, start + 3), Some(start + 6));
+        assert_eq!(tickets.draw(3), Err(NoTicket::Full));
+        assert_eq!(publish(&queue, draw(tickets, 2, start + 6), start + 8), Some(start + 8));
+        assert_eq!(observe(tickets, tickets.size().register(start + 8)), Ok(()));
+    }
+    assert_eq!(tickets.close(&queue.1, || unreachable!(), |_| ()), first + 64);
+}
+
 #[test]
 fn what_prod_holds_besides_is_changed_by_one_write_of_its_own() {
     let queue = queue(3);
-    let start = queue.0.draw(3).unwrap();
-    assert_eq!(publish(&queue, start, start + 3), Some(3));
+    assert_eq!(publish(&queue, draw(&queue.0, 3, 0), 3), Some(3));
     let (changed, told) = (core::cell::Cell::new(false), core::cell::Cell::new(None));
     queue.0.tell_again(
         &queue.1,
@@ -226,6 +273,35 @@ fn what_prod_holds_besides_is_changed_by_one_write_of_its_own() {
         },
     );
     assert_eq!(told.get(), Some(3));
+    // It is at rest again.
+    assert_eq!(draw(&queue.0, 1, 3).turn, Turn::First);
+}
+
+/// While somebody has the baton who has no run, others leave theirs to it; and so they do where it was taken out of a mark.
+#[test]
+fn runs_that_are_marked_while_prod_is_written_once_more_are_published_with_it() {
+    let queue = queue(3);
+    let (tickets, marks) = &queue;
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |position| told.borrow_mut().push(position);
+    let change = || {
+        let drawn = tickets.draw(1).unwrap();
+        assert_eq!(publish(&queue, drawn, drawn.start + 1), None);
+    };
+    tickets.tell_again(marks, change, tell);
+    assert_eq!(*told.borrow(), [0, 1]);
+    let [first, second] = [1, 2].map(|start| draw(tickets, 1, start));
+    assert_eq!(publish(&queue, first, 2), Some(2));
+    // The baton lies in the second one's mark.
+    tickets.tell_again(marks, || assert_eq!(publish(&queue, second, 3), None), tell);
+    assert_eq!(*told.borrow(), [0, 1, 2, 3]);
+    let [first, second] = [3, 4].map(|start| draw(tickets, 1, start));
+    assert_eq!(publish(&queue, first, 4), Some(4));
+    // And there it lies again afterwards.
+    tickets.tell_again(marks, || (), tell);
+    assert_eq!(*told.borrow(), [0, 1, 2, 3, 4]);
+    assert_eq!(publish(&queue, second, 5), Some(5));
+    assert_eq!((tickets.runs(), draw(tickets, 1, 5).turn), (5, Turn::First));
 }
 
 /// Others give a command whenever it has published one: after some turns it leaves the rest to them.
@@ -244,12 +320,13 @@ fn whoever_has_the_baton_hands_it_over_after_a_number_of_turns() {
                 while asked.load(Ordering::Acquire) <= given {
                     std::thread::yield_now();
                 }
-                let start = tickets.draw(1).unwrap();
-                tickets.publish(marks, start, start + 1, |it| told.lock().unwrap().push(it));
+                let drawn = tickets.draw(1).unwrap();
+                let tell = |position| told.lock().unwrap().push(position);
+                tickets.publish(marks, drawn, drawn.start + 1, tell);
             }
         });
-        let start = tickets.draw(1).unwrap();
-        tickets.publish(marks, start, start + 1, |position| {
+        let drawn = tickets.draw(1).unwrap();
+        tickets.publish(marks, drawn, drawn.start + 1, |position| {
             told.lock().unwrap().push(position);
             turns += 1;
             if asked.fetch_add(1, Ordering::AcqRel) < OTHERS {
@@ -265,5 +342,5 @@ fn whoever_has_the_baton_hands_it_over_after_a_number_of_turns() {
     let told = told.into_inner().unwrap();
     assert!(told.is_sorted() && told.last() == Some(&(OTHERS + 1)), "{told:?}");
     assert_eq!(tickets.published(), OTHERS + 1);
-    assert_eq!(mark(OTHERS + 1), baton(OTHERS + 1));
+    assert_eq!(draw(tickets, 1, OTHERS + 1).turn, Turn::First);
 }

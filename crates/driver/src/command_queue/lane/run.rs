@@ -10,6 +10,7 @@ use super::{Lane, write};
 use crate::platform::Platform;
 use crate::queue::{Size, at};
 use crate::sync::plain::AtomicU64;
+use crate::tickets::Drawn;
 
 /// The slots of a ticket. However it ends, they are filled and published. `DIRECT` for the command queue itself, where no
 /// CMD_SYNC sends a message, and each batch has one.
@@ -19,7 +20,7 @@ pub(in crate::command_queue) struct Run<'a, P: Platform, const DIRECT: bool> {
     pub(super) mmio: &'a P::Mmio,
     pub(super) size: Size,
     pub(super) slots: &'a [[AtomicU64; 2]],
-    pub(super) start: u64,
+    pub(super) drawn: Drawn,
     pub(super) next: u64,
     pub(super) end: u64,
 }
@@ -32,7 +33,7 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         commands: &mut impl Iterator<Item = Command>,
         count: u64,
     ) {
-        let end = self.start + count;
+        let end = self.drawn.start + count;
         while self.next != end
             && let Some(command) = commands.next()
         {
@@ -70,7 +71,7 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     /// Publishes the run, and returns what [`Tickets::publish`](crate::tickets::Tickets::publish) does. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     #[inline(always)]
     pub(super) fn close(&mut self) -> u64 {
-        let Self { lane, platform, mmio, size, start, end, .. } = *self;
+        let Self { lane, platform, mmio, size, drawn, end, .. } = *self;
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract. `size` and `mmio` are
         // captured by value, so that publishing loads neither from memory.
         let marks = lane.marks(platform, size);
@@ -84,13 +85,13 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
             }
             let shown = size.shown();
             let tell = move |position| Port::tell_main(mmio, shown.at(position));
-            lane.tickets.publish(marks, start, end, tell)
+            lane.tickets.publish(marks, drawn, end, tell)
         } else {
             while self.next != end {
                 self.push_unjudged(lane.sync(self.next + 1));
             }
             let tell = move |position| lane.port.tell(mmio, size.register(position));
-            lane.tickets.publish(marks, start, end, tell)
+            lane.tickets.publish(marks, drawn, end, tell)
         }
     }
 }

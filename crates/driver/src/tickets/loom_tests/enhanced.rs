@@ -31,10 +31,10 @@ fn an_acknowledgement_meets_producers(acknowledge: Acknowledge) {
             .map(|_| {
                 let (queue, control) = (queue.clone(), control.clone());
                 thread::spawn(move || {
-                    let start = queue.tickets.draw(1).unwrap();
-                    queue.fill(start);
+                    let drawn = queue.tickets.draw(1).unwrap();
+                    queue.fill(drawn.start);
                     let tell = |position| tell(&queue, &control, position);
-                    queue.tickets.publish(&queue.marks, start, start + 1, tell);
+                    queue.tickets.publish(&queue.marks, drawn, drawn.start + 1, tell);
                 })
             })
             .collect();
@@ -67,10 +67,12 @@ fn loom_twin_that_acknowledges_without_the_baton_takes_a_doorbell_back() {
 fn loom_twin_that_publishes_nothing_after_an_acknowledgement_loses_a_doorbell() {
     an_acknowledgement_meets_producers(|queue, control| {
         let tickets = &queue.tickets;
-        let position = tickets.take_baton(&queue.marks, thread::yield_now);
+        let (position, counted) = tickets.take_baton(&queue.marks, thread::yield_now);
         control.store(ERRACK, Ordering::Relaxed);
         tell(queue, control, position);
-        queue.mark(position).store(baton(position), Ordering::Release);
+        if tickets.producers.tail.fetch_sub(counted, Ordering::AcqRel) & RUNS != counted {
+            queue.mark(position).store(baton(position), Ordering::Release);
+        }
     });
 }
 
@@ -90,8 +92,8 @@ fn a_message_gives_room(hear: fn(&Queue, &AtomicU64)) -> bool {
             message.store(at, Ordering::Release);
         });
         hear(&queue, &word);
-        if let Ok(start) = queue.tickets.draw(1) {
-            queue.fill(start);
+        if let Ok(drawn) = queue.tickets.draw(1) {
+            queue.fill(drawn.start);
             used.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         smmu.join().unwrap();

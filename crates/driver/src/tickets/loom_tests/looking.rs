@@ -25,10 +25,11 @@ impl Machine {
     }
 
     /// Places a command at `start` and looks once.
-    fn place_and_look(&self, start: u64, consumed: u64) {
+    fn place_and_look(&self, drawn: Drawn, consumed: u64) {
         let Queue { tickets, marks, cons, .. } = &*self.queue;
+        let start = drawn.start;
         self.queue.fill(start);
-        tickets.publish(marks, start, start + 1, |position| {
+        tickets.publish(marks, drawn, start + 1, |position| {
             self.access();
             self.queue.tell(position);
         });
@@ -58,9 +59,9 @@ fn look(machine: &Machine) {
     let _inside = machine.state.arrive(0);
     if machine.state.now().works()
         && let consumed = machine.queue.tickets.consumed()
-        && let Ok(start) = machine.queue.tickets.draw_at_once(1, consumed)
+        && let Ok(drawn) = machine.queue.tickets.draw_at_once(1, consumed)
     {
-        machine.place_and_look(start, consumed);
+        machine.place_and_look(drawn, consumed);
     }
 }
 
@@ -79,10 +80,11 @@ fn loom_nobody_who_drew_a_ticket_looks_at_registers_without_power() {
 fn loom_twin_that_arrives_after_it_drew_looks_without_power() {
     power_goes(
         |machine| {
-            if let Ok(start) = machine.queue.tickets.draw(1) {
+            if let Ok(drawn) = machine.queue.tickets.draw(1) {
+                let start = drawn.start;
                 machine.queue.fill(start);
                 let tell = |position| machine.queue.tell(position);
-                machine.queue.tickets.publish(&machine.queue.marks, start, start + 1, tell);
+                machine.queue.tickets.publish(&machine.queue.marks, drawn, start + 1, tell);
                 let _inside = machine.state.arrive(0);
                 machine.queue.tickets.has_reached(start + 1, (0, 0), || {
                     machine.access();
@@ -114,19 +116,22 @@ fn loom_twin_whose_draw_passes_nothing_on_looks_without_power() {
     power_goes(
         |machine| {
             let _inside = machine.state.arrive(0);
-            let tail = &machine.queue.tickets.producers.tail;
-            let start = tail.fetch_add(1, Ordering::Relaxed);
-            if start & CLOSED == 0 {
-                // Nobody takes the baton up: it is as a look at the register.
-                machine.queue.fill(start);
-                machine.queue.mark(start).store(filled(start + 1), Ordering::Release);
-                thread::yield_now();
-                machine.access();
+            let Producers { claimed, tail, .. } = &machine.queue.tickets.producers.0;
+            if fits(claimed.fetch_add(1, Ordering::Relaxed), 1, 0) {
+                let drawn =
+                    drawn_from(tail.fetch_add(1 << POSITION_SHIFT | RUN, Ordering::Relaxed));
+                machine.place_and_look(drawn, 0);
+            } else {
+                claimed.fetch_sub(1, Ordering::Relaxed);
             }
         },
         |machine| {
-            // All but what a mark passes on.
-            machine.queue.tickets.producers.tail.fetch_or(CLOSED, Ordering::AcqRel);
+            // All but what publishing passes on.
+            let Producers { claimed, .. } = &machine.queue.tickets.producers.0;
+            claimed.fetch_add(CLOSED, Ordering::AcqRel);
+            while machine.queue.drawn() != claimed.load(Ordering::Acquire) - CLOSED + 2 {
+                thread::yield_now();
+            }
             machine.state.wait_outside(thread::yield_now);
         },
     );
@@ -282,14 +287,15 @@ fn room_is_told_of_seldom(look: fn(&Queue, u64, u64) -> bool) -> [bool; 2] {
                     let mut drawn = 0;
                     for _ in 0..2 {
                         let consumed = queue.tickets.consumed();
-                        let Ok(start) = queue.tickets.draw_at_once(2, consumed) else { break };
+                        let Ok(ticket) = queue.tickets.draw_at_once(2, consumed) else { break };
+                        let start = ticket.start;
                         if start + 2 > known + 8 {
                             // What it has overwritten was only found by a look since.
                             found[1].store(true, Ordering::Relaxed);
                         }
                         queue.fill(start);
                         queue.fill(start + 1);
-                        publish(&queue, start, start + 2);
+                        publish(&queue, ticket, start + 2);
                         look(&queue, start + 2, consumed);
                         drawn += 2;
                     }
@@ -327,7 +333,7 @@ fn loom_twin_that_tells_of_room_without_release_lets_a_slot_be_overwritten() {
     room_is_told_of_seldom(|queue, end, consumed| {
         let ahead = queue.tickets.size().ahead(consumed, queue.cons.load(Ordering::Acquire));
         let position = consumed + ahead;
-        if position > queue.tickets.shown.published.load(Ordering::Relaxed) {
+        if position > queue.tickets.producers.published.load(Ordering::Relaxed) {
             return false;
         }
         if ahead > queue.tickets.size().quarter() {
