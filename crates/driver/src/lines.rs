@@ -192,9 +192,8 @@ impl Setup {
 }
 
 /// All that two CPUs may both write.
-const OF_THE_QUEUE: [&str; 5] = [
+const OF_THE_QUEUE: [&str; 4] = [
     "claims of room, and tickets",
-    "what is published",
     "what is known to be consumed",
     "slots",
     "marks of runs",
@@ -220,7 +219,8 @@ fn two_cpus_that_unmap_both_write_the_command_queues_lines_and_no_others() {
                 shared.iter().filter(|name| !OF_THE_QUEUE.contains(&name.as_str())).collect();
             assert!(others.is_empty(), "{shared:?}");
             assert!(shared.contains("claims of room, and tickets"), "{shared:?}");
-            assert!(shared.contains("what is published"), "{shared:?}");
+            // Each finds the queue at rest.
+            assert!(!shared.contains("marks of runs"), "{shared:?}");
         }
     }
 }
