@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An SMMU whose registers, queue and caches are the model's, for many threads.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use smmuv3::Mmio;
+use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd};
+use smmuv3_formats::{COMMAND_BYTES, Command, Opcode};
+use smmuv3_model::{Adversary, Memory, Model, Observation, Profile};
+
+use super::cpus::Line;
+use crate::bytes::Bytes;
+
+/// What time it is, in nanoseconds.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// Observations that there is room for: what the model says of one command, and of what is done to its registers at most.
+const ROOM: usize = 64;
+
+/// The model, which reads the commands from memory, judges them, and carries them out in its caches. It stands before each
+/// CMD_SYNC for `latency` nanoseconds from when it came to it, and only then completes it, and goes on behind it: commands
+/// behind a CMD_SYNC do not start before that is complete (§4.2), so times of several add up.
+///
+/// It has no processor of its own. CMDQ_PROD takes what is written; whoever reads CMDQ_CONS lets the model go on up to
+/// that, unless somebody else is at it, and reads what it shows by then.
+#[derive(Clone)]
+pub struct Modelled(Arc<Shared>);
+
+struct Shared {
+    /// CMDQ_PROD, of which the model hears when it goes on.
+    prod: Line<AtomicU32>,
+    shown: Line<Shown>,
+    smmu: Line<Mutex<Smmu>>,
+    latency: u64,
+    clock: Clock,
+}
+
+/// What those need who read CMDQ_CONS.
+struct Shown {
+    /// CMDQ_CONS.
+    cons: AtomicU32,
+    /// When the model goes on; 0 if nothing holds it up.
+    due: AtomicU64,
+}
+
+/// Of the one who lets it go on.
+struct Smmu {
+    model: Model<Arc<Bytes>>,
+    /// What it has been told of.
+    prod: u32,
+    /// When the CMD_SYNC is complete that it stands before.
+    due: Option<u64>,
+    account: Account,
+    observations: Vec<Observation>,
+}
+
+/// What the model did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// CMD_SYNCs that are complete.
+    pub syncs: u64,
+    /// Invalidations that were carried out in its caches.
+    pub invalidations: u64,
+    /// Commands between CMDQ_CONS and CMDQ_PROD.
+    pub waiting: u32,
+    /// Errors and mistakes that it found.
+    pub wrong: Vec<Observation>,
+}
+
+impl Modelled {
+    /// One after reset that works on `memory`.
+    pub fn new(memory: Arc<Bytes>, latency: u64, clock: Clock) -> Self {
+        let mut profile = Profile::default().adversary(Adversary::NONE);
+        profile.unknown_reset = false;
+        let mut model = Model::new(profile, memory, 1);
+        let prod = model.read32(CmdqProd::OFFSET);
+        let cons = model.read32(CmdqCons::OFFSET);
+        let smmu = Smmu {
+            model,
+            prod,
+            due: None,
+            account: Account::default(),
+            observations: Vec::with_capacity(ROOM),
+        };
+        Self(Arc::new(Shared {
+            prod: Line(AtomicU32::new(prod)),
+            shown: Line(Shown { cons: AtomicU32::new(cons), due: AtomicU64::new(0) }),
+            smmu: Line(Mutex::new(smmu)),
+            latency,
+            clock,
+        }))
+    }
+
+    /// What the model did since it was asked last.
+    pub fn account(&self) -> Account {
+        self.with(|smmu| {
+            let waiting = smmu.model.waiting_commands();
+            Account { waiting, ..std::mem::take(&mut smmu.account) }
+        })
+    }
+
+    /// All but CMDQ_PROD and CMDQ_CONS.
+    fn with<R>(&self, access: impl FnOnce(&mut Smmu) -> R) -> R {
+        let mut smmu = self.0.smmu.0.lock().expect(STOPPED);
+        smmu.hear(&self.0);
+        let result = access(&mut smmu);
+        smmu.note();
+        smmu.show(&self.0);
+        result
+    }
+
+    /// Lets the model go on, if it has something to do and nobody else is at it.
+    fn go_on(&self) {
+        let Shared { prod, shown: Line(shown), clock, .. } = &*self.0;
+        if shown.cons.load(Ordering::Acquire) == prod.0.load(Ordering::Acquire) {
+            return;
+        }
+        let due = shown.due.load(Ordering::Acquire);
+        if due != 0 && clock() < due {
+            return;
+        }
+        let smmu: MutexGuard<'_, Smmu> = match self.0.smmu.0.try_lock() {
+            Ok(smmu) => smmu,
+            Err(TryLockError::WouldBlock) => return,
+            // Else whoever waits would do so for ever.
+            Err(TryLockError::Poisoned(_)) => panic!("{STOPPED}"),
+        };
+        { smmu }.go_on(&self.0);
+    }
+}
+
+const STOPPED: &str = "the model stopped on another thread";
+
+impl Smmu {
+    fn hear(&mut self, shared: &Shared) {
+        let prod = shared.prod.0.load(Ordering::Acquire);
+        if prod != self.prod {
+            self.prod = prod;
+            self.model.write32(CmdqProd::OFFSET, prod);
+        }
+    }
+
+    fn show(&mut self, shared: &Shared) {
+        let Line(Shown { cons, due }) = &shared.shown;
+        due.store(self.due.unwrap_or(0), Ordering::Release);
+        cons.store(self.model.read32(CmdqCons::OFFSET), Ordering::Release);
+    }
+
+    /// Up to what PROD is now: what is added meanwhile is for those who look later.
+    fn go_on(&mut self, shared: &Shared) {
+        self.hear(shared);
+        while self.model.waiting_commands() != 0 && self.may_go_on(shared) {
+            let (syncs, consumed) = (self.account.syncs, self.model.run(1));
+            self.note();
+            assert_ne!(consumed, 0, "the model refused a command: {:?}", self.account.wrong);
+            if self.account.syncs != syncs {
+                self.show(shared);
+            }
+        }
+        self.show(shared);
+    }
+
+    /// Whether it comes to anything but a CMD_SYNC that it has to stand before.
+    fn may_go_on(&mut self, shared: &Shared) -> bool {
+        if shared.latency == 0 || !self.is_before_sync() {
+            return true;
+        }
+        let now = (shared.clock)();
+        let due = self.due.unwrap_or(now + shared.latency);
+        self.due = (now < due).then_some(due);
+        self.due.is_none()
+    }
+
+    fn is_before_sync(&mut self) -> bool {
+        let base = CmdqBase(self.model.read64(CmdqBase::OFFSET));
+        let cons = CmdqCons(self.model.read32(CmdqCons::OFFSET));
+        let slot = cons.rd() & ((1 << base.log2size()) - 1);
+        let word = self.model.memory().read64(base.addr() + slot * COMMAND_BYTES as u64);
+        word.is_ok_and(|word| Command([word, 0]).opcode() == Some(Opcode::Sync))
+    }
+
+    /// Keeps of what the model says what is asked for later.
+    fn note(&mut self) {
+        self.model.swap_observations(&mut self.observations);
+        for observation in self.observations.drain(..) {
+            match observation {
+                Observation::SyncCompleted { .. } => self.account.syncs += 1,
+                Observation::Applied { .. } => self.account.invalidations += 1,
+                Observation::Gerror(_) | Observation::Misuse(_) | Observation::Unsupported(_) => {
+                    self.account.wrong.push(observation);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Mmio for Modelled {
+    #[inline]
+    fn read32(&self, offset: u32) -> u32 {
+        match offset {
+            CmdqProd::OFFSET => self.0.prod.0.load(Ordering::Acquire),
+            CmdqCons::OFFSET => {
+                self.go_on();
+                self.0.shown.0.cons.load(Ordering::Acquire)
+            }
+            _ => self.with(|smmu| smmu.model.read32(offset)),
+        }
+    }
+
+    #[inline]
+    fn write32(&self, offset: u32, value: u32) {
+        match offset {
+            CmdqProd::OFFSET => self.0.prod.0.store(value, Ordering::Release),
+            _ => self.with(|smmu| smmu.model.write32(offset, value)),
+        }
+    }
+
+    fn write64(&self, offset: u32, value: u64) {
+        self.with(|smmu| smmu.model.write64(offset, value));
+    }
+}
