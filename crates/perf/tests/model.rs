@@ -124,12 +124,39 @@ fn times_of_cmd_syncs_add_up_and_nothing_behind_one_starts_before_it_is_complete
     assert_eq!(give(&smmu, &memory, &[tlbi, tlbi, sync, tlbi, sync]), 2);
     assert_eq!(look_at(0), (2, 2));
     assert_eq!(look_at(999), (2, 0));
-    // Nobody lets it go on earlier than that, so it comes to the second then.
-    assert_eq!(look_at(1_500), (4, 1));
-    assert_eq!(look_at(2_499), (4, 0));
+    assert_eq!(look_at(1_000), (4, 1));
     assert_eq!(smmu.account().waiting, 1);
-    assert_eq!(look_at(2_500), (5, 0));
+    assert_eq!(look_at(1_999), (4, 0));
+    assert_eq!(look_at(2_000), (5, 0));
     assert_eq!(smmu.account().waiting, 0);
+}
+
+#[test]
+fn an_smmu_goes_on_whether_somebody_looks_or_not() {
+    let (clock, time) = still();
+    let (_work, smmu, memory) = machine(Queue::Lock, 1, 1_000, clock);
+    let sync = Command::from(Sync::new());
+    let look_at = |now| {
+        time.store(now, Ordering::Relaxed);
+        smmu.read32(CmdqCons::OFFSET)
+    };
+    // Told of at 500: they are complete at 1,500, 2,500 and 3,500.
+    time.store(500, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync, sync, sync]), 0);
+    assert_eq!(look_at(2_600), 2);
+    // Told of at 3,000, when the third still stands: complete at 4,500.
+    time.store(3_000, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync; 4]), 2);
+    assert_eq!(look_at(4_499), 3);
+    assert_eq!(look_at(4_500), 4);
+    // Told of at 9,000, when there is nothing to do: complete at 10,000, and the next, told of at 9,999, at 11,000.
+    time.store(9_000, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync; 5]), 4);
+    time.store(9_999, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync; 6]), 4);
+    assert_eq!(look_at(10_999), 5);
+    assert_eq!(look_at(11_000), 6);
+    assert_eq!(smmu.account().wrong, []);
 }
 
 #[test]

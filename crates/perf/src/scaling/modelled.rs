@@ -15,21 +15,26 @@ use crate::bytes::Bytes;
 /// What time it is, in nanoseconds.
 pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
+/// Bits of CMDQ_PROD. Above them is room for some hours.
+const INDEX_BITS: u32 = 20;
+const INDEX: u64 = (1 << INDEX_BITS) - 1;
+
 /// Observations that there is room for: what the model says of one command, and of what is done to its registers at most.
 const ROOM: usize = 64;
 
 /// The model, which reads the commands from memory, judges them, and carries them out in its caches. It stands before each
-/// CMD_SYNC for `latency` nanoseconds from when it came to it, and only then completes it, and goes on behind it: commands
+/// CMD_SYNC for `latency` nanoseconds from when it comes to it, and only then completes it, and goes on behind it: commands
 /// behind a CMD_SYNC do not start before that is complete (§4.2), so times of several add up.
 ///
 /// It has no processor of its own. CMDQ_PROD takes what is written; whoever reads CMDQ_CONS lets the model go on up to
-/// that, unless somebody else is at it, and reads what it shows by then.
+/// that, unless somebody else is at it, and reads what it shows by then. Nobody has to look for time to pass: it comes to
+/// a CMD_SYNC when the one before is complete, or PROD is written, whatever is later.
 #[derive(Clone)]
 pub struct Modelled(Arc<Shared>);
 
 struct Shared {
-    /// CMDQ_PROD, of which the model hears when it goes on.
-    prod: Line<AtomicU32>,
+    /// CMDQ_PROD, of which the model hears when it goes on, and above it when it was written.
+    told: Line<AtomicU64>,
     shown: Line<Shown>,
     smmu: Line<Mutex<Smmu>>,
     latency: u64,
@@ -47,10 +52,12 @@ struct Shown {
 /// Of the one who lets it go on.
 struct Smmu {
     model: Model<Arc<Bytes>>,
-    /// What it has been told of.
+    /// What it has heard of: CMDQ_PROD, and when that was written.
     prod: u32,
-    /// When the CMD_SYNC is complete that it stands before.
+    told: u64,
+    /// When the CMD_SYNC is complete that it stands before, and when the last one was.
     due: Option<u64>,
+    free: u64,
     account: Account,
     observations: Vec<Observation>,
 }
@@ -79,12 +86,14 @@ impl Modelled {
         let smmu = Smmu {
             model,
             prod,
+            told: 0,
             due: None,
+            free: 0,
             account: Account::default(),
             observations: Vec::with_capacity(ROOM),
         };
         Self(Arc::new(Shared {
-            prod: Line(AtomicU32::new(prod)),
+            told: Line(AtomicU64::new(prod.into())),
             shown: Line(Shown { cons: AtomicU32::new(cons), due: AtomicU64::new(0) }),
             smmu: Line(Mutex::new(smmu)),
             latency,
@@ -100,6 +109,10 @@ impl Modelled {
         })
     }
 
+    fn prod(&self) -> u32 {
+        (self.0.told.0.load(Ordering::Acquire) & INDEX) as u32
+    }
+
     /// All but CMDQ_PROD and CMDQ_CONS.
     fn with<R>(&self, access: impl FnOnce(&mut Smmu) -> R) -> R {
         let mut smmu = self.0.smmu.0.lock().expect(STOPPED);
@@ -112,8 +125,8 @@ impl Modelled {
 
     /// Lets the model go on, if it has something to do and nobody else is at it.
     fn go_on(&self) {
-        let Shared { prod, shown: Line(shown), clock, .. } = &*self.0;
-        if shown.cons.load(Ordering::Acquire) == prod.0.load(Ordering::Acquire) {
+        let Shared { shown: Line(shown), clock, .. } = &*self.0;
+        if shown.cons.load(Ordering::Acquire) == self.prod() {
             return;
         }
         let due = shown.due.load(Ordering::Acquire);
@@ -134,7 +147,9 @@ const STOPPED: &str = "the model stopped on another thread";
 
 impl Smmu {
     fn hear(&mut self, shared: &Shared) {
-        let prod = shared.prod.0.load(Ordering::Acquire);
+        let told = shared.told.0.load(Ordering::Acquire);
+        let prod = (told & INDEX) as u32;
+        self.told = told >> INDEX_BITS;
         if prod != self.prod {
             self.prod = prod;
             self.model.write32(CmdqProd::OFFSET, prod);
@@ -149,7 +164,16 @@ impl Smmu {
 
     /// Up to what PROD is now: what is added meanwhile is for those who look later.
     fn go_on(&mut self, shared: &Shared) {
+        // By itself, it would not have waited for what it hears of now.
+        self.carry_out(shared);
         self.hear(shared);
+        if self.due.is_none() {
+            self.carry_out(shared);
+        }
+        self.show(shared);
+    }
+
+    fn carry_out(&mut self, shared: &Shared) {
         while self.model.waiting_commands() != 0 && self.may_go_on(shared) {
             let (syncs, consumed) = (self.account.syncs, self.model.run(1));
             self.note();
@@ -158,7 +182,6 @@ impl Smmu {
                 self.show(shared);
             }
         }
-        self.show(shared);
     }
 
     /// Whether it comes to anything but a CMD_SYNC that it has to stand before.
@@ -166,10 +189,13 @@ impl Smmu {
         if shared.latency == 0 || !self.is_before_sync() {
             return true;
         }
-        let now = (shared.clock)();
-        let due = self.due.unwrap_or(now + shared.latency);
-        self.due = (now < due).then_some(due);
-        self.due.is_none()
+        let due = *self.due.get_or_insert(self.free.max(self.told) + shared.latency);
+        let over = due <= (shared.clock)();
+        if over {
+            self.free = due;
+            self.due = None;
+        }
+        over
     }
 
     fn is_before_sync(&mut self) -> bool {
@@ -200,7 +226,7 @@ impl Mmio for Modelled {
     #[inline]
     fn read32(&self, offset: u32) -> u32 {
         match offset {
-            CmdqProd::OFFSET => self.0.prod.0.load(Ordering::Acquire),
+            CmdqProd::OFFSET => self.prod(),
             CmdqCons::OFFSET => {
                 self.go_on();
                 self.0.shown.0.cons.load(Ordering::Acquire)
@@ -212,7 +238,11 @@ impl Mmio for Modelled {
     #[inline]
     fn write32(&self, offset: u32, value: u32) {
         match offset {
-            CmdqProd::OFFSET => self.0.prod.0.store(value, Ordering::Release),
+            CmdqProd::OFFSET => {
+                let now = if self.0.latency == 0 { 0 } else { (self.0.clock)() };
+                let told = now << INDEX_BITS | u64::from(value) & INDEX;
+                self.0.told.0.store(told, Ordering::Release);
+            }
             _ => self.with(|smmu| smmu.model.write32(offset, value)),
         }
     }
