@@ -89,11 +89,11 @@ fn queues(draw: Draw<'_>) -> Result<(), String> {
         })?;
     }
     println!("\n## One command queue, carried out by the model");
-    println!("\nThe model takes {:.0} ns for a command.", of_a_command());
+    println!("\nThe model takes {:.0} ns for a command, on one thread at 0 us.", of_a_command());
     for latency in LATENCIES {
         let us = latency / 1000;
-        println!("\nThe model, and {us} us for a CMD_SYNC.");
-        let title = format!("One command queue, the model, and {us} us for a CMD_SYNC");
+        println!("\nA CMD_SYNC takes {us} us.");
+        let title = format!("One command queue, the model, a CMD_SYNC takes {us} us");
         queue(draw, &format!("model-{us}us.svg"), &title, |threads| {
             Queue::measure_on_model(threads, latency)
         })?;
