@@ -19,6 +19,9 @@ pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 const INDEX_BITS: u32 = 20;
 const INDEX: u64 = (1 << INDEX_BITS) - 1;
 
+/// How often the one who lets it go on looks for more: it has other things to do, too.
+const ROUNDS: usize = 64;
+
 /// Observations that there is room for: what the model says of one command, and of what is done to its registers at most.
 const ROOM: usize = 64;
 
@@ -26,8 +29,8 @@ const ROOM: usize = 64;
 /// CMD_SYNC for `latency` nanoseconds from when it comes to it, and only then completes it, and goes on behind it: commands
 /// behind a CMD_SYNC do not start before that is complete (§4.2), so times of several add up.
 ///
-/// It has no processor of its own. CMDQ_PROD takes what is written; whoever reads CMDQ_CONS lets the model go on up to
-/// that, unless somebody else is at it, and reads what it shows by then. Nobody has to look for time to pass: it comes to
+/// It has no processor of its own. CMDQ_PROD takes what is written; whoever reads CMDQ_CONS lets the model go on until
+/// nothing is left, unless somebody else is at it, and reads what it shows by then. Nobody has to look for time to pass: it comes to
 /// a CMD_SYNC when the one before is complete, or PROD is written, whatever is later.
 #[derive(Clone)]
 pub struct Modelled(Arc<Shared>);
@@ -146,14 +149,17 @@ impl Modelled {
 const STOPPED: &str = "the model stopped on another thread";
 
 impl Smmu {
-    fn hear(&mut self, shared: &Shared) {
+    /// Whether there is anything new.
+    fn hear(&mut self, shared: &Shared) -> bool {
         let told = shared.told.0.load(Ordering::Acquire);
         let prod = (told & INDEX) as u32;
         self.told = told >> INDEX_BITS;
-        if prod != self.prod {
+        let more = prod != self.prod;
+        if more {
             self.prod = prod;
             self.model.write32(CmdqProd::OFFSET, prod);
         }
+        more
     }
 
     fn show(&mut self, shared: &Shared) {
@@ -162,13 +168,14 @@ impl Smmu {
         cons.store(self.model.read32(CmdqCons::OFFSET), Ordering::Release);
     }
 
-    /// Up to what PROD is now: what is added meanwhile is for those who look later.
+    /// Until there is nothing left, or what is left has to wait.
     fn go_on(&mut self, shared: &Shared) {
-        // By itself, it would not have waited for what it hears of now.
-        self.carry_out(shared);
-        self.hear(shared);
-        if self.due.is_none() {
+        // First what it has heard of: by itself, it would not have waited for the rest.
+        for _ in 0..ROUNDS {
             self.carry_out(shared);
+            if !self.hear(shared) || self.due.is_some() {
+                break;
+            }
         }
         self.show(shared);
     }
