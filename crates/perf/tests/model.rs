@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Queues that are measured on the model: that it carries out what they give it, and takes the time that it is to take.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use smmuv3::Mmio;
 use smmuv3_formats::Command;
@@ -99,14 +99,19 @@ fn threads_that_wait_for_cmd_syncs_take_turns_in_their_time() {
     }
 }
 
-/// Writes `commands` from the first slot on, tells the SMMU of them, and says what CONS shows.
-fn give(smmu: &Modelled, memory: &Bytes, commands: &[Command]) -> u32 {
+/// Writes `commands` from the first slot on.
+fn write(smmu: &Modelled, memory: &Bytes, commands: &[Command]) {
     let base = u64::from(smmu.read32(CmdqBase::OFFSET)) & !0x1f;
     for (slot, command) in (base..).step_by(16).zip(commands) {
         for (pa, word) in (slot..).step_by(8).zip(command.0) {
             memory.write64(pa, word).expect("memory");
         }
     }
+}
+
+/// Does that, tells the SMMU of them, and says what CONS shows.
+fn give(smmu: &Modelled, memory: &Bytes, commands: &[Command]) -> u32 {
+    write(smmu, memory, commands);
     smmu.write32(CmdqProd::OFFSET, commands.len() as u32);
     smmu.read32(CmdqCons::OFFSET)
 }
@@ -156,7 +161,48 @@ fn an_smmu_goes_on_whether_somebody_looks_or_not() {
     assert_eq!(give(&smmu, &memory, &[sync; 6]), 4);
     assert_eq!(look_at(10_999), 5);
     assert_eq!(look_at(11_000), 6);
+    // Two told of at 20,000, and another at 21,500, before somebody looks: that one does not hold up the second.
+    time.store(20_000, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync; 8]), 6);
+    time.store(21_500, Ordering::Relaxed);
+    assert_eq!(give(&smmu, &memory, &[sync; 9]), 7);
+    assert_eq!(look_at(21_999), 7);
+    assert_eq!(look_at(22_000), 8);
+    assert_eq!(look_at(23_000), 9);
     assert_eq!(smmu.account().wrong, []);
+}
+
+#[test]
+fn who_lets_the_model_go_on_does_what_others_add_meanwhile() {
+    let time = Arc::new(AtomicU64::new(0));
+    // Until somebody adds commands, and whose SMMU it is.
+    let (looks, others) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::<Modelled>::new()));
+    let clock = {
+        let (time, looks, others) = (time.clone(), looks.clone(), others.clone());
+        move || {
+            let left = looks.load(Ordering::Relaxed);
+            looks.store(left.saturating_sub(1), Ordering::Relaxed);
+            if let (1, Some(smmu)) = (left, others.get()) {
+                smmu.write32(CmdqProd::OFFSET, 4);
+            }
+            time.load(Ordering::Relaxed)
+        }
+    };
+    let (_work, smmu, memory) = machine(Queue::Lock, 1, 1_000, Box::new(clock));
+    assert!(others.set(smmu.clone()).is_ok());
+    let tlbi = Command::from(TlbiNhVa::new().with_asid(5).with_leaf(true));
+    let sync = Command::from(Sync::new());
+    write(&smmu, &memory, &[sync, sync, tlbi, tlbi]);
+    smmu.write32(CmdqProd::OFFSET, 1);
+    assert_eq!(smmu.read32(CmdqCons::OFFSET), 0);
+    // Nobody looks until both are due. The clock is looked at whether it is time, and for each CMD_SYNC: with the last of
+    // that, the model is at the second.
+    time.store(2_000, Ordering::Relaxed);
+    smmu.write32(CmdqProd::OFFSET, 2);
+    time.store(9_000, Ordering::Relaxed);
+    looks.store(3, Ordering::Relaxed);
+    assert_eq!(smmu.read32(CmdqCons::OFFSET), 4);
+    assert_eq!(smmu.account(), Account { syncs: 2, invalidations: 2, ..Account::default() });
 }
 
 #[test]
