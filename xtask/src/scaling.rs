@@ -30,14 +30,24 @@ with sixteen CPUs and with enhanced queues.
 const AFTER: &str = "
 ## What is measured
 
-The SMMU is one that has carried out what it was told so many microseconds later, in order, however much it was. Each row
-is the median of twenty-one runs of 10 ms, less those in which a thread was stopped for half a millisecond. A queue is given one TLBI
-and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get as much, *longest* the longest that one of
-them took. Registers are memory here, which flatters whoever accesses them often: a read of CONS costs nothing, and on a bus it
-does. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are given a flattering lightness, with neither
-errors, nor content of commands, nor power that may go, and the lock is held while PROD is written.
+The SMMU, where it is not the model, is one that has carried out what it was told so many microseconds later, in order, however
+much it was. Each row is the median of twenty-one runs of 10 ms, less those in which a thread was stopped for half a
+millisecond. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get as
+much, *longest* the longest that one of them took. Registers are memory here, which flatters whoever accesses them often: a read
+of CONS costs nothing, and on a bus it does. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are given a
+flattering lightness, with neither errors, nor power that may go, and the lock is held while PROD is written.
 
-The SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
+*Carried out by the model*: the SMMU is the model that the driver is tested against (`crates/model`), with nothing left to chance.
+It reads the commands from memory, judges them, carries out TLBIs in its caches, and moves CONS. It stands before each CMD_SYNC
+for so many microseconds from when it comes to it: when the one before is complete, or PROD is written, whatever is later. Commands
+behind a CMD_SYNC do not start before that is complete, as the architecture has it; so times add up, and with 1 us for each there
+are a million a second at most, whatever threads do. The SMMU of the other sections lets the times of many overlap. No processor is
+left for the model: whoever reads CONS lets it go on until nothing is left, unless another thread is at it. So its own time is
+theirs, and longer where it goes from one processor to the other: with 0 and 1 us, several threads are busy with queue and model
+together; with 10 us, they wait. After each run, CONS is PROD, there were as many CMD_SYNCs and TLBIs as threads had given,
+and the model had found nothing wrong; else there would be no page.
+
+The other SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
 other, and nothing else here. A queue each is the command queue for one of the threads, and an enhanced one for each of
 the others. The driver's short way for few commands is only there where there is one queue: so where the SMMU takes no
 time, and each thread has a processor, a queue each gains nothing.
@@ -86,6 +96,9 @@ fn illustrated(tables: &str) -> String {
         let picture = match line {
             "The SMMU takes 0 us." => "queue-0us",
             "The SMMU takes 10 us." => "queue-10us",
+            "A CMD_SYNC takes 0 us." => "model-0us",
+            "A CMD_SYNC takes 1 us." => "model-1us",
+            "A CMD_SYNC takes 10 us." => "model-10us",
             "The SMMU takes 1 us." if text.contains("## Mapping") => "unmap",
             "The SMMU takes 1 us." => "queue-1us",
             _ if line.starts_with("One queue for all threads") => "ecmdq",
@@ -104,11 +117,12 @@ mod tests {
 
     #[test]
     fn pictures_stand_where_they_belong() {
-        let tables = "## One\n\nThe SMMU takes 1 us.\n| a |\n## Mapping\n\nThe SMMU takes 1 us.\n\n\
-                      CPUs of QEMU that map\n| b |\n";
+        let tables = "## One\n\nThe SMMU takes 1 us.\n| a |\n## One, by the model\n\n\
+                      A CMD_SYNC takes 1 us.\n| m |\n## Mapping\n\nThe SMMU takes 1 us.\n\nCPUs of QEMU that map\n| b |\n";
         let text = illustrated(tables);
         let at = |what: &str| text.find(what).unwrap();
-        assert!(at("queue-1us.svg") < at("| a |") && at("| a |") < at("unmap.svg"));
+        assert!(at("queue-1us.svg") < at("| a |") && at("| a |") < at("model-1us.svg"));
+        assert!(at("model-1us.svg") < at("| m |") && at("| m |") < at("unmap.svg"));
         assert!(at("unmap.svg") < at("cpus.svg") && at("cpus.svg") < at("| b |"));
     }
 }

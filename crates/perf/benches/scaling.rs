@@ -9,7 +9,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 use smmuv3_perf::scaling::{
-    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, overlapped,
+    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, of_a_command, overlapped,
 };
 
 /// SMMUs of one domain.
@@ -81,21 +81,42 @@ fn row(name: &str, threads: usize, Rate { rate, fairness, worst }: Rate) {
 fn queues(draw: Draw<'_>) -> Result<(), String> {
     println!("\n## One command queue");
     for latency in LATENCIES {
-        println!("\nThe SMMU takes {} us.", latency / 1000);
-        head("queue");
-        let mut lines = Queue::ALL.map(|queue| (queue.name(), Vec::new())).to_vec();
-        for threads in THREADS {
-            let measured = Queue::measure(threads, latency);
-            for ((name, points), measured) in lines.iter_mut().zip(measured) {
-                row(name, threads, measured);
-                points.push((threads as f64, measured.rate / 1e3));
-            }
-        }
-        let (us, axes) = (latency / 1000, ["threads", "TLBI + SYNC, thousands a second"]);
+        let us = latency / 1000;
+        println!("\nThe SMMU takes {us} us.");
         let title = format!("One command queue, an SMMU that takes {us} us");
-        draw(&format!("queue-{us}us.svg"), &title, axes, &lines)?;
+        queue(draw, &format!("queue-{us}us.svg"), &title, |threads| {
+            Queue::measure(threads, latency)
+        })?;
+    }
+    println!("\n## One command queue, carried out by the model");
+    println!("\nThe model takes {:.0} ns for a command, on one thread at 0 us.", of_a_command());
+    for latency in LATENCIES {
+        let us = latency / 1000;
+        println!("\nA CMD_SYNC takes {us} us.");
+        let title = format!("One command queue, the model, a CMD_SYNC takes {us} us");
+        queue(draw, &format!("model-{us}us.svg"), &title, |threads| {
+            Queue::measure_on_model(threads, latency)
+        })?;
     }
     Ok(())
+}
+
+/// A table, and a picture, of the queues with more and more threads.
+fn queue(
+    draw: Draw<'_>,
+    name: &str,
+    title: &str,
+    measure: impl Fn(usize) -> [Rate; 3],
+) -> Result<(), String> {
+    head("queue");
+    let mut lines = Queue::ALL.map(|queue| (queue.name(), Vec::new())).to_vec();
+    for threads in THREADS {
+        for ((name, points), measured) in lines.iter_mut().zip(measure(threads)) {
+            row(name, threads, measured);
+            points.push((threads as f64, measured.rate / 1e3));
+        }
+    }
+    draw(name, title, ["threads", "TLBI + SYNC, thousands a second"], &lines)
 }
 
 /// A queue for each CPU, where the SMMU has enhanced ones.

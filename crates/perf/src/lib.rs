@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod bytes;
 pub mod heap;
 pub mod machine;
 pub mod memory;

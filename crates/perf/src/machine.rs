@@ -2,10 +2,9 @@
 //! Surroundings that cost next to nothing, so that what is measured is the code under test: linear memory,
 //! locks that nobody else takes, and SMMUs that have consumed every command as soon as they are told of it.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
 use smmuv3_formats::register::{
@@ -13,16 +12,17 @@ use smmuv3_formats::register::{
     Idr3, Idr5, Idr6, IrqCtrl, IrqCtrlAck, PAGE,
 };
 
-/// Where memory begins.
-const BASE: u64 = 0x8000_0000;
+use crate::bytes::{BASE, Bytes};
+
 const FRAME: usize = 4096;
 /// Where the registers of enhanced command queues are.
 pub(crate) const ENHANCED: u64 = 2 * PAGE as u64;
 
 /// Memory, and a clock that ticks when it is looked at.
 pub struct Host {
+    /// The start of `bytes`.
     memory: NonNull<u8>,
-    layout: Layout,
+    bytes: Arc<Bytes>,
     /// Bytes handed out from the start.
     used: AtomicUsize,
     /// Frames that were given back, to be used first. Its room is for all there are.
@@ -39,22 +39,20 @@ unsafe impl Sync for Host {}
 impl Host {
     /// A machine with `bytes` of memory. All of it has been touched.
     pub fn new(bytes: usize) -> Self {
-        let layout = Layout::from_size_align(bytes.next_multiple_of(FRAME), 1 << 16)
-            .expect("less than the address space");
-        // SAFETY: the caller asks for some bytes.
-        let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        // SAFETY: just allocated with that size.
-        unsafe { memory.write_bytes(0, layout.size()) };
+        let bytes = Arc::new(Bytes::new(bytes.next_multiple_of(FRAME)));
         Self {
-            memory,
-            layout,
+            memory: bytes.start(),
+            spare: Mutex::new(Vec::with_capacity(bytes.len() / FRAME)),
+            bytes,
             used: AtomicUsize::new(0),
-            spare: Mutex::new(Vec::with_capacity(layout.size() / FRAME)),
             live: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
         }
+    }
+
+    /// All of its memory, for those who share it.
+    pub(crate) fn bytes(&self) -> Arc<Bytes> {
+        Arc::clone(&self.bytes)
     }
 
     /// Bytes of memory that are handed out.
@@ -73,7 +71,7 @@ impl Host {
         }
         let start = self.used.load(Ordering::Relaxed).next_multiple_of(align);
         let end = start.checked_add(size)?;
-        if end > self.layout.size() {
+        if end > self.bytes.len() {
             return None;
         }
         self.used.store(end, Ordering::Relaxed);
@@ -100,13 +98,6 @@ impl Host {
         {
             spare.push(memory.0);
         }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
     }
 }
 

@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Many threads: what the driver does in a second when several CPUs want something of it at once, beside baselines.
 //!
-//! The SMMU here takes time ([`Timed`]): what it is told is done so many nanoseconds later, and until then CONS says so.
+//! The SMMU here takes time. Of [`Timed`], what it is told is done so many nanoseconds later, and until then CONS says so;
+//! [`Modelled`] carries it out, too.
 
 mod baseline;
+mod cpus;
 mod driver;
+mod modelled;
 mod timed;
 
+use std::hint::black_box;
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smmuv3::Mmio;
+use smmuv3_formats::command::Sync as CmdSync;
+
+use baseline::{Exchanged, Locked};
+pub use cpus::Cpus;
 pub use driver::{Arrangement, Overlap, arranged, enhanced, overlapped};
-pub use timed::{Cpus, Timed};
+use driver::{Ticketed, invalidation};
+pub use modelled::{Account, Clock, Modelled};
+pub use timed::Timed;
 
 /// How long one case runs.
 const CASE: Duration = Duration::from_millis(10);
 /// How often; the median counts.
 const TIMES: usize = 21;
+/// Memory of a machine with one SMMU and no domain.
+const BYTES: usize = 1 << 20;
 /// Nanoseconds after which a thread was stopped by something else: runs in which one was are left out where they are the
 /// fewer, and there is a processor for each thread.
 const STOPPED: f64 = 500_000.0;
@@ -41,18 +54,32 @@ pub struct Rate {
 /// What each thread does over and over, given which it is, and how often it has done it before.
 type Work<'a> = &'a (dyn Fn(usize, u64) + Sync);
 
+/// The same, with all that it needs.
+pub type Owned = Box<dyn Fn(usize, u64) + Send + Sync>;
+
 /// Several kinds of work, by turns: processors of one machine are now near each other, now not, and what is compared with
 /// each other has to meet both.
 fn rates<const KINDS: usize>(threads: usize, kinds: [Work<'_>; KINDS]) -> [Rate; KINDS] {
+    judged(threads, kinds, |_, _| ())
+}
+
+/// The same; after each run `judge` is told which kind it was of, and how often its work was done.
+fn judged<const KINDS: usize>(
+    threads: usize,
+    kinds: [Work<'_>; KINDS],
+    judge: impl Fn(usize, u64),
+) -> [Rate; KINDS] {
     let mut runs = kinds.map(|_| Vec::new());
     for _ in 0..TIMES {
-        for (runs, once) in runs.iter_mut().zip(kinds) {
-            runs.push(run(threads, once));
+        for (kind, (runs, once)) in runs.iter_mut().zip(kinds).enumerate() {
+            let (rate, count) = run(threads, once);
+            judge(kind, count);
+            runs.push(rate);
         }
     }
     runs.map(|mut runs| {
         let undisturbed = runs.iter().filter(|run| run.worst < STOPPED).count();
-        if !timed::is_shared() && undisturbed > TIMES / 2 {
+        if !cpus::is_shared() && undisturbed > TIMES / 2 {
             runs.retain(|run| run.worst < STOPPED);
         }
         runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
@@ -60,45 +87,58 @@ fn rates<const KINDS: usize>(threads: usize, kinds: [Work<'_>; KINDS]) -> [Rate;
     })
 }
 
-/// Has `threads` do `once` over and over for a while; it is told which thread it is, and how often that has done it before.
-fn run(threads: usize, once: Work<'_>) -> Rate {
-    timed::share(threads);
-    let (start, common) = (Barrier::new(threads), OnceLock::new());
-    let (start, common) = (&start, &common);
+/// Has so many threads do `work` at the same time, which is told which of them it is: what came of each.
+pub fn together<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    cpus::share(threads);
     let processors = core_affinity::get_core_ids().unwrap_or_default();
-    let processors = &processors;
-    let work = |thread: usize| {
+    let (processors, work) = (&processors, &work);
+    let begin = |thread: usize| {
         move || {
-            timed::be(thread);
+            cpus::be(thread);
             // Else two may share one, and nobody disturbs the other.
             if let Some(&processor) = processors.iter().cycle().nth(thread) {
                 core_affinity::set_for_current(processor);
             }
-            // Whatever is slow only the first time.
-            once(thread, 0);
-            start.wait();
-            // One for all: a thread that gets a processor later has less time.
-            let begun = *common.get_or_init(Instant::now);
-            let mut last = begun.elapsed();
-            let (mut worst, mut count) = (last, 0u64);
-            while last < CASE {
-                count += 1;
-                once(thread, count);
-                let now = begun.elapsed();
-                worst = worst.max(now - last);
-                last = now;
-            }
-            (count as f64, worst.as_nanos() as f64, last.as_secs_f64())
+            work(thread)
         }
     };
-    let done: Vec<(f64, f64, f64)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(begin(thread))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
+    })
+}
+
+/// Has `threads` do `once` over and over for a while; it is told which thread it is, and how often that has done it before.
+/// How they did, and how often it was done.
+fn run(threads: usize, once: Work<'_>) -> (Rate, u64) {
+    let (start, common) = (Barrier::new(threads), OnceLock::new());
+    let done = together(threads, |thread| {
+        // Whatever is slow only the first time.
+        once(thread, 0);
+        start.wait();
+        // One for all: a thread that gets a processor later has less time.
+        let begun = *common.get_or_init(Instant::now);
+        let mut last = begun.elapsed();
+        let (mut worst, mut count) = (last, 0u64);
+        while last < CASE {
+            count += 1;
+            once(thread, count);
+            let now = begun.elapsed();
+            worst = worst.max(now - last);
+            last = now;
+        }
+        (count, worst.as_nanos() as f64, last.as_secs_f64())
     });
-    let most = |of: fn(&(f64, f64, f64)) -> f64| done.iter().map(of).fold(0.0, f64::max);
-    let least = done.iter().map(|(count, ..)| *count).fold(f64::MAX, f64::min);
-    let sum: f64 = done.iter().map(|(count, ..)| *count).sum();
-    Rate { rate: sum / most(|it| it.2), fairness: least / most(|it| it.0), worst: most(|it| it.1) }
+    let counts = || done.iter().map(|(count, ..)| *count);
+    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    let sum: u64 = counts().sum();
+    let time = done.iter().map(|it| it.2).fold(0.0, f64::max);
+    let rate = Rate {
+        rate: sum as f64 / time,
+        fairness: least as f64 / most as f64,
+        worst: done.iter().map(|it| it.1).fold(0.0, f64::max),
+    };
+    (rate, sum + threads as u64)
 }
 
 /// A command queue that threads share: gives one command and a CMD_SYNC, and waits for them.
@@ -125,15 +165,80 @@ impl Queue {
         }
     }
 
-    /// How each of [`Queue::ALL`] does with so many threads, on an SMMU that takes so many nanoseconds.
-    pub fn measure(threads: usize, latency: u64) -> [Rate; 3] {
-        let tickets = driver::Ticketed::new(Timed::new(latency), threads, 1);
-        let locked = baseline::Locked::new(Timed::new(latency));
-        let exchanged = baseline::Exchanged::new(Timed::new(latency));
-        let [tickets, locked, exchanged]: [Work<'_>; 3] =
-            [&|_, count| tickets.carry_out(count), &|_, _| locked.carry_out(2), &|_, _| {
-                exchanged.carry_out(2)
-            }];
-        rates(threads, [tickets, locked, exchanged])
+    /// One of an SMMU and its memory: has one TLBI and a CMD_SYNC carried out, and waits for them. It is told by which thread,
+    /// and how often that has done it before.
+    pub fn on<M: Mmio + 'static>(self, cpus: Cpus<M>, smmu: M) -> Owned {
+        match self {
+            Self::Tickets => {
+                let queue = Ticketed::new(cpus, smmu, 1);
+                Box::new(move |_, count| queue.carry_out(invalidation(count)))
+            }
+            Self::Lock => {
+                let queue = Locked::new(cpus, smmu);
+                Box::new(move |_, count| queue.carry_out(&[invalidation(count)]))
+            }
+            Self::Exchange => {
+                let queue = Exchanged::new(cpus, smmu);
+                Box::new(move |_, count| queue.carry_out(&[invalidation(count)]))
+            }
+        }
     }
+
+    /// How each of [`Queue::ALL`] does with so many threads, on an SMMU that takes so many nanoseconds ([`Timed`]).
+    pub fn measure(threads: usize, latency: u64) -> [Rate; 3] {
+        let queues = Self::ALL.map(|it| it.on(Cpus::new(threads, BYTES), Timed::new(latency)));
+        rates(threads, queues.each_ref().map(|queue| &**queue as Work<'_>))
+    }
+
+    /// The same, carried out by the model, where each CMD_SYNC takes so many nanoseconds ([`Modelled`]).
+    ///
+    /// # Panics
+    /// When the model did anything else than it was to do in one of the runs: then what was measured is worth nothing.
+    pub fn measure_on_model(threads: usize, latency: u64) -> [Rate; 3] {
+        let machines = Self::ALL.map(|queue| {
+            let cpus = Cpus::new(threads, BYTES);
+            let smmu = Modelled::new(cpus.bytes(), latency, clock());
+            (queue.on(cpus, smmu.clone()), smmu)
+        });
+        for (_, smmu) in &machines {
+            // Of the set-up.
+            assert_eq!(smmu.account().wrong, []);
+        }
+        let works = machines.each_ref().map(|(queue, _)| &**queue as Work<'_>);
+        judged(threads, works, |kind, count| {
+            let expected = Account { syncs: count, invalidations: count, ..Account::default() };
+            assert_eq!(machines[kind].1.account(), expected);
+        })
+    }
+}
+
+/// The time since now.
+fn clock() -> Clock {
+    let begun = Instant::now();
+    Box::new(move || begun.elapsed().as_nanos() as u64)
+}
+
+/// Nanoseconds that [`Modelled`] takes for a command on one thread, as many TLBIs as CMD_SYNCs, with no time of their own:
+/// the median of many batches.
+pub fn of_a_command() -> f64 {
+    const PAIRS: u64 = 64;
+    const BATCHES: usize = 1001;
+    let cpus = Cpus::new(1, BYTES);
+    let smmu = Modelled::new(cpus.bytes(), 0, clock());
+    let queue = Locked::new(cpus, smmu);
+    let pairs = (0..PAIRS).flat_map(|count| [invalidation(count), CmdSync::new().into()]);
+    let mut commands: Vec<_> = pairs.collect();
+    // The queue adds the last.
+    commands.pop();
+    let mut times = together(1, |_| {
+        let timed = (0..BATCHES).map(|_| {
+            let begun = Instant::now();
+            queue.carry_out(black_box(&commands));
+            begun.elapsed().as_nanos() as f64 / (2 * PAIRS) as f64
+        });
+        timed.collect::<Vec<_>>()
+    })
+    .remove(0);
+    times.sort_by(f64::total_cmp);
+    times[BATCHES / 2]
 }

@@ -1,36 +1,57 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two command queues to compare with. Both spare themselves the commands' content, the checks, and errors; both wait
-//! as the driver does, also where a kernel would spin with interrupts masked: whoever is waited for may have no processor.
+//! Two command queues to compare with. Both spare themselves the checks, and errors; both wait as the driver does, also
+//! where a kernel would spin with interrupts masked: whoever is waited for may have no processor.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use smmuv3::Mmio;
-use smmuv3_formats::register::{CmdqCons, CmdqProd};
+use smmuv3::{Frames, Mmio, PhysAddr};
+use smmuv3_formats::command::Sync;
+use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack};
+use smmuv3_formats::{COMMAND_BYTES, Command};
 
-use super::Timed;
-use super::timed::{Line, pause};
+use super::Cpus;
+use super::cpus::{Line, pause};
 
-/// Slots of the queue, as the driver's has them.
-const ENTRIES: u64 = 256;
+/// log2 of the slots of the queue, as the driver's has them.
+const LOG2: u64 = 8;
+const ENTRIES: u64 = 1 << LOG2;
 /// Of an index with its wrap bit.
 const INDEX: u64 = 2 * ENTRIES - 1;
 
 /// What both have.
-struct Hardware {
-    mmio: Timed,
-    slots: Vec<AtomicU64>,
+struct Hardware<M> {
+    mmio: M,
+    cpus: Cpus<M>,
+    /// Where the slots are in its memory.
+    queue: PhysAddr,
 }
 
-impl Hardware {
-    fn new(mmio: Timed) -> Self {
-        Self { mmio, slots: (0..2 * ENTRIES).map(|_| AtomicU64::new(0)).collect() }
+impl<M: Mmio> Hardware<M> {
+    /// An SMMU that takes commands, from a queue in memory of `cpus`.
+    fn new(cpus: Cpus<M>, mmio: M) -> Self {
+        let bytes = ENTRIES as usize * COMMAND_BYTES;
+        let queue = cpus.allocate(bytes, bytes).expect("there is memory");
+        let base = CmdqBase::default().with_addr(queue.0).with_log2size(LOG2);
+        mmio.write64(CmdqBase::OFFSET, base.0);
+        mmio.write32(CmdqProd::OFFSET, 0);
+        mmio.write32(CmdqCons::OFFSET, 0);
+        let on = Cr0::default().with_cmdqen(true).0;
+        mmio.write32(Cr0::OFFSET, on);
+        assert_eq!(mmio.read32(Cr0Ack::OFFSET), on, "it answers at once");
+        Self { mmio, cpus, queue }
     }
 
-    /// Two words, as of a command.
-    fn fill(&self, position: u64) {
-        let at = 2 * (position & (ENTRIES - 1)) as usize;
-        self.slots[at].store(position, Ordering::Relaxed);
-        self.slots[at + 1].store(!position, Ordering::Relaxed);
+    /// Writes `commands` and a CMD_SYNC from a position on.
+    fn fill(&self, start: u64, commands: &[Command]) {
+        let slots = self.cpus.pointer(self.queue).cast::<AtomicU64>();
+        let sync = Command::from(Sync::new());
+        for (position, command) in (start..).zip(commands.iter().chain([&sync])) {
+            let at = 2 * (position & (ENTRIES - 1)) as usize;
+            for (word, value) in (at..).zip(command.0) {
+                // SAFETY: a word of one of the slots.
+                unsafe { slots.add(word).as_ref() }.store(value, Ordering::Relaxed);
+            }
+        }
     }
 
     fn write_prod(&self, position: u64) {
@@ -44,17 +65,17 @@ impl Hardware {
 
 /// A spin lock around the next free slot: what changes is on one cache line.
 #[repr(C, align(128))]
-pub(super) struct Locked {
+pub(super) struct Locked<M> {
     taken: AtomicBool,
     tail: AtomicU64,
     consumed: AtomicU64,
-    hardware: Line<Hardware>,
+    hardware: Line<Hardware<M>>,
 }
 
-impl Locked {
-    pub(super) fn new(mmio: Timed) -> Self {
+impl<M: Mmio> Locked<M> {
+    pub(super) fn new(cpus: Cpus<M>, mmio: M) -> Self {
         Self {
-            hardware: Line(Hardware::new(mmio)),
+            hardware: Line(Hardware::new(cpus, mmio)),
             taken: AtomicBool::new(false),
             tail: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
@@ -69,8 +90,9 @@ impl Locked {
         }
     }
 
-    /// Gives a batch of so many slots, and waits until it is consumed.
-    pub(super) fn carry_out(&self, slots: u64) {
+    /// Gives `commands` with a CMD_SYNC, all of which the queue has room for, and waits until that is consumed.
+    pub(super) fn carry_out(&self, commands: &[Command]) {
+        let slots = commands.len() as u64 + 1;
         let hardware = &self.hardware.0;
         let end = loop {
             while self.taken.swap(true, Ordering::Acquire) {
@@ -80,7 +102,7 @@ impl Locked {
             let end = start + slots;
             let room = end <= self.consumed.load(Ordering::Acquire) + ENTRIES;
             if room {
-                (start..end).for_each(|position| hardware.fill(position));
+                hardware.fill(start, commands);
                 self.tail.store(end, Ordering::Relaxed);
                 fence(Ordering::Release);
                 hardware.write_prod(end);
@@ -107,7 +129,7 @@ impl Locked {
 ///
 /// What changes is on cache lines by who changes it.
 #[repr(C, align(128))]
-pub(super) struct Exchanged {
+pub(super) struct Exchanged<M> {
     /// PROD in the lower half, with `OWNED`; CONS in the upper one.
     indices: AtomicU64,
     /// Those who wait for a CMD_SYNC; negative while one copies CONS.
@@ -116,16 +138,16 @@ pub(super) struct Exchanged {
     owned_from: Line<AtomicU64>,
     /// A bit a slot, flipped in each lap.
     valid: Line<Vec<AtomicU64>>,
-    hardware: Hardware,
+    hardware: Hardware<M>,
 }
 
 const OWNED: u64 = 1 << 31;
 const EXCLUSIVE: u64 = 1 << 63;
 
-impl Exchanged {
-    pub(super) fn new(mmio: Timed) -> Self {
+impl<M: Mmio> Exchanged<M> {
+    pub(super) fn new(cpus: Cpus<M>, mmio: M) -> Self {
         Self {
-            hardware: Hardware::new(mmio),
+            hardware: Hardware::new(cpus, mmio),
             indices: AtomicU64::new(0),
             owned_from: Line(AtomicU64::new(0)),
             sharers: AtomicU64::new(0),
@@ -155,8 +177,9 @@ impl Exchanged {
         self.valid.0[slot / 64].load(Ordering::Acquire) >> (slot % 64) & 1 == 1 - lap
     }
 
-    /// Gives a batch of so many slots, and waits until it is consumed.
-    pub(super) fn carry_out(&self, slots: u64) {
+    /// Gives `commands` with a CMD_SYNC, all of which the queue has room for, and waits until that is consumed.
+    pub(super) fn carry_out(&self, commands: &[Command]) {
+        let slots = commands.len() as u64 + 1;
         let hardware = &self.hardware;
         let mut old = self.indices.load(Ordering::Relaxed);
         loop {
@@ -179,7 +202,7 @@ impl Exchanged {
         }
         let (owner, start) = (old & OWNED == 0, Self::prod(old));
         // Written, and CONS kept from being moved until the CMD_SYNC is complete.
-        (start..start + slots).for_each(|position| hardware.fill(position));
+        hardware.fill(start, commands);
         let mut sharers = self.sharers.fetch_add(1, Ordering::Relaxed);
         while sharers & EXCLUSIVE != 0 {
             pause();

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use smmuv3::instance::{Instance, Probed};
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr,
-    Prot, Smmu, StreamId,
+    Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, Mmio,
+    PhysAddr, Prot, Smmu, StreamId,
 };
+use smmuv3_formats::Command;
 use smmuv3_formats::command::TlbiNhVa;
 
-use super::{Cpus, Rate, THREADS, Timed, Work, rates};
+use super::{BYTES, Cpus, Rate, THREADS, Timed, Work, rates};
 
 const PAGE: u64 = 4096;
 /// Input addresses of a thread: a table of pages.
@@ -28,34 +29,42 @@ fn config() -> InstanceConfig {
 }
 
 /// The driver's queue, or its enhanced ones beside it.
-pub(super) struct Ticketed {
-    cpus: Cpus,
-    instance: Instance<Cpus>,
+pub(super) struct Ticketed<M: Mmio> {
+    cpus: Cpus<M>,
+    instance: Instance<Cpus<M>>,
 }
 
-impl Ticketed {
-    /// Of an SMMU that is to have so many for so many threads.
-    pub(super) fn new(smmu: Timed, threads: usize, queues: usize) -> Self {
-        let cpus = Cpus::new(threads, 1 << 20);
-        let probed = Probed::<Cpus>::new(smmu, config()).expect("a usable SMMU");
+impl<M: Mmio> Ticketed<M> {
+    /// Of an SMMU that is to have so many.
+    pub(super) fn new(cpus: Cpus<M>, smmu: M, queues: usize) -> Self {
+        let probed = Probed::<Cpus<M>>::new(smmu, config()).expect("a usable SMMU");
         // SAFETY: both are kept together.
         let instance = unsafe { probed.enable(&cpus) }.expect("an SMMU that answers");
         assert_eq!(instance.commands().lanes(), queues);
         Self { cpus, instance }
     }
 
-    /// One TLBI and CMD_SYNC.
-    pub(super) fn carry_out(&self, count: u64) {
-        let command = TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr((count % 512) * PAGE);
-        self.instance.carry_out(&self.cpus, [command.into()]).expect("an SMMU that answers");
+    /// One command and CMD_SYNC.
+    pub(super) fn carry_out(&self, command: Command) {
+        self.instance.carry_out(&self.cpus, [command]).expect("an SMMU that answers");
     }
+}
+
+/// What is invalidated the so manieth time.
+pub(super) fn invalidation(count: u64) -> Command {
+    TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr((count % 512) * PAGE).into()
 }
 
 /// How threads do that share one queue, and where each has a queue of its own: the command queue, or an enhanced one.
 pub fn enhanced(threads: usize, latency: u64) -> [Rate; 2] {
-    let one = Ticketed::new(Timed::new(latency), threads, 1);
-    let each = Ticketed::new(Timed::enhanced(latency), threads, threads);
-    rates(threads, [&|_, count| one.carry_out(count), &|_, count| each.carry_out(count)])
+    let cpus = || Cpus::new(threads, BYTES);
+    let one = Ticketed::new(cpus(), Timed::new(latency), 1);
+    let each = Ticketed::new(cpus(), Timed::enhanced(latency), threads);
+    let [one, each]: [Work<'_>; 2] =
+        [&|_, count| one.carry_out(invalidation(count)), &|_, count| {
+            each.carry_out(invalidation(count))
+        }];
+    rates(threads, [one, each])
 }
 
 /// What threads that map and unmap have in common.
@@ -187,7 +196,7 @@ pub struct Overlap {
 
 /// How an unmap does on so many SMMUs, which take so many nanoseconds each.
 pub fn overlapped(smmus: usize, latency: u64) -> Overlap {
-    super::timed::be(0);
+    super::cpus::be(0);
     let mut machine = Machine::new(THREADS[0], smmus, latency);
     machine.add(0..smmus);
     let domain = &machine.domains[0];

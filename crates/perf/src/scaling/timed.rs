@@ -1,51 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An SMMU that takes its time, and a platform with several CPUs: the threads of this process.
+//! An SMMU that takes its time: what it is told is done so much later, unread.
 
-use std::cell::Cell;
-use std::ptr::NonNull;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use smmuv3::{Frames, Mmio, PhysAddr, Platform};
+use smmuv3::Mmio;
 use smmuv3_formats::register::{CmdqCons, CmdqProd, EcmdqCons, EcmdqProd, PAGE};
 
-use crate::machine::{ENHANCED, Flag, Host, Registers};
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-    static TURNS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// There are more threads than processors.
-static SHARED: AtomicBool = AtomicBool::new(false);
-
-/// So many threads are about to run.
-pub(super) fn share(threads: usize) {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    SHARED.store(threads > processors, Ordering::Relaxed);
-}
-
-/// Whether they are more than there are processors.
-pub(super) fn is_shared() -> bool {
-    SHARED.load(Ordering::Relaxed)
-}
-
-/// One turn of a loop that waits. Now and then whoever is waited for gets the processor, if there is none for everybody.
-/// Not each time: with other work on the machine, that would be waited for, too.
-pub(super) fn pause() {
-    TURNS.set(TURNS.get().wrapping_add(1));
-    if TURNS.get().is_multiple_of(256) && is_shared() {
-        std::thread::yield_now();
-    } else {
-        std::hint::spin_loop();
-    }
-}
-
-/// Makes this thread the CPU of that number.
-pub(super) fn be(cpu: usize) {
-    CPU.set(cpu);
-}
+use super::cpus::Line;
+use crate::machine::{ENHANCED, Registers};
 
 /// An SMMU that has done what it was told `latency` nanoseconds after it was told, in order, however much that is: each of
 /// its command queues by itself.
@@ -68,10 +31,6 @@ struct Due {
     entries: Vec<(AtomicU64, AtomicU32)>,
     cons: u32,
 }
-
-/// A value on cache lines of its own.
-#[repr(align(128))]
-pub(super) struct Line<T>(pub(super) T);
 
 /// A power of two, above the size of all queues.
 const ENTRIES: usize = 1024;
@@ -189,78 +148,5 @@ impl Mmio for Timed {
 
     fn bytes(&self) -> u64 {
         self.registers.bytes()
-    }
-}
-
-/// A machine of which each thread is a CPU.
-pub struct Cpus {
-    host: Host,
-    cpus: usize,
-    begun: Instant,
-    frames: Mutex<()>,
-}
-
-impl Cpus {
-    /// With so many threads and bytes.
-    pub fn new(cpus: usize, bytes: usize) -> Self {
-        Self { host: Host::new(bytes), cpus, begun: Instant::now(), frames: Mutex::new(()) }
-    }
-}
-
-// SAFETY: the host's, of which one thread takes and gives at a time.
-unsafe impl Frames for Cpus {
-    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
-        let _one = self.frames.lock().ok()?;
-        self.host.allocate(size, align)
-    }
-
-    unsafe fn free(&self, frame: PhysAddr, size: usize, align: usize) {
-        let _one = self.frames.lock();
-        // SAFETY: the caller's promise.
-        unsafe { self.host.free(frame, size, align) };
-    }
-
-    #[inline]
-    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
-        self.host.pointer(pa)
-    }
-
-    #[inline]
-    fn publish(&self, _: PhysAddr, _: usize) {}
-}
-
-// SAFETY: as for `Frames`; everything is coherent, and there are no interrupts.
-unsafe impl Platform for Cpus {
-    type Mmio = Timed;
-    type Mutex = Flag;
-
-    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
-        self.allocate(size, align)
-    }
-
-    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { self.free(memory, size, align) };
-    }
-
-    #[inline]
-    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
-        critical()
-    }
-
-    fn cpu(&self) -> usize {
-        CPU.get()
-    }
-
-    fn max_cpus(&self) -> usize {
-        self.cpus
-    }
-
-    fn relax(&self) {
-        pause();
-    }
-
-    fn now(&self) -> u64 {
-        self.begun.elapsed().as_nanos() as u64
     }
 }
