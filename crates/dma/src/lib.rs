@@ -136,6 +136,7 @@ mod local;
 mod map;
 mod platform;
 mod retired;
+mod retiring;
 mod single;
 mod space;
 mod span;
@@ -153,6 +154,7 @@ pub use coherent::Coherent;
 pub use config::{Deferred, DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
+pub use retiring::{Later, Retiring};
 pub use space::{DmaSpace, Usage};
 #[cfg(feature = "virtio-drivers")]
 pub use translated::{NotTranslated, Translated};

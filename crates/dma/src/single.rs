@@ -115,7 +115,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
             unsafe { copy_out(copy, span.part(0), span.start()) };
         }
         match waits {
-            true => self.retire(&[Item::Block(block), Item::Page(page)]),
+            true => {
+                self.put_off(&[Item::Block(block), Item::Page(page)]);
+            }
             false => self.give_single(block, page),
         }
         Some(Ok(()))
