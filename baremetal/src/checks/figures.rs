@@ -4,12 +4,13 @@
 //! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit. They are
 //! functions of their own, so that what one of them keeps in registers is not in the way of another.
 
+use alloc::collections::VecDeque;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::formats::Command;
 use smmuv3::formats::command::TlbiNhVa;
 use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot, Smmu};
-use smmuv3_dma::{Direction, DmaConfig};
+use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 
 use super::Bench;
 use crate::buffer::Buffer;
@@ -22,6 +23,8 @@ use crate::{bring_up, cpu, ensure, heap, memory};
 const ROUNDS: u64 = 64;
 /// Entries of a space's flush queue, by default.
 const QUEUE: u64 = 256;
+/// A space that waits for a flush before memory is used again, and copies nothing.
+const LATER: &str = "given back";
 /// A transfer of edu takes a while.
 const FAULTS: u64 = 4;
 
@@ -139,29 +142,50 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     let start: NonNull<u8> = start.ok_or("a buffer at 0")?;
     // SAFETY: edu does nothing unless it is told to, and here it is not.
     let deferred = unsafe { DmaConfig::deferred() };
-    let all =
-        [("strict", DmaConfig::strict()), ("lazy", DmaConfig::lazy()), ("deferred", deferred)];
+    let lent = DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)));
+    let all = [
+        ("strict", DmaConfig::strict()),
+        ("lazy", DmaConfig::lazy()),
+        (LATER, lent),
+        ("deferred", deferred),
+    ];
     for (how, config) in all {
+        // What waits, oldest first, as a pool has it.
+        let mut waiting = VecDeque::with_capacity(2 * QUEUE as usize);
         let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
         for (what, bytes) in [("512 bytes", 512), ("1 page", PAGE), ("64 pages", 64 * PAGE)] {
             let buffer =
                 NonNull::slice_from_raw_parts(start, core::hint::black_box(bytes as usize));
             let direction = Direction::FromDevice;
-            let once = |_| {
-                // SAFETY: the memory is there until it is unmapped, and nobody uses it meanwhile.
+            let mut once = |_| {
+                // SAFETY: the memory is there until it is out of reach, and nobody uses it meanwhile.
                 let (map, iova) = counter.count(|| unsafe { space.map(buffer, direction) });
                 let iova = iova?;
-                // SAFETY: it was mapped just now, for the same direction.
-                let (unmap, result) =
-                    counter.count(|| unsafe { space.unmap(iova, buffer, direction) });
-                result?;
-                Ok([map, unmap])
+                if how != LATER {
+                    // SAFETY: it was mapped just now, for the same direction.
+                    let (unmap, result) =
+                        counter.count(|| unsafe { space.unmap(iova, buffer, direction) });
+                    result?;
+                    return Ok([map, unmap]);
+                }
+                // SAFETY: as above. Nobody uses it but edu, for which it is mapped again and again.
+                let (unmap, later) =
+                    counter.count(|| unsafe { space.unmap_later(iova, buffer, direction) });
+                waiting.push_back(later?);
+                // And one is had from it, as soon as there is one.
+                let first = *waiting.front().ok_or("it was put there")?;
+                let (look, is_over) = counter.count(|| space.is_out_of_reach(&first));
+                if is_over {
+                    waiting.pop_front();
+                }
+                ensure!(waiting.len() <= QUEUE as usize + 1, "it is not given back");
+                Ok([map, unmap + look])
             };
             // Until flush queues are full for the first time, which takes other addresses, and other bounce pages, each
             // time, and tables for those.
-            average(QUEUE, once)?;
+            average(QUEUE, &mut once)?;
             // So many that flushes, each of which serves many buffers, have their share.
-            let [map, unmap] = average(16 * ROUNDS, once)?;
+            let [map, unmap] = average(16 * ROUNDS, &mut once)?;
             figure(format_args!("space, {how}: map of {what}"), map, "instructions");
             figure(format_args!("space, {how}: unmap of {what}"), unmap, "instructions");
             figure(

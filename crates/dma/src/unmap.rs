@@ -6,7 +6,6 @@ use core::ptr::NonNull;
 use smmuv3::{Iova, PhysAddr, UnmapError as DomainError};
 
 use crate::bounce::{Bounced, Which, copy_again, copy_out};
-use crate::config::Reclaim;
 use crate::error::UnmapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
@@ -96,7 +95,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 false => self.domain.unmap(start, span.bytes()),
             }
         };
-        if unmapped != Ok(span.bytes()) {
+        if !is_all(&unmapped, span.bytes()) {
             let found = Found { span, block, iova: start, which };
             // SAFETY: the caller's promise.
             let done =
@@ -117,10 +116,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Whether what was lent of a buffer waits for a flush, where the caller lets that be.
     #[inline]
     fn waits(&self, later: bool) -> bool {
-        match self.config.reclaim {
-            Reclaim::Strict => false,
-            Reclaim::Lazy(_) => later,
-            Reclaim::Deferred(_) => true,
+        match later {
+            // Only where there are flush queues.
+            true => self.age.is_some(),
+            false => self.config.reclaim.is_deferred(),
         }
     }
 
@@ -149,7 +148,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // SAFETY: the mapping is the caller's. Behind it are pages of the space, which wait for a flush, and perhaps the
             // caller's: those are nobody's until then, or devices leave them alone, which is promised by `Deferred::trusting`.
             let unmapped = unsafe { self.domain.unmap_deferred(start, span.bytes()) };
-            if unmapped != Ok(span.bytes()) {
+            if !is_all(&unmapped, span.bytes()) {
                 let error = unmapped.err().map(|error| table_error(error, iova));
                 return Err((error.unwrap_or(UnmapError::NotMapped { iova }), None));
             }
@@ -169,7 +168,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
         // SAFETY: the mapping is the caller's.
         let unmapped = unsafe { self.domain.unmap(start, span.bytes()) };
-        if unmapped != Ok(span.bytes()) {
+        if !is_all(&unmapped, span.bytes()) {
             // SAFETY: the caller's promise.
             let done = unsafe { self.not_unmapped(unmapped, iova, found, &bounced, direction) };
             return done.map(|()| Stamp::PAST);
@@ -416,6 +415,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.platform().invalidate(unsafe { span.at(start) }, len);
         }
     }
+}
+
+/// Whether all `bytes` were unmapped.
+#[inline]
+pub(crate) fn is_all(unmapped: &Result<u64, DomainError>, bytes: u64) -> bool {
+    matches!(unmapped, Ok(unmapped) if *unmapped == bytes)
 }
 
 fn table_error(error: DomainError, iova: Iova) -> UnmapError {

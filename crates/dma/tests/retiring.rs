@@ -187,6 +187,9 @@ fn what_only_copies_of_are_reached_is_given_back_at_once() {
 #[test]
 fn a_strict_space_has_waited_already() {
     let rig = Rig::new(DmaConfig::strict());
+    let other = rig.world.area(0, PAGE);
+    let stays = rig.map(&other, BOTH);
+    rig.world.reaches(stays, true).unwrap();
     for (offset, len) in [(0, PAGE), (5, 50), (100, 5 * PAGE)] {
         let (_, lent) = lend(&rig, offset, len);
         let iova = lent.iova();
@@ -196,7 +199,10 @@ fn a_strict_space_has_waited_already() {
         let buffer = rig.space.recover(retiring).unwrap();
         assert!(*buffer == pattern(1, len));
         assert_eq!(rig.space.usage().retired, 0);
+        // For that range, and nothing else.
+        assert_eq!(rig.world.model().tlb_entries().count(), 1);
     }
+    rig.unmap(stays, &other, BOTH);
     // Unless the SMMU does not answer.
     let (_, lent) = lend(&rig, 0, 2 * PAGE);
     let iova = lent.iova();
