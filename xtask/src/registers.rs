@@ -248,22 +248,21 @@ verdict: ok\r\n";
     fn deferred_is_held_to_strict_without_the_wait() {
         let [strict, sync] = STRICT;
         for deferred in DEFERRED {
-            let figures = |value| {
-                [(sync, 100.0), (strict, 600.0), (deferred, value)].map(|(name, value)| Figure {
-                    name: name.into(),
-                    value,
-                    unit: "instructions",
-                })
-            };
+            let figures =
+                |value| {
+                    [(sync, 100.0), (strict, 600.0), (deferred, value)].map(|(name, value)| {
+                        Figure { name: name.into(), value, unit: "instructions" }
+                    })
+                };
             let met = page(&figures(640.0));
             assert!(met.contains("| 640.0 | instructions | 650: met |"), "{met}");
             assert!(check(&met, &figures(650.0)).is_ok());
             assert!(check(&met, &figures(651.0)).is_err());
             assert!(page(&figures(651.0)).contains("| 650: **not met** |"));
             assert_eq!(limit_of(deferred, &[]), None);
+            // What copies has none.
+            assert_eq!(limit_of("space, lazy: map + unmap of 1 page", &figures(640.0)), None);
         }
-        // What copies has none.
-        assert_eq!(limit_of("space, lazy: map + unmap of 1 page", &[]), None);
     }
 
     #[test]

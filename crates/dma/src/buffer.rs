@@ -133,6 +133,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote. Where the space is
     /// [deferred](crate::Reclaim::Deferred), whoever made it so has promised that devices have finished with the buffer by now.
+    /// One that was [retiring](crate::Retiring) is flushed for, wherever it is.
     ///
     /// # Errors
     /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance

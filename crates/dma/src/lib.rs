@@ -51,7 +51,8 @@
 //! `VirtioHal` puts a space under the drivers of that crate.
 //!
 //! # Strict, lazy, deferred
-//! Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
+//! A buffer is taken back by `unmap` or [`DmaSpace::take_back`] in one of three ways, of which a space has one; or [given back
+//! after a flush](#given-back-after-a-flush), in any. Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
 //! does not keep that: it is for devices that are trusted to leave alone what was taken back, and choosing it is
 //! `unsafe`, see [`Deferred::trusting`]. Linux's default for such devices is of this kind.
 //!
@@ -125,14 +126,15 @@
 //! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies
 //! are 64 bytes a turn, as a kernel's; `docs/performance.md` has all rows.
 //!
-//! | buffer | strict | lazy | deferred | of it the domain's, strict |
-//! |---|---|---|---|---|
-//! | 512 bytes | 1,400 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
-//! | 1 page | 640 | 2,200 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
-//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,000; not copied |
+//! | buffer | strict | lazy | given back after a flush | deferred | of it the domain's, strict |
+//! |---|---|---|---|---|---|
+//! | 512 bytes | 1,350 | 1,350 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
+//! | 1 page | 650 | 2,150 | 610 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
+//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,250 | 1,000; not copied |
 //!
-//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
-//! best by that time, where devices are trusted.
+//! So what is needed when `unmap` returns is better strict where an SMMU answers within the time that a copy takes, and lazy
+//! where it does not. What can be done without until a flush is best given back after it, as fast as deferred, and
+//! without its trust.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
