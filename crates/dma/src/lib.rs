@@ -52,7 +52,9 @@
 //!
 //! # Strict, lazy, deferred
 //! A buffer is taken back by `unmap` or [`DmaSpace::take_back`] in one of three ways, of which a space has one; or [given back
-//! after a flush](#given-back-after-a-flush), in any. Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
+//! after a flush](#given-back-after-a-flush), in any.
+//!
+//! Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
 //! does not keep that: it is for devices that are trusted to leave alone what was taken back, and choosing it is
 //! `unsafe`, see [`Deferred::trusting`]. Linux's default for such devices is of this kind.
 //!
@@ -175,7 +177,8 @@
 //! and counted ([`Usage`]). A buffer of which pages were lent stays with the caller, who is told
 //! ([`UnmapError::Unconfirmed`]); one that was bounced altogether is safe, and `unmap` returns `Ok`. So it does in a
 //! deferred space, where devices leave the buffer alone whether the flush is confirmed or not; its addresses wait.
-//! What is to be given back after a flush is so after one that was confirmed, in any space, whether there was room in that list or not.
+//! What is to be given back after a flush is so after one that was confirmed, in any space, whether there was room in that list
+//! or not.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 

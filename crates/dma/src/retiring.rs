@@ -102,7 +102,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// What was bounced of the buffer is copied now, and what devices write there from now on is lost; what was lent of it
     /// is final when it is out of reach. Where the space is lazy and the buffer was [copied](crate::Lazy::copy_up_to)
-    /// altogether, that is now, as it is where the space is strict, which waits for an invalidation here.
+    /// altogether, that is now, as it is where the space is strict, which waits for an invalidation here. Where [whole
+    /// pages](crate::DmaConfig::whole_pages) are lent, its neighbours in those are reached as long as it is.
     ///
     /// May be called in interrupt context. Waits for a flush if one is due.
     ///
@@ -112,7 +113,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// As for `unmap`. And until [`regain`](Self::regain) has returned true, or, where the space is coherent, `is_out_of_reach`
-    /// has: the buffer stays memory, and nobody uses it, but that it may be [mapped](Self::map) in this space again.
+    /// has: the buffer stays memory, and nobody uses it. It may be [mapped](Self::map) in this space again meanwhile, but however
+    /// that ends, this has to come as well.
     #[inline]
     pub unsafe fn unmap_later(
         &self,

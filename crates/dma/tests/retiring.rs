@@ -113,7 +113,7 @@ fn a_raw_buffer_is_out_of_reach_once_a_flush_is_over() {
         let again = unsafe { rig.space.unmap_later(iova, area.pointer, BOTH) };
         assert!(again.is_err());
         assert_eq!(rig.space.usage().retired, 1);
-        // A pool may have the same devices use it again meanwhile. Then it waits for the second one.
+        // A pool may have the same devices use it again meanwhile. Then it waits for both.
         let second = rig.map(&area, BOTH);
         rig.space.flush().unwrap();
         assert!(rig.space.is_out_of_reach(&later), "by its first addresses");
