@@ -43,6 +43,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
     report.note("queue", queue(counter, bench));
     report.note("domain", domain(counter, bench));
     report.note("space", space(counter, bench));
+    report.note("pool", pool(counter, bench));
     report.note("fault", fault(counter, bench));
 }
 
@@ -142,11 +143,10 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     let start: NonNull<u8> = start.ok_or("a buffer at 0")?;
     // SAFETY: edu does nothing unless it is told to, and here it is not.
     let deferred = unsafe { DmaConfig::deferred() };
-    let lent = DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)));
     let all = [
         ("strict", DmaConfig::strict()),
         ("lazy", DmaConfig::lazy()),
-        (LATER, lent),
+        (LATER, not_copied()),
         ("deferred", deferred),
     ];
     for (how, config) in all {
@@ -214,6 +214,64 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     })?;
     figure(format_args!("copying of 1 page, there and back"), copied, "instructions");
     Ok("from the device to memory".into())
+}
+
+/// Lazy, but that nothing is copied.
+fn not_copied() -> DmaConfig {
+    DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)))
+}
+
+/// A page of memory that stays.
+struct Page(NonNull<u8>);
+
+// SAFETY: whoever makes one gives it a page of memory of its own, for as long as it is used.
+unsafe impl smmuv3_dma::Buffer for Page {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.0, PAGE as usize)
+    }
+}
+
+/// The same with buffers that have owners, a pool of them.
+#[inline(never)]
+fn pool(counter: Counter, bench: &Bench) -> Outcome {
+    let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
+    let (master, space) = bring_up::connect(&bench.smmus, device.name(), not_copied())?;
+    // As many as wait, and some.
+    let pages = QUEUE + 8;
+    let memory = Buffer::new((pages * PAGE) as usize);
+    let page = |nth| {
+        let address = memory.address().0 + nth * PAGE;
+        NonNull::new(with_exposed_provenance_mut(address as usize)).map(Page)
+    };
+    let mut free: VecDeque<Page> = (0..pages).filter_map(page).collect();
+    let mut waiting = VecDeque::with_capacity(pages as usize);
+    let mut once = |_| {
+        let page = free.pop_front().ok_or("none was given back")?;
+        let (lend, lent) = counter.count(|| space.lend(page, Direction::FromDevice));
+        let lent = lent.map_err(|refused| refused.error)?;
+        let (retire, retiring) = counter.count(|| space.retire(lent));
+        waiting.push_back(retiring?);
+        let first = waiting.pop_front().ok_or("it was put there")?;
+        let (recover, recovered) = counter.count(|| space.recover(first));
+        match recovered {
+            Ok(page) => free.push_back(page),
+            Err(first) => waiting.push_front(first),
+        }
+        Ok([lend + retire + recover])
+    };
+    average(QUEUE, &mut once)?;
+    let [taken] = average(16 * ROUNDS, &mut once)?;
+    figure(
+        format_args!("space, {LATER}: lend + retire + recover of 1 page"),
+        taken,
+        "instructions",
+    );
+    space.flush()?;
+    while let Some(retiring) = waiting.pop_front() {
+        ensure!(space.recover(retiring).is_ok(), "it is not given back");
+    }
+    bring_up::disconnect(master, space)?;
+    Ok("a page at a time".into())
 }
 
 /// From the call of the handler until the event is known.

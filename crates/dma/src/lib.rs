@@ -136,7 +136,7 @@
 //!
 //! So what is needed when `unmap` returns is better strict where an SMMU answers within the time that a copy takes, and lazy
 //! where it does not. What can be done without until a flush is best given back after it, as fast as deferred, and
-//! without its trust.
+//! without its trust: by `lend`, `retire` and `recover` 640 a page.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
