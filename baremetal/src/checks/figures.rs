@@ -233,6 +233,7 @@ unsafe impl smmuv3_dma::Buffer for Page {
 
 /// The same with buffers that have owners, a pool of them.
 #[inline(never)]
+#[expect(clippy::result_large_err, reason = "what is refused is handed back, and nothing is here")]
 fn pool(counter: Counter, bench: &Bench) -> Outcome {
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
     let (master, space) = bring_up::connect(&bench.smmus, device.name(), not_copied())?;
