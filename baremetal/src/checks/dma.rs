@@ -10,7 +10,7 @@ use core::error::Error;
 use smmuv3::formats::event::class;
 use smmuv3::formats::{EventId, EventRecord};
 use smmuv3::{Attributes, Domain, DomainConfig, Iova, Master, Prot, StreamId};
-use smmuv3_dma::DmaConfig;
+use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 
 use super::{Bench, events_of};
 use crate::buffer::Buffer;
@@ -69,6 +69,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
     report.note("detach", seat.detach());
     report.note("next domain", next_domain(bench, first));
     report.note("first dma", first_dma(bench, first));
+    report.note("given back", given_back(bench, first));
 }
 
 /// A device that nobody made known reaches nothing, which is reported by interrupt.
@@ -139,6 +140,36 @@ fn first_dma(bench: &Bench, device: &Device) -> Outcome {
         bring_up::disconnect(master, space)?;
     }
     Ok("4096 and 1000 bytes lent and taken back, strict, lazy and deferred".into())
+}
+
+/// A buffer that is unmapped without waiting comes back after a flush, with what the device wrote.
+fn given_back(bench: &Bench, device: &Device) -> Outcome {
+    let edu = Edu::new(device);
+    let config =
+        DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)));
+    let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
+    // Some of its pages are its own, wherever it begins.
+    let (len, part) = (4 * edu::BUFFER, edu::BUFFER as usize..2 * edu::BUFFER as usize);
+    let data: Box<[u8]> = (0..len).map(|index| (index * 7 + index / 256) as u8).collect();
+    let expected = data.get(part.clone()).ok_or("a part")?.to_vec();
+    let later = |lent| -> Result<Box<[u8]>, Box<dyn Error>> {
+        let retiring = space.retire(lent)?;
+        let Err(retiring) = space.recover(retiring) else {
+            return Err("it came back before a flush".into());
+        };
+        space.flush()?;
+        space.recover(retiring).map_err(|_| "it did not come back after a flush".into())
+    };
+    let lent = space.lend(data, Direction::ToDevice)?;
+    edu.read(lent.iova().0 + edu::BUFFER, edu::BUFFER)?;
+    let mut data = later(lent)?;
+    data.fill(0);
+    let lent = space.lend(data, Direction::FromDevice)?;
+    edu.write(lent.iova().0 + edu::BUFFER, edu::BUFFER)?;
+    let data = later(lent)?;
+    ensure!(data.get(part) == Some(&*expected), "they did not come back as they were");
+    bring_up::disconnect(master, space)?;
+    Ok(format!("{} bytes by a buffer that is given back after a flush", edu::BUFFER))
 }
 
 impl<'a> Seat<'a> {

@@ -4,12 +4,13 @@
 //! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit. They are
 //! functions of their own, so that what one of them keeps in registers is not in the way of another.
 
+use alloc::collections::VecDeque;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::formats::Command;
 use smmuv3::formats::command::TlbiNhVa;
 use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot, Smmu};
-use smmuv3_dma::{Direction, DmaConfig};
+use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 
 use super::Bench;
 use crate::buffer::Buffer;
@@ -22,6 +23,8 @@ use crate::{bring_up, cpu, ensure, heap, memory};
 const ROUNDS: u64 = 64;
 /// Entries of a space's flush queue, by default.
 const QUEUE: u64 = 256;
+/// A space that waits for a flush before memory is used again, and copies nothing.
+const LATER: &str = "given back";
 /// A transfer of edu takes a while.
 const FAULTS: u64 = 4;
 
@@ -40,6 +43,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
     report.note("queue", queue(counter, bench));
     report.note("domain", domain(counter, bench));
     report.note("space", space(counter, bench));
+    report.note("pool", pool(counter, bench));
     report.note("fault", fault(counter, bench));
 }
 
@@ -139,29 +143,49 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     let start: NonNull<u8> = start.ok_or("a buffer at 0")?;
     // SAFETY: edu does nothing unless it is told to, and here it is not.
     let deferred = unsafe { DmaConfig::deferred() };
-    let all =
-        [("strict", DmaConfig::strict()), ("lazy", DmaConfig::lazy()), ("deferred", deferred)];
+    let all = [
+        ("strict", DmaConfig::strict()),
+        ("lazy", DmaConfig::lazy()),
+        (LATER, not_copied()),
+        ("deferred", deferred),
+    ];
     for (how, config) in all {
+        // What waits, oldest first, as a pool has it.
+        let mut waiting = VecDeque::with_capacity(2 * QUEUE as usize);
         let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
         for (what, bytes) in [("512 bytes", 512), ("1 page", PAGE), ("64 pages", 64 * PAGE)] {
             let buffer =
                 NonNull::slice_from_raw_parts(start, core::hint::black_box(bytes as usize));
             let direction = Direction::FromDevice;
-            let once = |_| {
-                // SAFETY: the memory is there until it is unmapped, and nobody uses it meanwhile.
+            let mut once = |_| {
+                // SAFETY: the memory is there until it is out of reach, and nobody uses it meanwhile.
                 let (map, iova) = counter.count(|| unsafe { space.map(buffer, direction) });
                 let iova = iova?;
-                // SAFETY: it was mapped just now, for the same direction.
-                let (unmap, result) =
-                    counter.count(|| unsafe { space.unmap(iova, buffer, direction) });
-                result?;
-                Ok([map, unmap])
+                if how != LATER {
+                    // SAFETY: it was mapped just now, for the same direction.
+                    let (unmap, result) =
+                        counter.count(|| unsafe { space.unmap(iova, buffer, direction) });
+                    result?;
+                    return Ok([map, unmap]);
+                }
+                // SAFETY: as above. Nobody uses it but edu, for which it is mapped again and again.
+                let (unmap, later) =
+                    counter.count(|| unsafe { space.unmap_later(iova, buffer, direction) });
+                waiting.push_back(later?);
+                // And one is had from it, as soon as there is one.
+                let first = *waiting.front().ok_or("it was put there")?;
+                let (look, is_over) = counter.count(|| space.is_out_of_reach(&first));
+                if is_over {
+                    waiting.pop_front();
+                }
+                ensure!(waiting.len() <= QUEUE as usize + 1, "it is not given back");
+                Ok([map, unmap + look])
             };
             // Until flush queues are full for the first time, which takes other addresses, and other bounce pages, each
             // time, and tables for those.
-            average(QUEUE, once)?;
+            average(QUEUE, &mut once)?;
             // So many that flushes, each of which serves many buffers, have their share.
-            let [map, unmap] = average(16 * ROUNDS, once)?;
+            let [map, unmap] = average(16 * ROUNDS, &mut once)?;
             figure(format_args!("space, {how}: map of {what}"), map, "instructions");
             figure(format_args!("space, {how}: unmap of {what}"), unmap, "instructions");
             figure(
@@ -190,6 +214,65 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     })?;
     figure(format_args!("copying of 1 page, there and back"), copied, "instructions");
     Ok("from the device to memory".into())
+}
+
+/// Lazy, but that nothing is copied.
+fn not_copied() -> DmaConfig {
+    DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)))
+}
+
+/// A page of memory that stays.
+struct Page(NonNull<u8>);
+
+// SAFETY: whoever makes one gives it a page of memory of its own, for as long as it is used.
+unsafe impl smmuv3_dma::Buffer for Page {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.0, PAGE as usize)
+    }
+}
+
+/// The same with buffers that have owners, a pool of them.
+#[inline(never)]
+#[expect(clippy::result_large_err, reason = "what is refused is handed back, and nothing is here")]
+fn pool(counter: Counter, bench: &Bench) -> Outcome {
+    let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
+    let (master, space) = bring_up::connect(&bench.smmus, device.name(), not_copied())?;
+    // As many as wait, and some.
+    let pages = QUEUE + 8;
+    let memory = Buffer::new((pages * PAGE) as usize);
+    let page = |nth| {
+        let address = memory.address().0 + nth * PAGE;
+        NonNull::new(with_exposed_provenance_mut(address as usize)).map(Page)
+    };
+    let mut free: VecDeque<Page> = (0..pages).filter_map(page).collect();
+    let mut waiting = VecDeque::with_capacity(pages as usize);
+    let mut once = |_| {
+        let page = free.pop_front().ok_or("none was given back")?;
+        let (lend, lent) = counter.count(|| space.lend(page, Direction::FromDevice));
+        let lent = lent.map_err(|refused| refused.error)?;
+        let (retire, retiring) = counter.count(|| space.retire(lent));
+        waiting.push_back(retiring?);
+        let first = waiting.pop_front().ok_or("it was put there")?;
+        let (recover, recovered) = counter.count(|| space.recover(first));
+        match recovered {
+            Ok(page) => free.push_back(page),
+            Err(first) => waiting.push_front(first),
+        }
+        Ok([lend + retire + recover])
+    };
+    average(QUEUE, &mut once)?;
+    let [taken] = average(16 * ROUNDS, &mut once)?;
+    figure(
+        format_args!("space, {LATER}: lend + retire + recover of 1 page"),
+        taken,
+        "instructions",
+    );
+    space.flush()?;
+    while let Some(retiring) = waiting.pop_front() {
+        ensure!(space.recover(retiring).is_ok(), "it is not given back");
+    }
+    bring_up::disconnect(master, space)?;
+    Ok("a page at a time".into())
 }
 
 /// From the call of the handler until the event is known.

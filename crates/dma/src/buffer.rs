@@ -57,9 +57,9 @@ pub struct Lent<B> {
     iova: Iova,
     len: usize,
     direction: Direction,
-    space: usize,
-    /// It is unmapped, but an instance did not confirm that.
-    waits: Option<Stamp>,
+    pub(crate) space: usize,
+    /// It is unmapped, and waits for a flush: an instance did not confirm it, or it is [retiring](crate::Retiring).
+    pub(crate) waits: Option<Stamp>,
 }
 
 impl<B> Lent<B> {
@@ -133,6 +133,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote. Where the space is
     /// [deferred](crate::Reclaim::Deferred), whoever made it so has promised that devices have finished with the buffer by now.
+    /// One that was [retiring](crate::Retiring) is flushed for, wherever it is.
     ///
     /// # Errors
     /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance
@@ -151,24 +152,48 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 let error = UnmapError::Unconfirmed(unconfirmed);
                 return Err(Refused { value: lent, error });
             }
-            // SAFETY: written in `lend`.
-            let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
-            // SAFETY: it is the buffer that was lent, which is put away in `lent`.
-            unsafe { self.forget_lines(memory, lent.direction) };
-            // SAFETY: written in `lend`, and given out only here and below, where `lent` ends.
-            return Ok(unsafe { lent.buffer.assume_init_read() });
+            // SAFETY: of this space, and no device reaches it any more.
+            return Ok(unsafe { self.give_back(lent, stamp) });
         }
         // SAFETY: written in `lend`.
         let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
         // SAFETY: it is the mapping of this buffer, which is put away in `lent`.
-        match unsafe { self.unmap_or_hold(lent.iova, memory, lent.direction) } {
-            // SAFETY: as above.
-            Ok(()) => Ok(unsafe { lent.buffer.assume_init_read() }),
+        match unsafe { self.unmap_or_hold(lent.iova, memory, lent.direction, false) } {
+            // SAFETY: written in `lend`, and given out only here and in `give_back`, where `lent` ends.
+            Ok(_) => Ok(unsafe { lent.buffer.assume_init_read() }),
             Err((error, stamp)) => {
                 lent.waits = stamp;
                 Err(Refused { value: lent, error })
             }
         }
+    }
+
+    /// Unmaps a buffer of this space, but does not wait: it is the caller's once its stamp is over. Nothing if it waits
+    /// already.
+    pub(crate) fn unmap_lent<B: Buffer>(&self, lent: &mut Lent<B>) -> Result<(), UnmapError> {
+        if lent.waits.is_some() {
+            return Ok(());
+        }
+        // SAFETY: written in `lend`.
+        let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+        // SAFETY: it is the mapping of this buffer, which is put away in `lent` until its stamp is over.
+        lent.waits = Some(unsafe { self.unmap_or_wait(lent.iova, memory, lent.direction) }?);
+        Ok(())
+    }
+
+    /// The buffer, with what devices have written to it.
+    ///
+    /// # Safety
+    /// It is one of this space, which waited for `stamp`, and that is over.
+    pub(crate) unsafe fn give_back<B: Buffer>(&self, mut lent: Lent<B>, stamp: Stamp) -> B {
+        if stamp != Stamp::PAST {
+            // SAFETY: written in `lend`.
+            let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+            // SAFETY: it is the buffer that was lent, which is put away in `lent`.
+            unsafe { self.forget_lines(memory, lent.direction) };
+        }
+        // SAFETY: written in `lend`, and given out only here and in `take_back`, where `lent` ends.
+        unsafe { lent.buffer.assume_init_read() }
     }
 
     /// Copies what devices have written so far, from the byte at `offset` on, into `target`.

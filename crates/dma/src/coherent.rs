@@ -144,7 +144,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             Reclaim::Lazy(_) | Reclaim::Deferred(_) => {
                 // SAFETY: the handle is gone. The memory waits for a flush.
                 if unsafe { self.domain.unmap_deferred(iova, len) } == Ok(len) {
-                    self.retire(&items);
+                    self.put_off(&items);
                 }
             }
             // SAFETY: the handle is gone.

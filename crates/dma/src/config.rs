@@ -55,7 +55,8 @@ pub enum Reclaim {
     Strict,
     /// Small buffers are copied to and from bounce pages, and devices may go on reaching *those* for a while after
     /// `unmap`; bounce pages and input addresses are used again after a flush that serves many. Large buffers are
-    /// unmapped strictly. Either way, no device reaches the caller's memory when `unmap` has returned.
+    /// unmapped strictly. Either way, no device reaches the caller's memory when `unmap` has returned. Those that are
+    /// [retired](crate::DmaSpace::retire) wait for such a flush instead, and the caller for them.
     Lazy(Lazy),
     /// Buffers are lent, and nothing is waited for: until a flush, which serves many, devices **may go on reaching the
     /// caller's memory** by the translations that they or SMMUs have kept. Input addresses are used again after that
@@ -74,6 +75,14 @@ impl Reclaim {
         }
     }
 
+    /// Buffers of at most so many bytes are copied altogether.
+    pub(crate) const fn copied(&self) -> usize {
+        match self {
+            Self::Lazy(bounds) => bounds.copy_up_to,
+            Self::Strict | Self::Deferred(_) => 0,
+        }
+    }
+
     /// Whether the caller's own pages wait for a flush as well.
     #[inline]
     pub(crate) const fn is_deferred(&self) -> bool {
@@ -86,7 +95,8 @@ impl Reclaim {
 #[non_exhaustive]
 pub struct Lazy {
     /// Buffers of at most so many bytes are copied; 64 KiB and 16 pages at most. On a single CPU, a copy there and back is
-    /// worth its while only where it takes less time than an SMMU does to answer.
+    /// worth its while only where it takes less time than an SMMU does to answer. With 0 nothing is copied but partial pages:
+    /// for buffers that are [retired](crate::DmaSpace::retire).
     pub copy_up_to: usize,
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
     pub queue: usize,

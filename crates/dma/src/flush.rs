@@ -11,6 +11,11 @@ use crate::sync::{AtomicU64, Ordering, fence};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp(pub(crate) u64);
 
+impl Stamp {
+    /// Of what no device could reach at the time: nothing has to be waited for.
+    pub(crate) const PAST: Self = Self(0);
+}
+
 /// A flush under way.
 #[must_use = "a flush that is not confirmed releases nothing"]
 pub(crate) struct Begun(u64);
@@ -25,10 +30,11 @@ pub(crate) struct Flushes {
 
 impl Flushes {
     pub(crate) fn new() -> Self {
-        Self { started: AtomicU64::new(0), confirmed: AtomicU64::new(0) }
+        // As after a first flush, behind which `Stamp::PAST` lies.
+        Self { started: AtomicU64::new(1), confirmed: AtomicU64::new(1) }
     }
 
-    /// The stamp of what the caller has cleared.
+    /// The stamp of what the caller has cleared. Whoever is told it may ask whether it is over, on any CPU.
     pub(crate) fn stamp(&self) -> Stamp {
         // Pairs with the fence of `begin`: if the load below does not see that flush, the flush's invalidation comes
         // after the descriptors that the caller has cleared.

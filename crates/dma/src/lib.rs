@@ -51,6 +51,9 @@
 //! `VirtioHal` puts a space under the drivers of that crate.
 //!
 //! # Strict, lazy, deferred
+//! A buffer is taken back by `unmap` or [`DmaSpace::take_back`] in one of three ways, of which a space has one; or [given back
+//! after a flush](#given-back-after-a-flush), in any.
+//!
 //! Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
 //! does not keep that: it is for devices that are trusted to leave alone what was taken back, and choosing it is
 //! `unsafe`, see [`Deferred::trusting`]. Linux's default for such devices is of this kind.
@@ -68,19 +71,72 @@
 //! long time, it flushes nothing either: call [`DmaSpace::tick`] from a timer, every [`Lazy::age`] or so, if a device
 //! must not see stale pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
+//! # Given back after a flush
+//! Nothing is copied, nobody is trusted, and nothing is waited for where memory can be done without for a while:
+//! [`DmaSpace::retire`] unmaps a buffer and keeps it, and [`DmaSpace::recover`] gives it back once a flush *that began after* that
+//! has been confirmed. Pools of pages, as network and block drivers have them, work like that. Until then devices may
+//! go on writing to it, which is legal, so what it holds is known when it is given back, or when the driver knows by other means
+//! that the device was done.
+//!
+//! ```
+//! use std::collections::VecDeque;
+//!
+//! use smmuv3_dma::{DmaConfig, DmaPlatform, DmaSpace, Lazy, Lent, Reclaim, Retiring, UnmapError};
+//!
+//! /// Nothing is copied in such a space, but partial pages.
+//! fn config() -> DmaConfig {
+//!     DmaConfig::default().with_reclaim(Reclaim::Lazy(Lazy::default().with_copy_up_to(0)))
+//! }
+//!
+//! /// Buffers of a ring, the one first that was done with first.
+//! struct Pool(VecDeque<Retiring<Box<[u8]>>>);
+//!
+//! impl Pool {
+//!     fn put<P: DmaPlatform>(
+//!         &mut self,
+//!         space: &DmaSpace<P>,
+//!         done: Lent<Box<[u8]>>,
+//!     ) -> Result<(), UnmapError> {
+//!         self.0.push_back(space.retire(done)?); // waits for nothing, but for a flush if one is due
+//!         Ok(())
+//!     }
+//!
+//!     fn take<P: DmaPlatform>(&mut self, space: &DmaSpace<P>) -> Option<Box<[u8]>> {
+//!         let is_over = space.is_out_of_reach(&self.0.front()?.later());
+//!         let first = if is_over { self.0.pop_front() } else { None };
+//!         first.and_then(|retiring| space.recover(retiring).ok()) // else a new one, or `flush`
+//!     }
+//! }
+//! ```
+//!
+//! [`DmaSpace::unmap_later`], [`is_out_of_reach`](DmaSpace::is_out_of_reach) and [`regain`](DmaSpace::regain) are the same for raw
+//! buffers. A space does it beside `unmap`, which it is made for:
+//!
+//! | `retire`, `unmap_later` of | strict | lazy | deferred |
+//! |---|---|---|---|
+//! | whole pages that were lent | one invalidation, waited for; given back at once | clears descriptors; given back after a flush | as lazy, also from devices that are not trusted |
+//! | partial pages at the ends of those | as above | copied back at once; the bounce pages wait, too | as lazy |
+//! | a buffer of which all was bounced | as above | copied back at once, and given back at once | as lazy |
+//! | addresses, and who flushes | used again at once | as for `unmap` | as for `unmap` |
+//!
+//! Buffers of at most [`Lazy::copy_up_to`] bytes are copied all the same, so that is 0 where nothing is to be. A
+//! buffer that is needed now is had by [`DmaSpace::flush`], or taken back as a [`Lent`], which flushes. It is to be recovered
+//! before the space is closed. Dropped instead, it is leaked.
+//!
 //! # What it costs
 //! AArch64 instructions of `map` and `unmap` together, rounded, with one SMMU that answers at once (`cargo xtask boot --count`).
 //! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies
 //! are 64 bytes a turn, as a kernel's; `docs/performance.md` has all rows.
 //!
-//! | buffer | strict | lazy | deferred | of it the domain's, strict |
-//! |---|---|---|---|---|
-//! | 512 bytes | 1,400 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
-//! | 1 page | 640 | 2,200 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
-//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,000; not copied |
+//! | buffer | strict | lazy | given back after a flush | deferred | of it the domain's, strict |
+//! |---|---|---|---|---|---|
+//! | 512 bytes | 1,350 | 1,350 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
+//! | 1 page | 650 | 2,150 | 610 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
+//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,250 | 1,000; not copied |
 //!
-//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
-//! best by that time, where devices are trusted.
+//! So what is needed when `unmap` returns is better strict where an SMMU answers within the time that a copy takes, and lazy
+//! where it does not. What can be done without until a flush is best given back after it, as fast as deferred, and
+//! without its trust: by `lend`, `retire` and `recover` 640 a page.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
@@ -90,6 +146,8 @@
 //! |---|---|---|
 //! | `map`, `lend`, `allocate` | yes, if the platform's allocator may | nothing; for one flush when addresses or bounce pages run out |
 //! | `unmap`, `take_back`, `free` | yes, if the platform's allocator may | an invalidation, or a flush that is due |
+//! | `retire`, `unmap_later` | yes, if the platform's allocator may | a flush that is due; where the space is strict, an invalidation |
+//! | `recover`, `regain`, `is_out_of_reach` | yes | nothing |
 //! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `usage` | yes | nothing |
 //! | `tick`, `flush`, `trim` | yes, if the platform's allocator may | `flush`, and `tick` if one is due: for one |
 //! | `new`, `attach`, `detach`, `reserve`, `map_identity`, `close` | no | the driver's mutex, and the SMMU |
@@ -109,7 +167,8 @@
 //! # Devices that are not coherent
 //! With [`DmaConfig::coherent`] off, `map` cleans the caches over what it lends and over bounce pages, whatever the
 //! direction, so that no dirty line is written back over what a device writes; `unmap` invalidates them before the CPU
-//! reads, if the device was to write. Lines at the ends of a buffer are never shared with neighbours: they are in
+//! reads, if the device was to write. What is given back after a flush may be written, and read ahead by CPUs, until then: bounce pages
+//! are invalidated and copied when it is unmapped, the pages that were lent invalidated when it is given back. Lines at the ends of a buffer are never shared with neighbours: they are in
 //! bounce pages.
 //!
 //! # When an SMMU does not answer
@@ -118,6 +177,8 @@
 //! and counted ([`Usage`]). A buffer of which pages were lent stays with the caller, who is told
 //! ([`UnmapError::Unconfirmed`]); one that was bounced altogether is safe, and `unmap` returns `Ok`. So it does in a
 //! deferred space, where devices leave the buffer alone whether the flush is confirmed or not; its addresses wait.
+//! What is to be given back after a flush is so after one that was confirmed, in any space, whether there was room in that list
+//! or not.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
@@ -136,6 +197,7 @@ mod local;
 mod map;
 mod platform;
 mod retired;
+mod retiring;
 mod single;
 mod space;
 mod span;
@@ -153,6 +215,7 @@ pub use coherent::Coherent;
 pub use config::{Deferred, DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
+pub use retiring::{Later, Retiring};
 pub use space::{DmaSpace, Usage};
 #[cfg(feature = "virtio-drivers")]
 pub use translated::{NotTranslated, Translated};

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use smmuv3::{Attributes, Iova, PhysAddr, Unconfirmed, UnmapError as DomainError};
 
 use crate::bounce::{Bounced, Which, copy_in};
-use crate::config::{Lazy, MOST_COPIED, Reclaim};
+use crate::config::MOST_COPIED;
 use crate::error::MapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
@@ -172,12 +172,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// Whether a buffer is bounced altogether.
     fn is_copied(&self, span: &Span) -> bool {
-        match self.config.reclaim {
-            Reclaim::Strict | Reclaim::Deferred(_) => false,
-            Reclaim::Lazy(Lazy { copy_up_to, .. }) => {
-                span.len() <= copy_up_to && span.pages <= MOST_COPIED
-            }
-        }
+        // It has a byte at least.
+        span.len() <= self.copied && span.pages <= MOST_COPIED
     }
 
     /// The pages of a buffer that are bounced in any case.

@@ -13,7 +13,7 @@ use crate::platform::{Direction, DmaPlatform};
 use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::{PAGE, Span};
-use crate::unmap::Found;
+use crate::unmap::{Found, is_all};
 
 impl<P: DmaPlatform> DmaSpace<P> {
     /// [`map_or_hold`](Self::map_or_hold) for such a buffer, if this CPU has an address and a page for it. `None`, and
@@ -100,7 +100,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 false => self.domain.unmap(start, bytes),
             }
         };
-        if unmapped != Ok(bytes) {
+        if !is_all(&unmapped, bytes) {
             // SAFETY: the caller's promise.
             return Some(unsafe {
                 self.not_unmapped(unmapped, iova, found, &only(page), direction)
@@ -115,7 +115,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
             unsafe { copy_out(copy, span.part(0), span.start()) };
         }
         match waits {
-            true => self.retire(&[Item::Block(block), Item::Page(page)]),
+            true => {
+                self.put_off(&[Item::Block(block), Item::Page(page)]);
+            }
             false => self.give_single(block, page),
         }
         Some(Ok(()))

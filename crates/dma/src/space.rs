@@ -39,6 +39,8 @@ pub struct DmaSpace<P: DmaPlatform> {
     pub(crate) config: DmaConfig,
     /// What waits for a flush waits for so many nanoseconds of the platform's clock; nothing waits in a strict space.
     pub(crate) age: Option<u64>,
+    /// Buffers of at most so many bytes are copied altogether: 0 where the space is not lazy.
+    pub(crate) copied: usize,
     pub(crate) place: Place,
     pub(crate) window: SpinLock<Window>,
     pub(crate) pool: Pool,
@@ -116,6 +118,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             domain,
             config,
             age,
+            copied: config.reclaim.copied(),
             place,
             window: SpinLock::new(window),
             pool: Pool::new(config.bounce_pages)?,
@@ -277,7 +280,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.pool.trim(self.platform())
     }
 
-    /// Ends the space: all masters have been detached, all buffers unmapped, all allocations freed.
+    /// Ends the space: all masters have been detached, all buffers unmapped, all allocations freed. Buffers that are
+    /// [retiring](crate::Retiring) are to be recovered before, or are leaked: nobody else gives them back.
     ///
     /// # Errors
     /// The space, and why not: see [`CloseError`].
@@ -299,6 +303,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             domain,
             config,
             age,
+            copied,
             place,
             window,
             pool,
@@ -321,6 +326,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     domain,
                     config,
                     age,
+                    copied,
                     place,
                     window,
                     pool,

@@ -248,8 +248,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     /// Puts off the use of what has been cleared, and which devices may go on reaching, until a flush that begins from
-    /// now on is over. Flushes if that is due.
-    pub(crate) fn retire(&self, items: &[Item]) {
+    /// now on is over: the stamp of that. Flushes if that is due.
+    pub(crate) fn put_off(&self, items: &[Item]) -> Stamp {
         let Some(most_age) = self.age else {
             return self.flush_for(items);
         };
@@ -270,34 +270,39 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 let _ = local.retired.push(*item, stamp, now);
             }
             let oldest = local.retired.oldest(&self.flushes);
-            Some(oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= most_age))
+            Some((stamp, oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= most_age)))
         });
         if spill.len() != 0 {
             self.release(spill.as_slice());
         }
         match is_due {
-            Some(false) => {}
+            Some((stamp, false)) => stamp,
             // What it does not release stays in the queue.
-            Some(true) => {
+            Some((stamp, true)) => {
                 let _ = self.flush_alone();
                 self.collect(local);
+                stamp
             }
             None => {
-                self.flush_for(items);
+                let stamp = self.flush_for(items);
                 if local.with(platform, |local| local.retired.has_memory()) {
                     self.collect(local);
                 }
+                stamp
             }
         }
     }
 
-    /// Flushes, and puts what has been cleared before to use again.
-    fn flush_for(&self, items: &[Item]) {
+    /// Flushes, and puts what has been cleared before to use again. The stamp of that, which is over if the flush was
+    /// confirmed.
+    fn flush_for(&self, items: &[Item]) -> Stamp {
+        let stamp = self.flushes.stamp();
         match self.flush_alone() {
-            Ok(()) => self.release(items),
-            Err(_) => {
-                self.hold(items);
+            Ok(()) => {
+                self.release(items);
+                stamp
             }
+            Err(_) => self.hold(items),
         }
     }
 

@@ -6,7 +6,6 @@ use core::ptr::NonNull;
 use smmuv3::{Iova, PhysAddr, UnmapError as DomainError};
 
 use crate::bounce::{Bounced, Which, copy_again, copy_out};
-use crate::config::Reclaim;
 use crate::error::UnmapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
@@ -51,19 +50,24 @@ impl<P: DmaPlatform> DmaSpace<P> {
         direction: Direction,
     ) -> Result<(), UnmapError> {
         // SAFETY: the caller's promise.
-        unsafe { self.unmap_or_hold(iova, buffer, direction) }.map_err(|(error, _)| error)
+        match unsafe { self.unmap_or_hold(iova, buffer, direction, false) } {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error),
+        }
     }
 
-    /// [`unmap`](Self::unmap), with what is to be waited for where that was not confirmed.
+    /// [`unmap`](Self::unmap), with what is to be waited for where that was not confirmed; or, where it may be `later`,
+    /// without waiting for the flush that the result tells of: unless the space is strict.
     ///
     /// # Safety
-    /// As there.
+    /// As there; where it may be `later`, as for [`unmap_later`](Self::unmap_later).
     pub(crate) unsafe fn unmap_or_hold(
         &self,
         iova: Iova,
         buffer: NonNull<[u8]>,
         direction: Direction,
-    ) -> Result<(), (UnmapError, Option<Stamp>)> {
+        later: bool,
+    ) -> Result<Stamp, (UnmapError, Option<Stamp>)> {
         let found = match self.find(iova, buffer) {
             Ok(found) => found,
             Err(error) => return Err((error, None)),
@@ -76,35 +80,47 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 // SAFETY: the caller's promise.
                 && let Some(unmapped) = unsafe { self.unmap_single(iova, &found, direction) }
             {
-                return unmapped;
+                // Nothing of the buffer itself was ever reached.
+                return unmapped.map(|()| Stamp::PAST);
             }
             // SAFETY: the caller's promise.
-            return unsafe { self.unmap_bounced(iova, &found, direction) };
+            return unsafe { self.unmap_bounced(iova, &found, direction, later) };
         }
-        let waits = self.config.reclaim.is_deferred();
-        // SAFETY: the mapping is the caller's. Where it waits for a flush, devices leave the buffer alone until then, which
-        // is promised by `Deferred::trusting`; its addresses are not given out.
+        let waits = self.waits(later);
+        // SAFETY: the mapping is the caller's. Where it waits for a flush, the buffer is nobody's until then, or devices leave
+        // it alone, which is promised by `Deferred::trusting`; its addresses are not given out.
         let unmapped = unsafe {
             match waits {
                 true => self.domain.unmap_deferred(start, span.bytes()),
                 false => self.domain.unmap(start, span.bytes()),
             }
         };
-        if unmapped != Ok(span.bytes()) {
+        if !is_all(&unmapped, span.bytes()) {
             let found = Found { span, block, iova: start, which };
             // SAFETY: the caller's promise.
-            return unsafe {
-                self.not_unmapped(unmapped, iova, &found, &Bounced::none(), direction)
-            };
+            let done =
+                unsafe { self.not_unmapped(unmapped, iova, &found, &Bounced::none(), direction) };
+            return done.map(|()| Stamp::PAST);
         }
-        if direction.is_written() && !self.config.coherent {
+        // What may be later is invalidated when it is the caller's: until then devices write, and CPUs read lines ahead.
+        if direction.is_written() && !self.config.coherent && !(later && waits) {
             self.platform().invalidate(span.start(), span.len());
         }
-        match waits {
-            true => self.retire(&[Item::Block(block)]),
-            false => self.give_block(block),
+        if waits {
+            return Ok(self.put_off(&[Item::Block(block)]));
         }
-        Ok(())
+        self.give_block(block);
+        Ok(Stamp::PAST)
+    }
+
+    /// Whether what was lent of a buffer waits for a flush, where the caller lets that be.
+    #[inline]
+    fn waits(&self, later: bool) -> bool {
+        match later {
+            // Only where there are flush queues.
+            true => self.age.is_some(),
+            false => self.config.reclaim.is_deferred(),
+        }
     }
 
     /// [`unmap_or_hold`](Self::unmap_or_hold) for a buffer that is bounced in part, or altogether.
@@ -117,7 +133,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         iova: Iova,
         found: &Found,
         direction: Direction,
-    ) -> Result<(), (UnmapError, Option<Stamp>)> {
+        later: bool,
+    ) -> Result<Stamp, (UnmapError, Option<Stamp>)> {
         let Found { ref span, block, iova: start, .. } = *found;
         // Filled in place: it is larger than all that is done with it.
         let mut bounced = Bounced::none();
@@ -125,36 +142,41 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if !unsafe { self.find_pages(found, &mut bounced) } {
             return Err((UnmapError::NotMapped { iova }, None));
         }
-        let waits = match self.config.reclaim {
-            Reclaim::Strict => false,
-            Reclaim::Lazy(_) => bounced.len() == span.pages,
-            Reclaim::Deferred(_) => true,
-        };
-        if waits {
-            // SAFETY: the mapping is the caller's. Behind it are pages of the space, which wait for a flush, and where it is
-            // deferred also the caller's, which devices leave alone until then: that is promised by `Deferred::trusting`.
+        let is_copied = bounced.len() == span.pages;
+        // Pages of the space can always wait, if it has where.
+        if self.waits(later || is_copied) {
+            // SAFETY: the mapping is the caller's. Behind it are pages of the space, which wait for a flush, and perhaps the
+            // caller's: those are nobody's until then, or devices leave them alone, which is promised by `Deferred::trusting`.
             let unmapped = unsafe { self.domain.unmap_deferred(start, span.bytes()) };
-            if unmapped != Ok(span.bytes()) {
+            if !is_all(&unmapped, span.bytes()) {
                 let error = unmapped.err().map(|error| table_error(error, iova));
                 return Err((error.unwrap_or(UnmapError::NotMapped { iova }), None));
             }
+            // What was bounced is copied now: what devices write to those pages from here on is nobody's. What was lent, and
+            // may be later, is invalidated when it is the caller's.
             // SAFETY: the caller's promise.
-            unsafe { self.to_cpu(span, &bounced, direction) };
+            unsafe {
+                match later {
+                    true => self.copies_to_cpu(span, &bounced, direction),
+                    false => self.to_cpu(span, &bounced, direction),
+                }
+            }
             let mut items = List::new();
             list(block, &bounced, &mut items);
-            self.retire(items.as_slice());
-            return Ok(());
+            let stamp = self.put_off(items.as_slice());
+            return Ok(if is_copied { Stamp::PAST } else { stamp });
         }
         // SAFETY: the mapping is the caller's.
         let unmapped = unsafe { self.domain.unmap(start, span.bytes()) };
-        if unmapped != Ok(span.bytes()) {
+        if !is_all(&unmapped, span.bytes()) {
             // SAFETY: the caller's promise.
-            return unsafe { self.not_unmapped(unmapped, iova, found, &bounced, direction) };
+            let done = unsafe { self.not_unmapped(unmapped, iova, found, &bounced, direction) };
+            return done.map(|()| Stamp::PAST);
         }
         // SAFETY: the caller's promise.
         unsafe { self.to_cpu(span, &bounced, direction) };
         self.give(block, &bounced);
-        Ok(())
+        Ok(Stamp::PAST)
     }
 
     /// What becomes of a mapping of which a strict unmap was not what it should be.
@@ -349,6 +371,19 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 platform.invalidate(unsafe { span.at(start) }, len);
             }
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.copies_to_cpu(span, bounced, Direction::Both) };
+    }
+
+    /// As [`to_cpu`](Self::to_cpu), of what was bounced.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn copies_to_cpu(&self, span: &Span, bounced: &Bounced, direction: Direction) {
+        if !direction.is_written() {
+            return;
+        }
+        let platform = self.platform();
         for (index, page) in bounced.iter() {
             let (part, copy) = (span.part(index), platform.pointer(page));
             if !self.config.coherent {
@@ -359,8 +394,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Drops what caches hold of the pages that were lent of a buffer, once more: devices went on reaching them after the
-    /// unmap that was not confirmed, and CPUs may have read lines ahead meanwhile.
+    /// Drops what caches hold of the pages that were lent of a buffer, now that the flush which they waited for is over: devices
+    /// went on reaching them after the unmap, and CPUs may have read lines ahead meanwhile.
     ///
     /// # Safety
     /// The buffer is the caller's, and pages of it were lent.
@@ -380,6 +415,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.platform().invalidate(unsafe { span.at(start) }, len);
         }
     }
+}
+
+/// Whether all `bytes` were unmapped.
+#[inline]
+pub(crate) fn is_all(unmapped: &Result<u64, DomainError>, bytes: u64) -> bool {
+    matches!(unmapped, Ok(unmapped) if *unmapped == bytes)
 }
 
 fn table_error(error: DomainError, iova: Iova) -> UnmapError {

@@ -93,6 +93,8 @@ fn nothing_takes_heap_once_there_is_a_space() {
                     rig.unmap(iova, area, Direction::Both);
                 }
             }
+            let iova = rig.map(&areas[1], Direction::Both);
+            assert_eq!(rig.give_back(iova, &areas[1], Direction::Both), 0);
             let memory = rig.space.allocate(PAGE, Direction::Both).unwrap();
             let doorbell = smmuv3::PhysAddr(0x800_0000);
             // SAFETY: there is nothing.

@@ -8,13 +8,19 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{PAGE, Rig, deferred, pattern, wedge};
+use common::{Area, PAGE, Rig, deferred, pattern, wedge};
+use smmuv3::Iova;
 use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 
 const BOTH: Direction = Direction::Both;
 
 /// Maps, uses and unmaps buffers while a handler does the same wherever it can; how often it did.
 fn interrupted(config: DmaConfig, rounds: usize) -> usize {
+    interrupted_with(config, rounds, |rig, iova, area| rig.unmap(iova, area, BOTH))
+}
+
+/// With this way of unmapping.
+fn interrupted_with(config: DmaConfig, rounds: usize, unmap: fn(&Rig, Iova, &Area)) -> usize {
     let rig: &'static Rig = Box::leak(Box::new(Rig::new(config)));
     let count = Arc::new(AtomicUsize::new(0));
     let theirs = [rig.world.area(700, 900), rig.world.area(0, 3 * PAGE)];
@@ -29,7 +35,7 @@ fn interrupted(config: DmaConfig, rounds: usize) -> usize {
             let iova = rig.map(&area, BOTH);
             assert!(rig.world.read(iova, sent.len()).unwrap() == sent);
             rig.world.write(iova, &received).unwrap();
-            rig.unmap(iova, &area, BOTH);
+            unmap(rig, iova, &area);
             assert!(area.bytes() == received);
         }
     };
@@ -46,7 +52,7 @@ fn interrupted(config: DmaConfig, rounds: usize) -> usize {
         assert!(rig.world.read(iova, sent.len()).unwrap() == sent, "round {round}");
         rig.world.write(iova, &received).unwrap();
         rig.world.interrupt_with(Some(Arc::new(handler.clone())));
-        rig.unmap(iova, &area, BOTH);
+        unmap(rig, iova, &area);
         rig.world.interrupt_with(None);
         assert!(area.bytes() == received, "round {round}");
         let usage = rig.space.usage();
@@ -66,6 +72,18 @@ fn handlers_map_and_unmap_in_the_middle_of_it() {
     // Where they take each other's last bounce pages.
     assert!(interrupted(lazy.with_bounce_pages(24), 200) > 1000);
     assert!(interrupted(deferred(), 200) > 1000);
+}
+
+#[test]
+fn handlers_have_buffers_given_back_in_the_middle_of_flushes() {
+    let unmap = |rig: &Rig, iova, area: &Area| {
+        assert_eq!(rig.give_back(iova, area, BOTH), 0);
+    };
+    let lent = Lazy::default().with_copy_up_to(0).with_queue(17);
+    let lent = DmaConfig::default().with_reclaim(Reclaim::Lazy(lent));
+    for config in [lent, deferred(), DmaConfig::lazy(), DmaConfig::strict()] {
+        assert!(interrupted_with(config, 200, unmap) > 1000);
+    }
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Area, PAGE, Rig, deferred, pattern, run_on};
 use smmuv3::Iova;
-use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
+use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim, Retiring};
 use smmuv3_model::Adversary;
 
 const THREADS: usize = 4;
@@ -166,4 +168,71 @@ fn threads_on_a_deferred_space() {
     let Reclaim::Deferred(bounds) = deferred().reclaim else { panic!("it is deferred") };
     let config = deferred().with_reclaim(Reclaim::Deferred(bounds.with_queue(24)));
     stress(config.with_window(Iova(0x20_0000), 21).with_bounce_pages(200));
+}
+
+/// Several threads retire into a pool of all, and whoever needs a buffer takes one that is out of reach, whoever put it there.
+fn share_a_pool(config: DmaConfig) {
+    type Owned = &'static mut [u8];
+    let rig = Rig::with(config.with_window(Iova(0x10_0000), 20), THREADS, Adversary::ALL);
+    // With the addresses by which devices may reach them.
+    let pool: Mutex<VecDeque<(Iova, Retiring<Owned>)>> = Mutex::default();
+    let (taken, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let fresh = || {
+        // SAFETY: the area is not used otherwise.
+        (rig.world.area_pages() < 200).then(|| unsafe { rig.world.area(0, PAGE).into_static() })
+    };
+    let take = |thread: usize| {
+        let Some((at, first)) = pool.lock().unwrap().pop_front() else { return fresh() };
+        match rig.space.recover(first) {
+            Ok(buffer) => {
+                taken.fetch_add(1, Ordering::Relaxed);
+                // What is kept under those addresses, if they are another's by now, leads elsewhere.
+                let own = rig.world.physical(&Area { pointer: NonNull::from(&mut *buffer) }, 0);
+                assert_ne!(rig.world.reaches(at, true), Ok(own), "thread {thread}");
+                Some(buffer)
+            }
+            Err(first) => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                pool.lock().unwrap().push_front((at, first));
+                fresh()
+            }
+        }
+    };
+    let work = |thread: usize| {
+        let mut random = fastrand::Rng::with_seed(thread as u64 + 1);
+        for round in 0..ROUNDS / 2 {
+            // Now and then on another's CPU.
+            run_on(if random.u8(..) < 20 { random.usize(..THREADS) } else { thread });
+            let Some(buffer) = take(thread) else {
+                rig.space.flush().unwrap();
+                continue;
+            };
+            let Ok(lent) = rig.space.lend(buffer, Direction::Both) else { panic!("not lent") };
+            let at = lent.iova();
+            rig.world.write(at, &pattern(round as u8, PAGE)).unwrap();
+            let Ok(retiring) = rig.space.retire(lent) else { panic!("not unmapped") };
+            pool.lock().unwrap().push_back((at, retiring));
+        }
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        (0..THREADS).for_each(|thread| drop(scope.spawn(move || work(thread))));
+    });
+    run_on(0);
+    let counts = [&taken, &refused].map(|count| count.load(Ordering::Relaxed));
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    rig.space.flush().unwrap();
+    for (_, one) in pool.into_inner().unwrap() {
+        assert!(rig.space.recover(one).is_ok());
+    }
+    let usage = rig.space.usage();
+    assert_eq!((usage.mapped_pages, usage.retired, usage.held, usage.lost_pages), (0, 0, 0, 0));
+    rig.close();
+}
+
+#[test]
+fn threads_that_share_a_pool_take_out_nothing_that_a_device_reaches() {
+    let bounds = Lazy::default().with_copy_up_to(0).with_queue(24);
+    share_a_pool(DmaConfig::default().with_reclaim(Reclaim::Lazy(bounds)));
+    share_a_pool(deferred());
 }

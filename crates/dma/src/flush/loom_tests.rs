@@ -83,6 +83,52 @@ fn loom_what_is_retired_waits_for_a_flush_that_began_after_it() {
     explore(RIGHT);
 }
 
+/// A third CPU, which neither unmapped the page nor flushed, is told the stamp, and asks.
+fn ask_elsewhere(is_over: fn(&Flushes, Stamp) -> bool) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        let flushes = Flushes::new();
+        let (descriptor, cached) = (AtomicU64::new(1), AtomicU64::new(1));
+        let machine = Arc::new(Machine { flushes, descriptor, cached });
+        let told = Arc::new(AtomicU64::new(u64::MAX));
+        let flusher = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                let flush = machine.flushes.begin();
+                let walked = machine.descriptor.load(Ordering::Relaxed);
+                machine.cached.store(walked, Ordering::Relaxed);
+                machine.flushes.confirm(flush);
+            })
+        };
+        let asker = {
+            let (machine, told) = (machine.clone(), told.clone());
+            thread::spawn(move || {
+                let stamp = Stamp(told.load(Ordering::Acquire));
+                if is_over(&machine.flushes, stamp) {
+                    let cached = machine.cached.load(Ordering::Relaxed);
+                    assert_eq!(cached, 0, "used again while a device reaches it");
+                }
+            })
+        };
+        told.store((RIGHT.retire)(&machine).0, Ordering::Release);
+        flusher.join().unwrap();
+        asker.join().unwrap();
+        assert!(machine.flushes.is_over(Stamp::PAST));
+    });
+}
+
+#[test]
+fn loom_whoever_is_told_the_stamp_may_ask() {
+    ask_elsewhere(Flushes::is_over);
+}
+
+#[test]
+#[should_panic(expected = "used again while a device reaches it")]
+fn loom_an_answer_that_orders_nothing_is_caught() {
+    ask_elsewhere(|flushes, stamp| flushes.confirmed.load(Ordering::Relaxed) > stamp.0);
+}
+
 #[test]
 #[should_panic(expected = "used again while a device reaches it")]
 fn loom_a_stamp_from_before_the_clearing_is_caught() {
@@ -98,7 +144,7 @@ fn loom_a_stamp_from_before_the_clearing_is_caught() {
 #[should_panic(expected = "used again while a device reaches it")]
 fn loom_a_flush_that_had_begun_before_is_caught() {
     let is_over = |flushes: &Flushes, stamp: Stamp| {
-        flushes.confirmed.load(Ordering::Acquire) >= stamp.0.max(1)
+        flushes.confirmed.load(Ordering::Acquire) >= stamp.0.max(2)
     };
     explore(Steps { is_over, ..RIGHT });
 }

@@ -497,6 +497,21 @@ impl Rig {
         unsafe { self.space.unmap(iova, area.pointer, direction) }.unwrap();
     }
 
+    /// Unmaps without waiting, and has it given back after a flush; how many of those were not confirmed.
+    pub fn give_back(&self, iova: Iova, area: &Area, direction: Direction) -> usize {
+        let mut unconfirmed = 0;
+        // SAFETY: nobody uses it before it is given back.
+        let later = unsafe { self.space.unmap_later(iova, area.pointer, direction) }.unwrap();
+        // SAFETY: as above.
+        while !unsafe { self.space.regain(later, area.pointer, direction) } {
+            if self.space.flush().is_err() {
+                unconfirmed += 1;
+                std::thread::yield_now();
+            }
+        }
+        unconfirmed
+    }
+
     /// Closes everything. Nothing stays allocated but what the SMMU itself has.
     pub fn close(self) {
         self.space.detach(&self.master).unwrap();
