@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
 
@@ -17,7 +17,11 @@ use crate::machine::{Flag, Host};
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static TURNS: Cell<u32> = const { Cell::new(0) };
+    static GAVE_WAY: Cell<Option<Instant>> = const { Cell::new(None) };
 }
+
+/// How long a thread waits, at least, before it gives its processor to another one.
+const PATIENCE: Duration = Duration::from_micros(3);
 
 /// There are more threads than processors.
 static SHARED: AtomicBool = AtomicBool::new(false);
@@ -34,13 +38,20 @@ pub(super) fn is_shared() -> bool {
 }
 
 /// One turn of a loop that waits. Now and then whoever is waited for gets the processor, if there is none for everybody.
-/// Not each time: with other work on the machine, that would be waited for, too.
+/// Not each time: with other work on the machine, that would be waited for, too. By time, and not by turns: those of one queue
+/// are longer than those of another.
 pub(super) fn pause() {
+    std::hint::spin_loop();
+    if !is_shared() {
+        return;
+    }
     TURNS.set(TURNS.get().wrapping_add(1));
-    if TURNS.get().is_multiple_of(256) && is_shared() {
+    if !TURNS.get().is_multiple_of(16) {
+        return;
+    }
+    if GAVE_WAY.get().is_none_or(|before| before.elapsed() >= PATIENCE) {
         std::thread::yield_now();
-    } else {
-        std::hint::spin_loop();
+        GAVE_WAY.set(Some(Instant::now()));
     }
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An SMMU whose registers, queue and caches are the model's, for many threads.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use smmuv3::Mmio;
-use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd};
+use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode};
 use smmuv3_model::{Adversary, Memory, Model, Observation, Profile};
 
@@ -39,15 +39,18 @@ struct Shared {
     /// CMDQ_PROD, of which the model hears when it goes on, and above it when it was written.
     told: Line<AtomicU64>,
     shown: Line<Shown>,
+    /// Somebody lets it go on. Apart from what that one changes: no look at a register of hardware slows it down.
+    busy: Line<AtomicBool>,
     smmu: Line<Mutex<Smmu>>,
     latency: u64,
     clock: Clock,
 }
 
-/// What those need who read CMDQ_CONS.
+/// What those need who wait: registers that are read without a lock, as those of hardware.
 struct Shown {
-    /// CMDQ_CONS.
     cons: AtomicU32,
+    gerror: AtomicU32,
+    gerrorn: AtomicU32,
     /// When the model goes on; 0 if nothing holds it up.
     due: AtomicU64,
 }
@@ -63,6 +66,8 @@ struct Smmu {
     free: u64,
     account: Account,
     observations: Vec<Observation>,
+    /// GERROR or GERRORN may be others than are shown.
+    is_error_new: bool,
 }
 
 /// What the model did.
@@ -85,7 +90,8 @@ impl Modelled {
         profile.unknown_reset = false;
         let mut model = Model::new(profile, memory, 1);
         let prod = model.read32(CmdqProd::OFFSET);
-        let cons = model.read32(CmdqCons::OFFSET);
+        let [cons, gerror, gerrorn] = [CmdqCons::OFFSET, Gerror::OFFSET, Gerrorn::OFFSET]
+            .map(|offset| AtomicU32::new(model.read32(offset)));
         let smmu = Smmu {
             model,
             prod,
@@ -94,10 +100,12 @@ impl Modelled {
             free: 0,
             account: Account::default(),
             observations: Vec::with_capacity(ROOM),
+            is_error_new: false,
         };
         Self(Arc::new(Shared {
             told: Line(AtomicU64::new(prod.into())),
-            shown: Line(Shown { cons: AtomicU32::new(cons), due: AtomicU64::new(0) }),
+            shown: Line(Shown { cons, gerror, gerrorn, due: AtomicU64::new(0) }),
+            busy: Line(AtomicBool::new(false)),
             smmu: Line(Mutex::new(smmu)),
             latency,
             clock,
@@ -122,27 +130,33 @@ impl Modelled {
         smmu.hear(&self.0);
         let result = access(&mut smmu);
         smmu.note();
+        smmu.is_error_new = true;
         smmu.show(&self.0);
         result
     }
 
     /// Lets the model go on, if it has something to do and nobody else is at it.
     fn go_on(&self) {
-        let Shared { shown: Line(shown), clock, .. } = &*self.0;
-        if shown.cons.load(Ordering::Acquire) == self.prod() {
+        let Shared { shown: Line(shown), busy: Line(busy), smmu: Line(smmu), clock, .. } = &*self.0;
+        if busy.load(Ordering::Relaxed) || shown.cons.load(Ordering::Acquire) == self.prod() {
             return;
         }
         let due = shown.due.load(Ordering::Acquire);
-        if due != 0 && clock() < due {
+        if due != 0 && clock() < due || busy.swap(true, Ordering::Acquire) {
             return;
         }
-        let smmu: MutexGuard<'_, Smmu> = match self.0.smmu.0.try_lock() {
-            Ok(smmu) => smmu,
-            Err(TryLockError::WouldBlock) => return,
-            // Else whoever waits would do so for ever.
-            Err(TryLockError::Poisoned(_)) => panic!("{STOPPED}"),
-        };
-        { smmu }.go_on(&self.0);
+        // Also if the model panics: else whoever waits would do so for ever.
+        let _turn = Turn(busy);
+        smmu.lock().expect(STOPPED).go_on(&self.0);
+    }
+}
+
+/// Somebody lets the model go on, for as long as this lives.
+struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -163,8 +177,12 @@ impl Smmu {
     }
 
     fn show(&mut self, shared: &Shared) {
-        let Line(Shown { cons, due }) = &shared.shown;
+        let Line(Shown { cons, gerror, gerrorn, due }) = &shared.shown;
         due.store(self.due.unwrap_or(0), Ordering::Release);
+        if std::mem::take(&mut self.is_error_new) {
+            gerror.store(self.model.read32(Gerror::OFFSET), Ordering::Release);
+            gerrorn.store(self.model.read32(Gerrorn::OFFSET), Ordering::Release);
+        }
         cons.store(self.model.read32(CmdqCons::OFFSET), Ordering::Release);
     }
 
@@ -221,6 +239,7 @@ impl Smmu {
                 Observation::SyncCompleted { .. } => self.account.syncs += 1,
                 Observation::Applied { .. } => self.account.invalidations += 1,
                 Observation::Gerror(_) | Observation::Misuse(_) | Observation::Unsupported(_) => {
+                    self.is_error_new = true;
                     self.account.wrong.push(observation);
                 }
                 _ => {}
@@ -238,6 +257,8 @@ impl Mmio for Modelled {
                 self.go_on();
                 self.0.shown.0.cons.load(Ordering::Acquire)
             }
+            Gerror::OFFSET => self.0.shown.0.gerror.load(Ordering::Acquire),
+            Gerrorn::OFFSET => self.0.shown.0.gerrorn.load(Ordering::Acquire),
             _ => self.with(|smmu| smmu.model.read32(offset)),
         }
     }
