@@ -192,12 +192,8 @@ impl Setup {
 }
 
 /// All that two CPUs may both write.
-const OF_THE_QUEUE: [&str; 4] = [
-    "claims of room, and tickets",
-    "what is known to be consumed",
-    "slots",
-    "marks of runs",
-];
+const OF_THE_QUEUE: [&str; 4] =
+    ["claims of room, and tickets", "what is known to be consumed", "slots", "marks of runs"];
 
 const PLACES: [u64; 2] = [0x4000_0000, 0x4000_0000 + 128 * PAGE];
 

@@ -227,6 +227,7 @@ impl Tickets {
     }
 
     /// Whose turn a ticket is that was not simply the first.
+    #[cold]
     #[inline(never)]
     fn turn(&self, drawn: u64) -> Turn {
         if drawn & WANTED != 0 {
@@ -250,35 +251,63 @@ impl Tickets {
         end: u64,
         mut tell: impl FnMut(u64),
     ) -> u64 {
+        // A look alone: if others draw now, the count says so in the end.
+        if drawn.turn != Turn::First || self.producers.tail.load(Ordering::Relaxed) & RUNS != RUN {
+            return self.publish_among(marks, drawn, end, tell);
+        }
+        self.show(end, 1);
+        tell(end);
+        if !self.rests_after(1) {
+            self.go_on(marks, end, tell);
+        }
+        end
+    }
+
+    /// As [`Tickets::publish`], where others are.
+    #[cold]
+    #[inline(never)]
+    fn publish_among(
+        &self,
+        marks: &[AtomicU64],
+        drawn: Drawn,
+        end: u64,
+        mut tell: impl FnMut(u64),
+    ) -> u64 {
         if drawn.turn != Turn::First && !comes_to(marks, drawn, end) {
             return 0;
         }
-        let Some(reached) = self.follow(marks, end, 1) else { return 0 };
-        tell(reached.to);
-        if !self.rests_after(reached.runs) {
-            self.go_on(marks, reached, tell);
+        let Reached { to, runs, .. } = self.follow(marks, end, 1);
+        tell(to);
+        if !self.rests_after(runs) {
+            self.go_on(marks, to, tell);
         }
-        reached.to
+        to
     }
 
     /// To be called by the one who has the baton when everything before `to` is complete, but not what begins before that
     /// for the last of `runs` runs: shows all that are complete as published, also behind `to`.
-    #[inline]
-    fn follow(&self, marks: &[AtomicU64], mut to: u64, mut runs: u64) -> Option<Reached> {
-        let mut seen = at(marks, to)?.load(Ordering::Acquire);
-        while let Some(end) = end_in(seen, to) {
-            if seen == awaits(end) {
-                break;
-            }
+    fn follow(&self, marks: &[AtomicU64], mut to: u64, mut runs: u64) -> Reached {
+        // There are marks.
+        let look = |position| at(marks, position).map_or(0, |mark| mark.load(Ordering::Acquire));
+        let mut seen = look(to);
+        while let Some(end) = end_in(seen, to)
+            && seen != awaits(end)
+        {
             (to, runs) = (end, runs + 1);
-            seen = at(marks, to)?.load(Ordering::Acquire);
+            seen = look(to);
         }
+        self.show(to, runs);
+        Reached { to, seen, runs }
+    }
+
+    /// Shows everything before `to` as published, the last of it so many runs.
+    #[inline]
+    fn show(&self, to: u64, runs: u64) {
         let Producers { published, runs: count, .. } = &self.producers.0;
         // Only the one who has the baton changes it, so a load and a store do.
         count.store(count.load(Ordering::Relaxed).wrapping_add(runs), Ordering::Relaxed);
         // Stored before PROD is written: no position that CONS shows is beyond `published`.
         published.store(to, Ordering::Release);
-        Some(Reached { to, seen, runs })
     }
 
     /// Takes so many runs off the count, by the one who has the baton and has published them. Whether the queue is at rest
@@ -289,26 +318,29 @@ impl Tickets {
         self.producers.tail.fetch_sub(runs, Ordering::AcqRel) & RUNS == runs
     }
 
-    /// Lays the baton down where it has come to, or publishes what was completed there and behind it meanwhile, until it can.
+    /// Publishes what was completed at `from` and behind it meanwhile, as the one who has the baton and has taken what it has
+    /// published off the count, and lays it down: there are others.
     #[cold]
     #[inline(never)]
-    fn go_on(&self, marks: &[AtomicU64], mut reached: Reached, mut tell: impl FnMut(u64)) {
+    fn go_on(&self, marks: &[AtomicU64], mut from: u64, mut tell: impl FnMut(u64)) {
         let mut left = TURNS;
-        while !lay_down(marks, reached) {
+        loop {
             if left == 0 {
                 self.producers.tail.fetch_or(WANTED, Ordering::AcqRel);
                 left = TURNS;
             }
             left = left.saturating_sub(1);
-            let from = reached.to;
-            let Some(next) = self.follow(marks, from, 0) else { return };
-            if next.to != from {
-                tell(next.to);
+            let reached = self.follow(marks, from, 0);
+            if reached.to != from {
+                tell(reached.to);
+                if self.rests_after(reached.runs) {
+                    return;
+                }
             }
-            if self.rests_after(next.runs) {
+            if lay_down(marks, reached) {
                 return;
             }
-            reached = next;
+            from = reached.to;
         }
     }
 
@@ -448,12 +480,8 @@ impl Tickets {
         change();
         tell(position);
         // Runs that were marked here since are ours to publish.
-        let Some(reached) = self.follow(marks, position, 0) else { return };
-        if reached.to != position {
-            tell(reached.to);
-        }
-        if !self.rests_after(reached.runs + counted) {
-            self.go_on(marks, reached, tell);
+        if !self.rests_after(counted) {
+            self.go_on(marks, position, tell);
         }
     }
 
@@ -476,7 +504,9 @@ impl Tickets {
             let all = claimed.load(Ordering::Acquire).wrapping_sub(CLOSED);
             let all = all.wrapping_add(self.size.entries());
             let drawn = tail.load(Ordering::Acquire);
-            if drawn >> POSITION_SHIFT == all & DRAWN && self.published() == all {
+            if drawn >> POSITION_SHIFT == all << POSITION_SHIFT >> POSITION_SHIFT
+                && self.published() == all
+            {
                 break;
             }
             relax();
@@ -549,17 +579,13 @@ fn why_not(claimed: u64) -> NoTicket {
     }
 }
 
-/// What `tail` has of a position.
-const DRAWN: u64 = u64::MAX >> POSITION_SHIFT;
-
 /// The position in a `tail`, by one that is not ahead of it, and less than 2^43 behind.
 #[inline]
 const fn position_in(tail: u64, behind: u64) -> u64 {
-    behind + ((tail >> POSITION_SHIFT).wrapping_sub(behind) & DRAWN)
+    behind + (tail.wrapping_sub(behind << POSITION_SHIFT) >> POSITION_SHIFT)
 }
 
 /// Marks a run that was drawn behind others, up to `end`: whether the baton is here, or was waited for.
-#[inline(never)]
 fn comes_to(marks: &[AtomicU64], Drawn { start, turn }: Drawn, end: u64) -> bool {
     let Some(mark) = at(marks, start) else { return false };
     let stays = turn == Turn::Appointed;

@@ -166,7 +166,8 @@ fn publish_by(queue: &Queue, drawn: Drawn, end: u64, comes: Comes, lay_down: Lay
         return;
     }
     let (mut from, mut runs) = (end, 1);
-    while let Some(reached) = queue.tickets.follow(&queue.marks, from, runs) {
+    loop {
+        let reached = queue.tickets.follow(&queue.marks, from, runs);
         if reached.to != from || runs != 0 {
             queue.tell(reached.to);
         }
@@ -327,10 +328,10 @@ fn the_baton_is_handed_over(publish: Publish) -> (bool, bool) {
                 publish(&queue, drawn, start + 1);
             })
         });
-        let reached = queue.tickets.follow(&queue.marks, start + 1, 1).unwrap();
-        queue.tell(reached.to);
-        if !queue.tickets.rests_after(reached.runs) {
-            queue.tickets.go_on(&queue.marks, reached, |position| queue.tell(position));
+        let Reached { to, runs, .. } = queue.tickets.follow(&queue.marks, start + 1, 1);
+        queue.tell(to);
+        if !queue.tickets.rests_after(runs) {
+            queue.tickets.go_on(&queue.marks, to, |position| queue.tell(position));
         }
         for producer in producers {
             producer.join().unwrap();
