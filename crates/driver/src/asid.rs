@@ -8,6 +8,7 @@ use crate::error::InstanceId;
 use crate::features::Features;
 use crate::ids::{Ids, Order};
 use crate::invalidate::{Regime, Tag};
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::statistics;
 
@@ -190,15 +191,15 @@ impl Asids {
 
     /// Makes room for one more instance.
     pub(crate) fn prepare(&mut self, features: &Features) -> Result<Prepared, NoMemory> {
-        self.instances.try_reserve(1).map_err(|_| NoMemory)?;
+        self.instances.room(1)?;
         let bits = features.asid_bits;
         let cpu = self.cpu;
         let in_el1 = features.in_el1();
         let known = features.has_vmids() && u64::from(cpu.vmid) >> features.vmid_bits == 0;
         let vmid = if known { cpu.vmid } else { 0 };
         let mut banks = Vec::new();
-        banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
-        banks.push(self.bank(vmid, bits)?);
+        banks.room(1)?;
+        banks.put(self.bank(vmid, bits)?);
         let most = if self.policy() == AsidPolicy::Banked && features.has_vmids() {
             1 + self.vmids(vmid, features.vmid_bits).count()
         } else {
@@ -229,7 +230,7 @@ impl Asids {
         match self.instances.get_mut(instance.index()) {
             Some(former) => *former = numbers,
             // There is room.
-            None => self.instances.push(numbers),
+            None => self.instances.put(numbers),
         }
     }
 
@@ -452,8 +453,8 @@ impl Asids {
         let Some(vmid) = vmid else { return Ok(None) };
         let bank = self.bank(vmid, numbers.bits)?;
         let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
-        numbers.banks.try_reserve(1).map_err(|_| NoMemory)?;
-        numbers.banks.push(bank);
+        numbers.banks.room(1)?;
+        numbers.banks.put(bank);
         Ok(Some(vmid))
     }
 

@@ -14,6 +14,7 @@ use crate::master::MasterState;
 use crate::owners::Owners;
 use crate::place::{Bound, GHOST, Place, User};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::slab::Slab;
 use crate::space::{Installed, Space, Targets};
@@ -73,7 +74,7 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
         let users = self.places.get_mut(place).map(|place| &mut place.users);
         let at = users.map_or(0, |users| {
-            users.push(user);
+            users.put(user);
             users.len() - 1
         });
         // The tag is in use again, so it is no longer among those that only wait for a reset.
@@ -117,7 +118,7 @@ impl<P: Platform> Configuration<P> {
             }
         }
         if let Some(place) = self.places.get_mut(to) {
-            place.users.push(user);
+            place.users.put(user);
         }
     }
 
@@ -159,19 +160,19 @@ impl<P: Platform> Configuration<P> {
         let new = Installed::new(instance, tag, shared, index);
         let current = place.space.targets.for_writer();
         let at = current.partition_point(|target| key(target) < key(&new));
-        spare.extend(current.iter().take(at).copied());
+        spare.put_all(current.iter().take(at).copied());
         if current.iter().all(|target| target.place != index) {
-            spare.push(new);
+            spare.put(new);
         }
-        spare.extend(current.iter().skip(at).copied());
+        spare.put_all(current.iter().skip(at).copied());
         if current.has_devices() {
-            spare.devices.extend(current.devices.iter().copied());
+            spare.devices.put_all(current.devices.iter().copied());
         }
         let user = user.filter(|_| cfg!(feature = "ats"));
         let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
         if let Some((User { master, substream }, state)) = joining {
             let device = |stream| Device { instance, kept: kept(stream, substream), master };
-            spare.devices.extend(state.streams.iter().copied().map(device));
+            spare.devices.put_all(state.streams.iter().copied().map(device));
             spare.devices.sort_unstable_by_key(Device::key);
         }
         spare.complete();
@@ -193,7 +194,7 @@ impl<P: Platform> Configuration<P> {
     ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
         let current = place.space.targets.for_writer();
-        spare.extend(current.iter().filter(|target| target.place != index || !empty).copied());
+        spare.put_all(current.iter().filter(|target| target.place != index || !empty).copied());
         let stays = |device: &&Device| {
             let leaves = |user: User| {
                 device.master == user.master
@@ -202,7 +203,7 @@ impl<P: Platform> Configuration<P> {
             !user.is_some_and(leaves)
         };
         if current.has_devices() {
-            spare.devices.extend(current.devices.iter().filter(stays).copied());
+            spare.devices.put_all(current.devices.iter().filter(stays).copied());
         }
         spare.complete();
         Some(place.space.targets.replace(spare))
@@ -256,10 +257,10 @@ pub(crate) fn spare_for<P: Platform>(
 ) -> Result<Box<Targets>, NoMemory> {
     let mut spare = try_box(Targets::new())?;
     let current = space.targets.for_writer();
-    spare.try_reserve_exact(current.len() + more).map_err(|_| NoMemory)?;
+    spare.room(current.len() + more)?;
     let devices = current.devices.len() + devices;
     if devices != 0 {
-        spare.devices.try_reserve_exact(devices).map_err(|_| NoMemory)?;
+        spare.devices.room(devices)?;
     }
     Ok(spare)
 }

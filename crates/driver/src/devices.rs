@@ -29,6 +29,7 @@ use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::trace::Trace;
 
@@ -229,7 +230,7 @@ impl MasterState {
         let quarantined = streams.iter().filter(|it| instance.is_quarantined(platform, **it));
         // `add` reserved the room. Masters made by `keep` have none, but their streams were no other master's before,
         // so none was in quarantine.
-        cut_off.extend(quarantined.take(cut_off.capacity()));
+        cut_off.put_all(quarantined.take(cut_off.capacity()).copied());
         for stream in cut_off.iter() {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 entry.readmit(platform);

@@ -232,6 +232,8 @@ mod release;
 mod reset;
 #[cfg(feature = "policies")]
 mod retag;
+#[cfg(feature = "alloc")]
+mod room;
 mod runs;
 #[cfg(feature = "alloc")]
 mod seat;

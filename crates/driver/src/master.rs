@@ -17,6 +17,7 @@ use crate::page_group;
 use crate::place::Slot;
 use crate::platform::Platform;
 use crate::refused::Refused;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 
 mod config;
@@ -184,14 +185,14 @@ impl<P: Platform> Master<P> {
                 return Err(unconfirmed(Failure::Failed));
             }
             let (mut own, mut cut_off) = (Vec::new(), Vec::new());
-            if own.try_reserve_exact(streams.len()).is_err()
-                || cut_off.try_reserve_exact(streams.len()).is_err()
+            if own.room(streams.len()).is_err()
+                || cut_off.room(streams.len()).is_err()
                 || configuration.owners.reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {
                 return Err(AddMasterError::NoMemory);
             }
-            own.extend(streams.iter().copied());
+            own.put_all(streams.iter().copied());
             let (platform, features) = (&core.platform, instance.features());
             let bits = config.pasid_bits.min(ContextTable::most_bits(features));
             // A single context is allocated here, and a table of contexts that identity needs; any other only when it is needed.
@@ -274,8 +275,8 @@ impl<P: Platform> Master<P> {
             let mut copy = Vec::new();
             // A handle's master is there.
             if let Some(state) = configuration.masters.get(self.index) {
-                copy.try_reserve_exact(state.streams.len()).map_err(|_| NoMemory)?;
-                copy.extend(state.streams.iter().copied());
+                copy.room(state.streams.len())?;
+                copy.put_all(state.streams.iter().copied());
             }
             Ok(copy)
         })

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use smmuv3_formats::StreamId;
 
 use crate::error::InstanceId;
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 /// Streams that belong to a master, in order, with the index of it.
@@ -20,14 +21,14 @@ impl Owners {
 
     /// Room for `more` streams.
     pub(crate) fn reserve(&mut self, more: usize) -> Result<(), NoMemory> {
-        self.streams.try_reserve(more).map_err(|_| NoMemory)
+        self.streams.room(more)
     }
 
     /// `streams` of `instance`, which are nobody's, belong to `master` from here on. There is room ([`Owners::reserve`]).
     pub(crate) fn add(&mut self, instance: InstanceId, streams: &[StreamId], master: usize) {
         for stream in streams {
             if let Err(at) = self.search(instance, *stream, || ()) {
-                self.streams.insert(at, (instance, *stream, master));
+                self.streams.put_at(at, (instance, *stream, master));
             }
         }
     }

@@ -9,6 +9,7 @@ use smmuv3_pagetable::Detached;
 
 use crate::error::InstanceId;
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 use crate::trace::{InstanceSet, Trace};
@@ -142,7 +143,7 @@ const BLOCK: usize = 64;
 impl Items {
     fn block() -> Result<Vec<Item>, NoMemory> {
         let mut block = Vec::new();
-        block.try_reserve_exact(BLOCK).map_err(|_| NoMemory)?;
+        block.room(BLOCK)?;
         Ok(block)
     }
 
@@ -153,7 +154,7 @@ impl Items {
     /// Whether there was room for it.
     fn push(&mut self, item: Item) -> bool {
         let Some(block) = self.blocks.get_mut(self.len / BLOCK) else { return false };
-        block.push(item);
+        block.put(item);
         self.len += 1;
         true
     }
@@ -194,9 +195,9 @@ const AT_ONCE: usize = 32;
 impl Quarantine {
     pub(crate) fn new() -> Result<Self, NoMemory> {
         let mut blocks = Vec::new();
-        blocks.try_reserve_exact(MORE).map_err(|_| NoMemory)?;
+        blocks.room(MORE)?;
         for _ in 0..MORE {
-            blocks.push(Items::block()?);
+            blocks.put(Items::block()?);
         }
         Ok(Self {
             records: SpinLock::new(Records {
@@ -219,7 +220,7 @@ impl Quarantine {
         let Some(wanted) = wanted else { return Ok(()) };
         // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
         let (mut larger, mut more) = (Vec::new(), [const { None }; MORE]);
-        larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+        larger.room(wanted)?;
         for block in &mut more {
             *block = Some(Items::block()?);
         }
@@ -227,8 +228,8 @@ impl Quarantine {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
             if blocks.len() + MORE <= larger.capacity() {
-                blocks.drain(..).for_each(|block| larger.push(block));
-                larger.extend(more.iter_mut().filter_map(Option::take));
+                blocks.drain(..).for_each(|block| larger.put(block));
+                larger.put_all(more.iter_mut().filter_map(Option::take));
                 core::mem::swap(&mut larger, blocks);
             }
         });

@@ -18,6 +18,7 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::shared::Shared;
 use crate::statistics::Counted;
@@ -112,8 +113,8 @@ impl<P: Platform> Space<P> {
         self.core.configuration.with(|configuration| {
             let mut copy = Vec::new();
             let targets = self.targets.for_writer();
-            copy.try_reserve_exact(targets.len()).map_err(|_| NoMemory)?;
-            copy.extend(targets.iter().map(|target| Target {
+            copy.room(targets.len())?;
+            copy.put_all(targets.iter().map(|target| Target {
                 instance: target.instance,
                 tag: target.tag,
                 shared: target.shared,

@@ -19,6 +19,7 @@ use crate::mutation::Mutation;
 use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
 use crate::space::{Installed, Space, Targets};
@@ -286,7 +287,7 @@ impl<'a, P: Platform> Call<'a, P> {
                 .map_err(|what| self.unconfirmed(what))?;
         }
         core.quarantine.reserve(&core.platform)?;
-        configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
+        configuration.held.room(1)?;
         let leaving = self.slot.bound().map(|old| leaving(configuration, old));
         let leaving = leaving.transpose()?.flatten();
         let entering = match self.space {
@@ -317,7 +318,7 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         // All memory is taken before the search for a seat: that may change tags, and after it only hardware
         // may fail.
-        let room = Room::new(configuration, id, space, self.devices)?;
+        let room = Spare::new(configuration, id, space, self.devices)?;
         let seat = seat::find(core, configuration, self.master, space)?;
         let entering = enter(configuration, id, space, seat, room)?;
         // A place that exists is among the targets already: they change only if devices are added.
@@ -403,7 +404,7 @@ impl<'a, P: Platform> Call<'a, P> {
             let leaves = emptied && flushed.is_ok();
             if flushed.is_err() {
                 // Prepare reserved the room.
-                configuration.held.push(place);
+                configuration.held.put(place);
             }
             // Where others keep the place, or it is held, only this master's devices leave the targets.
             if leaves || user.is_some() {
@@ -465,12 +466,12 @@ fn leaving<P: Platform>(
 const MORE: usize = 2;
 
 /// Memory for a seat at a new place; there is room for one more user at those that exist.
-struct Room {
+struct Spare {
     targets: Box<Targets>,
     users: Vec<User>,
 }
 
-impl Room {
+impl Spare {
     fn new<P: Platform>(
         configuration: &mut Configuration<P>,
         instance: InstanceId,
@@ -480,11 +481,11 @@ impl Room {
         configuration.places.reserve(1)?;
         let targets = spare_for(space, MORE, devices)?;
         let mut users = Vec::new();
-        users.try_reserve(1).map_err(|_| NoMemory)?;
+        users.room(1)?;
         let here = |target: &&Installed| target.instance == instance;
         for target in space.targets.for_writer().iter().filter(here) {
             if let Some(place) = configuration.places.get_mut(target.place) {
-                place.users.try_reserve(1).map_err(|_| NoMemory)?;
+                place.users.room(1)?;
             }
         }
         Ok(Self { targets, users })
@@ -498,7 +499,7 @@ fn enter<P: Platform>(
     instance: InstanceId,
     space: &Shared<Space<P>>,
     seat: Seat,
-    room: Room,
+    room: Spare,
 ) -> Result<Entering, AttachError> {
     let asids = &mut configuration.asids;
     let (tag, shared) = match seat {

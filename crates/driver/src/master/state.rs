@@ -19,6 +19,7 @@ use crate::nest::state::NestState;
 use crate::overrides::Overrides;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
 use crate::update::{CdKind, Entry, SteKind, Words, critical};
@@ -146,7 +147,7 @@ impl MasterState {
         if substream == WITHOUT {
             return Ok(());
         }
-        self.others.try_reserve(1).map_err(|_| NoMemory)
+        self.others.room(1)
     }
 
     /// Sets the slot of `substream`. There is room for it ([`MasterState::reserve`]).
@@ -166,7 +167,7 @@ impl MasterState {
                     place.1 = slot;
                 }
             }
-            (Err(at), _) => self.others.insert(at, (substream, slot)),
+            (Err(at), _) => self.others.put_at(at, (substream, slot)),
         }
     }
 
