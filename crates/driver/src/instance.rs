@@ -232,51 +232,83 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    #[cfg_attr(
-        not(feature = "ats"),
-        expect(unreachable_code, reason = "there are no queues of page requests")
-    )]
     #[inline(never)]
     pub(crate) unsafe fn build_on(
         self,
         platform: &P,
         table: Option<StreamTable>,
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
-        let Self { mmio, features, config } = self;
-        let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
-        #[cfg(feature = "alloc")]
-        let Ok(pending) = Pending::new(features.most_stalls as usize) else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        // SAFETY: the caller's promise.
+        match unsafe { Parts::new(platform, &self, table) } {
+            Some(parts) => Ok(Instance {
+                mmio: self.mmio,
+                features: self.features,
+                config: self.config,
+                commands: parts.commands,
+                events: parts.events,
+                page_requests: parts.page_requests,
+                streams: parts.streams,
+                asking: Asking::new(),
+                confirmed_off: AtomicBool::new(false),
+                #[cfg(feature = "alloc")]
+                pending: parts.pending,
+                #[cfg(feature = "alloc")]
+                gather: parts.gather,
+                #[cfg(feature = "alloc")]
+                silent: Silent::new(),
+                left_out: LeftOut::default(),
+            }),
+            None => Err(Refused { value: self, error: EnableError::NoMemory }),
+        }
+    }
+}
+
+/// What takes memory of an instance.
+struct Parts {
+    commands: CommandQueue,
+    events: EventQueue,
+    page_requests: Option<PriQueue>,
+    streams: StreamTable,
+    #[cfg(feature = "alloc")]
+    pending: Pending,
+    #[cfg(feature = "alloc")]
+    gather: Gather,
+}
+
+impl Parts {
+    /// Memory for what `probed` can do and is to do. `None` if there is not enough: then none is taken.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    unsafe fn new<P: Platform>(
+        platform: &P,
+        Probed { mmio, features, config }: &Probed<P>,
+        table: Option<StreamTable>,
+    ) -> Option<Self> {
         let requests = config.page_request_queue_log2.filter(|_| features.pri);
         let requests = requests.map(|log2| log2.min(features.page_request_queue_log2));
         let requests = requests.and_then(|log2| Size::new(log2.min(MOST_REQUESTS)));
         #[cfg(feature = "alloc")]
+        let pending = Pending::new(features.most_stalls as usize).ok()?;
+        #[cfg(feature = "alloc")]
         // At most 2^12 entries.
-        let Ok(gather) = Gather::new(requests.map_or(0, |size| size.entries() as u32)) else {
-            return again(mmio, EnableError::NoMemory);
-        };
-        let sizes = (Size::new(features.command_queue_log2), Size::new(features.event_queue_log2));
-        let (Some(commands), Some(events)) = sizes else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        let gather = Gather::new(requests.map_or(0, |size| size.entries() as u32)).ok()?;
+        let commands = Size::new(features.command_queue_log2)?;
+        let events = Size::new(features.event_queue_log2)?;
         // SAFETY: the caller's promise, for this and for those below.
         let commands = unsafe {
             CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
-        };
-        let Some(commands) = commands else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        }?;
         let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
         let completion = features.completion(config.completion);
-        let commands = match Slots::of(&features).filter(|_| cfg!(feature = "ecmdq")) {
+        let commands = match Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
             None => commands,
             Some(slots) => {
                 // At most one queue for each CPU, counting the command queue.
                 let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
                 let most = config.enhanced_queues.min(slots.count()).min(cpus);
-                let usable = slots.offsets(&mmio).map(|(_, slot)| slot).take(most as usize);
-                let count = slots.offsets(&mmio).take(most as usize).count();
+                let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
+                let count = slots.offsets(mmio).take(most as usize).count();
                 // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
                 unsafe { commands.beside(platform, count, usable) }
             }
@@ -285,62 +317,49 @@ impl<P: Platform> Probed<P> {
         let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
         let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
         // SAFETY: just made.
-        let commands = unsafe { commands.judged(platform, &features) };
+        let commands = unsafe { commands.judged(platform, features) };
         // SAFETY: as above.
-        let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
-            // SAFETY: the SMMU was never told of it.
-            unsafe { commands.free(platform) };
-            return again(mmio, EnableError::NoMemory);
-        };
-        let events = if features.page_0_only { events.in_page_0() } else { events };
+        let events = unsafe { EventQueue::new(platform, events) };
         let shape = config.stream_table;
         // SAFETY: as above.
-        let new = || unsafe { StreamTable::new(platform, &features, shape, features.sid_bits) };
-        let streams = table.or_else(new);
-        let Some(streams) = streams else {
+        let new = || unsafe { StreamTable::new(platform, features, shape, features.sid_bits) };
+        let streams = events.as_ref().and_then(|_| table.or_else(new));
+        let page_requests = match requests.filter(|_| streams.is_some()) {
             // SAFETY: as above.
-            unsafe {
-                events.free(platform);
-                commands.free(platform);
-            }
-            return again(mmio, EnableError::NoMemory);
+            Some(size) => unsafe { PriQueue::new(platform, size) }.map(Some),
+            None => Some(None),
         };
-        let page_requests = match requests {
-            // SAFETY: as above.
-            Some(size) => match unsafe { PriQueue::new(platform, size) } {
-                Some(queue) if features.page_0_only => Some(queue.in_page_0()),
-                Some(queue) => Some(queue),
-                None => {
-                    // SAFETY: as above.
-                    unsafe {
-                        streams.free(platform);
-                        events.free(platform);
-                        commands.free(platform);
-                    }
-                    return again(mmio, EnableError::NoMemory);
+        match (events, streams, page_requests) {
+            (Some(mut events), Some(streams), Some(mut page_requests)) => {
+                if features.page_0_only {
+                    events = events.in_page_0();
+                    page_requests = page_requests.map(PriQueue::in_page_0);
                 }
-            },
-            None => None,
-        };
-        let asking = Asking::new();
-        Ok(Instance {
-            mmio,
-            features,
-            config,
-            commands,
-            events,
-            page_requests,
-            streams,
-            asking,
-            confirmed_off: AtomicBool::new(false),
-            #[cfg(feature = "alloc")]
-            pending,
-            #[cfg(feature = "alloc")]
-            gather,
-            #[cfg(feature = "alloc")]
-            silent: Silent::new(),
-            left_out: LeftOut::default(),
-        })
+                Some(Self {
+                    commands,
+                    events,
+                    page_requests,
+                    streams,
+                    #[cfg(feature = "alloc")]
+                    pending,
+                    #[cfg(feature = "alloc")]
+                    gather,
+                })
+            }
+            (events, streams, _) => {
+                // SAFETY: the SMMU was never told of them.
+                unsafe {
+                    commands.free(platform);
+                    if let Some(events) = events {
+                        events.free(platform);
+                    }
+                    if let Some(streams) = streams {
+                        streams.free(platform);
+                    }
+                }
+                None
+            }
+        }
     }
 }
 
