@@ -28,7 +28,7 @@ const BARE_PACKAGES: [&str; 5] =
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
 /// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 17] = [
     "alloc",
     "alloc,nested",
     "sva",
@@ -37,6 +37,9 @@ const FEATURES: [&str; 14] = [
     "alloc,stage-2",
     "alloc,granules,wide",
     "alloc,resizing",
+    "alloc,pasids",
+    "alloc,two-level",
+    "removal",
     "alloc,policies",
     "alloc,stalls",
     "hand-over",

@@ -249,6 +249,9 @@ impl Asids {
 
     /// Instances that were removed, a bit each.
     pub(crate) fn removed(&self) -> u64 {
+        if !cfg!(feature = "removal") {
+            return 0;
+        }
         let removed = self.instances.iter().enumerate().filter(|(_, numbers)| numbers.removed);
         removed.map(|(index, _)| 1u64 << index).sum()
     }

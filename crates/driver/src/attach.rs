@@ -12,6 +12,7 @@ mod change;
 mod error;
 mod install;
 
+#[cfg(feature = "pasids")]
 use smmuv3_formats::SubstreamId;
 
 use crate::domain::Domain;
@@ -83,6 +84,7 @@ impl<P: Platform> Iommu<P> {
     ///
     /// # Errors
     /// See [`AttachError`].
+    #[cfg(feature = "pasids")]
     pub fn attach_pasid(
         &self,
         master: &Master<P>,
@@ -102,6 +104,7 @@ impl<P: Platform> Iommu<P> {
     ///
     /// # Errors
     /// See [`DetachError`].
+    #[cfg(feature = "pasids")]
     pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), DetachError> {
         if pasid.0 == WITHOUT {
             return Err(DetachError::PasidUnknown { pasid });

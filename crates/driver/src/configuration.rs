@@ -12,7 +12,7 @@ use crate::invalidate::Regime;
 use crate::iommu::Core;
 use crate::master::MasterState;
 use crate::owners::Owners;
-use crate::place::{Bound, GHOST, Place, User};
+use crate::place::{Bound, GHOST, Place, User, is_without};
 use crate::platform::Platform;
 use crate::room::Room;
 use crate::shared::{NoMemory, Shared, try_box};
@@ -33,6 +33,7 @@ pub(crate) struct Configuration<P: Platform> {
     /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Adoptions,
     /// PASIDs that callers asked for, in order.
+    #[cfg(feature = "pasids")]
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
     /// How many seats were ever given out: each has its own number.
@@ -48,10 +49,19 @@ impl<P: Platform> Configuration<P> {
             held: Vec::new(),
             asids,
             adopted: Adoptions::new(),
+            #[cfg(feature = "pasids")]
             lent: Vec::new(),
             domains: 0,
             seats: 0,
         }
+    }
+
+    /// Whether callers may name `substream`: it was lent, or there is none.
+    pub(crate) fn may_use(&self, substream: u32) -> bool {
+        #[cfg(feature = "pasids")]
+        return is_without(substream) || self.lent.binary_search(&substream).is_ok();
+        #[cfg(not(feature = "pasids"))]
+        is_without(substream)
     }
 
     /// How many masters use a place.

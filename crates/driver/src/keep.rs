@@ -25,6 +25,7 @@ use crate::instance::{EnableError, Instance};
 use crate::invalidate::Tag;
 use crate::iommu::{Core, Iommu, Probe, Smmu};
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
+use crate::others::Others;
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::room::Room;
@@ -299,7 +300,7 @@ fn ready<P: Platform>(
         nest: None,
         former: None,
         own: Slot::At(seat),
-        others: Vec::new(),
+        others: Others::new(),
         stalls: features.stalls_if(keep.config.stalls),
         adopted: false,
         kept: true,

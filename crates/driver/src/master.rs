@@ -12,6 +12,7 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
+use crate::others::Others;
 use crate::overrides::OverrideError;
 use crate::page_group;
 use crate::place::Slot;
@@ -242,7 +243,7 @@ impl<P: Platform> Master<P> {
                 asking: false,
                 on: false,
                 own: Slot::Blocked,
-                others: Vec::new(),
+                others: Others::new(),
                 stalls,
                 adopted,
                 kept: false,

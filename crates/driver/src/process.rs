@@ -117,6 +117,11 @@ pub(crate) enum Life {
 }
 
 impl Registers {
+    /// The space ends.
+    pub(crate) fn end<P: Platform>(&self, core: &Core<P>) {
+        core.give_back_pasid(self.pasid);
+    }
+
     fn new(config: ProcessConfig, pasid: SubstreamId, cookie: u64) -> Option<Self> {
         let ProcessConfig { ttb, tcr, mair, big_endian, bbml } = config;
         // Its fields for the lower half are coded as those of a context (§6).

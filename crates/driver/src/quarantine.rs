@@ -274,7 +274,7 @@ impl Quarantine {
                 let (iova, bytes) = (Iova(range.start), range.end - range.start);
                 records.push(Item { since, waiting, what: Kept::Range { domain, iova, bytes } });
             }
-            let removed = records.removed & waiting;
+            let removed = if cfg!(feature = "removal") { records.removed & waiting } else { 0 };
             (removed != 0).then(|| (removed, records.mark()))
         })
     }
@@ -291,6 +291,7 @@ impl Quarantine {
     }
 
     /// Lets go of what only waited for `instance`, which is off for good.
+    #[cfg(feature = "removal")]
     pub(crate) fn remove<P: Platform>(&self, platform: &P, instance: InstanceId) {
         let mark = self.records.with(platform, |records| {
             records.removed |= instance.bit();
@@ -430,7 +431,7 @@ impl Records {
     }
 }
 
-#[cfg(all(test, feature = "ats", not(any(loom, shuttle))))]
+#[cfg(all(test, feature = "ats", feature = "removal", not(any(loom, shuttle))))]
 mod tests {
     use std::vec::Vec;
 

@@ -307,7 +307,7 @@ impl<P: Platform> Drop for Space<P> {
                 // SAFETY: see above; tags of the space were flushed when its last master left.
                 unsafe { table.destroy(&self.core.platform) }
             }),
-            Tables::Process(registers) => self.core.give_back_pasid(registers.pasid),
+            Tables::Process(registers) => registers.end(&self.core),
         }
     }
 }

@@ -68,7 +68,9 @@ impl StreamTableShape {
     /// How many of `log2` bits a table has.
     pub(crate) fn bits(self, features: &Features, log2: u32) -> u32 {
         match self {
-            Self::Automatic | Self::TwoLevel { .. } if !features.two_level_streams => {
+            Self::Automatic | Self::TwoLevel { .. }
+                if !features.two_level_streams || !cfg!(feature = "two-level") =>
+            {
                 log2.min(Self::LINEAR_BITS)
             }
             _ => log2,
@@ -78,7 +80,7 @@ impl StreamTableShape {
     /// The split of a table for `log2` bits; `None` for a linear one.
     fn split(self, features: &Features, log2: u32) -> Option<Split> {
         match self {
-            _ if !features.two_level_streams => None,
+            _ if !features.two_level_streams || !cfg!(feature = "two-level") => None,
             Self::Linear => None,
             Self::TwoLevel { split } => Some(split),
             Self::Automatic => match log2 {
@@ -154,12 +156,12 @@ impl StreamTable {
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
     /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let Some(bytes) = table_bytes(self.log2, self.split) else { return };
+        let Some(bytes) = table_bytes(self.log2, self.split()) else { return };
         #[cfg(feature = "alloc")]
         let former = self.former.as_deref();
         #[cfg(not(feature = "alloc"))]
         let former: Option<&[u32]> = None;
-        if let Some(split) = self.split {
+        if let Some(split) = self.split() {
             let leaf = leaf_bytes(self.leaf_log2(split));
             for index in 0..1u32 << self.log2.saturating_sub(split.bits()) {
                 let descriptor = self.descriptor(index);
@@ -201,7 +203,7 @@ impl StreamTable {
         features: &Features,
         streams: &[StreamId],
     ) -> Option<()> {
-        let Some(split) = self.split else { return Some(()) };
+        let Some(split) = self.split() else { return Some(()) };
         let log2 = self.leaf_log2(split);
         let bytes = leaf_bytes(log2);
         // As long as Span is 0 the rest of a descriptor means nothing to hardware: new leaves wait there until
@@ -237,7 +239,7 @@ impl StreamTable {
         if !self.reaches(stream) {
             return None;
         }
-        let (table, index) = match self.split {
+        let (table, index) = match self.split() {
             None => (self.base.0, stream.0),
             Some(split) => {
                 let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
@@ -271,7 +273,7 @@ impl StreamTable {
     pub fn config_register(&self) -> StrtabBaseCfg {
         const TWO_LEVELS: u64 = 1;
         let linear = StrtabBaseCfg::default().with_log2size(u64::from(self.log2));
-        match self.split {
+        match self.split() {
             None => linear,
             Some(split) => linear.with_split(u64::from(split.bits())).with_fmt(TWO_LEVELS),
         }
@@ -284,7 +286,7 @@ impl StreamTable {
 
     /// Bits of a StreamID within a leaf; `None` when the table is linear.
     pub fn split(&self) -> Option<Split> {
-        self.split
+        self.split.filter(|_| cfg!(feature = "two-level"))
     }
 
     /// log2 of the entries of a leaf: no more than there are streams.
@@ -299,7 +301,7 @@ impl StreamTable {
         platform: &P,
         streams: &[StreamId],
     ) -> impl Iterator<Item = Descriptor> {
-        let bits = self.split.map_or(0, Split::bits);
+        let bits = self.split().map_or(0, Split::bits);
         streams.iter().enumerate().filter_map(move |(at, stream)| {
             if !self.reaches(*stream) {
                 return None;

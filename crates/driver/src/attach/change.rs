@@ -17,7 +17,7 @@ use crate::invalidate::{Scope, Tag};
 use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::nest::state::{Moves, Nesting};
-use crate::place::{Bound, Place, Slot, User, WITHOUT};
+use crate::place::{Bound, Place, Slot, User, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::room::Room;
 use crate::seat::{self, Number, Seat};
@@ -48,6 +48,7 @@ pub(crate) fn change<P: Platform>(
     substream: u32,
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
+    let substream = if is_without(substream) { WITHOUT } else { substream };
     core.configuration.with(|configuration| {
         let change = described(configuration, master, substream, &goal);
         let Some(change) = change else {
@@ -141,10 +142,8 @@ impl<'a, P: Platform> Call<'a, P> {
     ) -> Result<Option<Self>, AttachError> {
         // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
         // lent: it is bound and unbound alone.
-        if substream != WITHOUT
-            && matches!(goal, Goal::Space(_) | Goal::Blocked)
-            && configuration.lent.binary_search(&substream).is_err()
-        {
+        let lent = matches!(goal, Goal::Space(_) | Goal::Blocked);
+        if lent && !configuration.may_use(substream) {
             return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
         }
         // From `add` to `close` this index is this master's.

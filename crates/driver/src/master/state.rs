@@ -16,10 +16,10 @@ use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::legal;
 use crate::nest::state::NestState;
+use crate::others::Others;
 use crate::overrides::Overrides;
-use crate::place::{Bound, Slot, WITHOUT};
+use crate::place::{Bound, Slot, WITHOUT, is_without};
 use crate::platform::Platform;
-use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
 use crate::update::{CdKind, Entry, SteKind, Words, critical};
@@ -64,8 +64,8 @@ pub(crate) struct MasterState {
     pub(crate) response_pasid: bool,
     /// What its accesses without a substream are subject to.
     pub(crate) own: Slot,
-    /// What its accesses with substreams are subject to: those that are not blocked, in order.
-    pub(crate) others: Vec<(u32, Slot)>,
+    /// What its accesses with substreams are subject to.
+    pub(crate) others: Others,
     /// Its translation faults stall.
     pub(crate) stalls: bool,
     /// Its entries are still those that were adopted.
@@ -99,7 +99,9 @@ impl MasterState {
     /// stage 2 translates, or that contexts do.
     pub(crate) fn clash(&self, substream: u32, stage: Stage) -> Option<u32> {
         match stage {
-            Stage::Two if substream == WITHOUT => self.others.first().map(|(other, _)| *other),
+            Stage::Two if substream == WITHOUT => {
+                self.others.iter().next().map(|(other, _)| *other)
+            }
             Stage::Two => Some(substream),
             Stage::One => (substream != WITHOUT && self.uses_stage_2()).then_some(substream),
         }
@@ -115,11 +117,7 @@ impl MasterState {
     }
 
     pub(crate) fn slot(&self, substream: u32) -> Slot {
-        if substream == WITHOUT {
-            return self.own;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        at.ok().and_then(|at| self.others.get(at)).map_or(Slot::Blocked, |(_, slot)| *slot)
+        if is_without(substream) { self.own } else { self.others.slot(substream) }
     }
 
     /// A change that waits for a reset, with the seats that it was between.
@@ -144,40 +142,21 @@ impl MasterState {
 
     /// Room for the slot of `substream`.
     pub(crate) fn reserve(&mut self, substream: u32) -> Result<(), NoMemory> {
-        if substream == WITHOUT {
-            return Ok(());
-        }
-        self.others.room(1)
+        if is_without(substream) { Ok(()) } else { self.others.reserve() }
     }
 
     /// Sets the slot of `substream`. There is room for it ([`MasterState::reserve`]).
     pub(crate) fn set_slot(&mut self, substream: u32, slot: Slot) {
-        if substream == WITHOUT {
+        if is_without(substream) {
             self.own = slot;
-            return;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        match (at, slot) {
-            (Ok(at), Slot::Blocked) => {
-                self.others.remove(at);
-            }
-            (Err(_), Slot::Blocked) => {}
-            (Ok(at), _) => {
-                if let Some(place) = self.others.get_mut(at) {
-                    place.1 = slot;
-                }
-            }
-            (Err(at), _) => self.others.put_at(at, (substream, slot)),
+        } else {
+            self.others.set(substream, slot);
         }
     }
 
     /// The slot of `substream`, unless it is blocked.
     pub(crate) fn slot_mut(&mut self, substream: u32) -> Option<&mut Slot> {
-        if substream == WITHOUT {
-            return Some(&mut self.own);
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        Some(&mut self.others.get_mut(at.ok()?)?.1)
+        if is_without(substream) { Some(&mut self.own) } else { self.others.slot_mut(substream) }
     }
 
     /// Its seat at `place`.
