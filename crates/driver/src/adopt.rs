@@ -312,7 +312,7 @@ impl<P: Platform> Iommu<P> {
             let of_it = |adopted: &&Adopted| adopted.instance == smmu.id;
             let Some(adopted) = configuration.adopted.iter().find(of_it) else { return Ok(0) };
             let claimed =
-                |(_, state): (usize, &MasterState)| state.instance == smmu.id && state.adopted;
+                |(_, state): (usize, &MasterState)| state.instance == smmu.id && state.is_adopted();
             if configuration.masters.iter().any(claimed) {
                 // Contexts of a claimed but unattached master still use tags that this would give back.
                 return Err(EnableError::Claimed);

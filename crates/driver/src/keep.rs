@@ -315,7 +315,7 @@ fn ready<P: Platform>(
         table.link(platform, without);
     }
     if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
-        let context = stall::context(space.context(features, tag, false), state.stalls);
+        let context = stall::context(space.context(features, tag, false), state.stalls());
         state.judge(&context.0, features);
         fill(platform, entry, &context.0);
     }

@@ -301,7 +301,7 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // The master of a handle always exists.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            let given = state.nest.is_some() || state.former.is_some() || state.adopted;
+            let given = state.has_guest() || state.is_adopted();
             if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,

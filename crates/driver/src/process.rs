@@ -105,6 +105,12 @@ pub(crate) struct Registers {
     life: AtomicU8,
 }
 
+/// That a seat is bound ([`Goal::Bind`](crate::attach::Goal::Bind)).
+pub(crate) type Binding = ();
+
+/// Number of a seat that was bound.
+pub(crate) type SeatNumber = u64;
+
 /// How far the end of a process is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -351,7 +357,7 @@ impl<P: Platform> Process<P> {
             return Err(AttachError::Foreign);
         }
         let (space, pasid) = (self.space.clone(), self.pasid());
-        let goal = Goal::Bind(space.clone());
+        let goal = Goal::Bind(space.clone(), ());
         let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
         // A bind that succeeds always returns a seat, whose numbers begin with 1.
         Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })

@@ -110,7 +110,11 @@ impl<P: Platform> Iommu<P> {
 impl<P: Platform> Configuration<P> {
     /// Lets go of the tags that `instance` did not flush, and of the masters it did not let go of: its caches
     /// are empty now. What it could not let go of, for the reason returned, stays until it is called again.
-    pub(crate) fn let_go(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), EnableError> {
+    pub(crate) fn let_go(
+        &mut self,
+        core: &Core<P>,
+        instance: InstanceId,
+    ) -> Result<(), EnableError> {
         let mut result = Ok(());
         let mut at = 0;
         while let Some(held) = self.held.get(at).copied() {
@@ -150,7 +154,7 @@ impl<P: Platform> Configuration<P> {
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
             state.adrift = false;
             if state.is_stuck() {
-                left |= state.ats.is_some() || state.nest.is_some() || state.former.is_some();
+                left |= state.ats().is_some() || state.has_guest();
                 result = result.and(self.unstick(core, master));
             }
         }
@@ -254,7 +258,7 @@ impl<P: Platform> Configuration<P> {
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
-            if state.on {
+            if state.is_on() {
                 state.switch_off(core);
                 state.forget_kept(core, smmu, WITHOUT)?;
             } else if !state.keeps(state.stream()) {
@@ -276,7 +280,7 @@ impl<P: Platform> Configuration<P> {
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
-            if !state.on && !state.is_stuck() && state.keeps(state.stream()) {
+            if !state.is_on() && !state.is_stuck() && state.keeps(state.stream()) {
                 state.switch_on(core, smmu).map_err(EnableError::Commands)?;
             }
         }

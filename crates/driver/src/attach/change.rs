@@ -19,6 +19,7 @@ use crate::mutation::Mutation;
 use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT, is_without};
 use crate::platform::Platform;
+use crate::process::{Binding, SeatNumber};
 use crate::room::Room;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
@@ -32,10 +33,10 @@ pub(crate) enum Goal<P: Platform> {
     Identity,
     Space(Shared<Space<P>>),
     /// As `Space`; if the master is bound to the space already, one bond more.
-    Bind(Shared<Space<P>>),
+    Bind(Shared<Space<P>>, Binding),
     /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
     /// more.
-    Unbind(u64),
+    Unbind(SeatNumber),
     /// As `Space`, with the entry that a guest asks for.
     Nest(Nesting<P>),
 }
@@ -75,7 +76,10 @@ fn carry_out<P: Platform>(
         return Ok(seat);
     }
     let mut moves = call.may_begin(configuration)?;
-    if let Some(bound) = call.stays(configuration) {
+    // Without guests nothing is restated.
+    if cfg!(feature = "nested")
+        && let Some(bound) = call.stays(configuration)
+    {
         let restated = restate(core, configuration, call.instance, master, bound, goal, &mut moves);
         restated.map_err(|what| call.unconfirmed(what))?;
         return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
@@ -151,7 +155,7 @@ impl<'a, P: Platform> Call<'a, P> {
         // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
         // another master's.
         if let Goal::Unbind(seat) = *goal
-            && !state.is_some_and(|state| state.slot(substream).may_be(seat))
+            && !state.is_some_and(|state| state.slot(substream).may_be(u64::from(seat)))
         {
             return Ok(None);
         }
@@ -162,14 +166,14 @@ impl<'a, P: Platform> Call<'a, P> {
             let pasid = SubstreamId(substream);
             return Err(AttachError::PasidRange { instance: id, pasid, bits });
         }
-        if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
+        if state.is_adopted() && substream != WITHOUT && matches!(goal, Goal::Blocked) {
             return Err(AttachError::Adopted { instance: id });
         }
         let space = match goal {
-            Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
+            Goal::Space(space) | Goal::Bind(space, _) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
-            Goal::Space(space) | Goal::Bind(space) => Some(space),
+            Goal::Space(space) | Goal::Bind(space, _) => Some(space),
             Goal::Nest(nesting) => Some(&nesting.space),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
@@ -180,7 +184,7 @@ impl<'a, P: Platform> Call<'a, P> {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
         let slot = state.slot(substream);
-        let devices = if cfg!(feature = "ats") && state.ats.depends_on_tables() {
+        let devices = if cfg!(feature = "ats") && state.ats().depends_on_tables() {
             state.streams.len()
         } else {
             0
@@ -206,7 +210,7 @@ impl<'a, P: Platform> Call<'a, P> {
     /// For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
     /// unbound; `Report::Quarantined` tells of the device.
     fn silent(&self, configuration: &Configuration<P>) -> Option<AttachError> {
-        let binds = matches!(self.goal, Goal::Bind(_));
+        let binds = matches!(self.goal, Goal::Bind(..));
         self.quarantined(configuration, true).filter(|_| !binds)
     }
 
@@ -214,10 +218,10 @@ impl<'a, P: Platform> Call<'a, P> {
     fn is_so_already(&self, configuration: &mut Configuration<P>) -> Option<Option<u64>> {
         let state = configuration.masters.get(self.master)?;
         let alone = self.substream == WITHOUT;
-        let adopted = state.adopted && !self.core.leaves_out(Mutation::NoAdoptedEnd);
-        let nested = alone && state.nested.is_some();
+        let adopted = state.is_adopted() && !self.core.leaves_out(Mutation::NoAdoptedEnd);
+        let nested = cfg!(feature = "nested") && alone && state.nested.is_some();
         // After a reset a guest may still have the master's streams.
-        let given = alone && (state.nest.is_some() || state.former.is_some());
+        let given = alone && state.has_guest();
         match (self.slot, self.goal) {
             (Slot::Blocked, Goal::Blocked) if adopted && alone => None,
             (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
@@ -227,11 +231,11 @@ impl<'a, P: Platform> Call<'a, P> {
                 self.count(configuration, bound, bound.bonds - 1);
                 Some(Some(bound.seat))
             }
-            (Slot::At(bound), Goal::Space(_) | Goal::Bind(_)) => {
+            (Slot::At(bound), Goal::Space(_) | Goal::Bind(..)) => {
                 if nested || self.stays(configuration).is_none() {
                     return None;
                 }
-                if let Goal::Bind(_) = self.goal {
+                if let Goal::Bind(..) = self.goal {
                     self.count(configuration, bound, bound.bonds + 1);
                 }
                 Some(Some(bound.seat))
@@ -443,7 +447,7 @@ fn described<P: Platform>(
     Some(match goal {
         Goal::Blocked | Goal::Unbind(_) => Change::Detach { instance, stream, substream },
         Goal::Identity => Change::Attach { instance, stream, substream, space: None },
-        Goal::Space(space) | Goal::Bind(space) => {
+        Goal::Space(space) | Goal::Bind(space, _) => {
             Change::Attach { instance, stream, substream, space: Some(space.id) }
         }
         Goal::Nest(nesting) => {

@@ -20,6 +20,19 @@ pub(crate) struct Registers {
     none: Infallible,
 }
 
+/// Nothing is bound.
+pub(crate) enum Binding {}
+
+/// There is no seat that was bound.
+#[derive(Clone, Copy)]
+pub(crate) enum SeatNumber {}
+
+impl From<SeatNumber> for u64 {
+    fn from(seat: SeatNumber) -> Self {
+        match seat {}
+    }
+}
+
 /// How far the end of a process is.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Life {

@@ -204,7 +204,7 @@ impl Moves {
                 return Err(AttachError::GuestStreams { instance, streams });
             }
             let pairs = nesting.streams.iter().zip(&state.streams);
-            let ats = state.ats.is_some();
+            let ats = state.ats().is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
             // Whether the streams were this guest's all along, so that their events are too.
             let had = state.nest.as_ref().is_some_and(|nest| nest.is(&nesting.state));
@@ -244,7 +244,7 @@ impl Moves {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
         let master_of = configuration.masters.get(master);
-        let limits = master_of.map(|it| Limits { ats: it.ats, stalls: it.stalls });
+        let limits = master_of.map(|it| Limits { ats: it.ats(), stalls: it.stalls() });
         let limits = limits.unwrap_or_default();
         let (guest, ste) = state.entry(features, tables, nesting.request, limits);
         given.guest = guest;
