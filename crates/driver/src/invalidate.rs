@@ -148,8 +148,10 @@ pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> C
 where
     T: Iterator<Item = Tag> + Clone,
 {
-    let count = tags.clone().count();
-    let of_guests = matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
+    // Whether there are more than `most` is all that counts then.
+    let count = tags.clone().take(most.saturating_add(1)).count();
+    let of_guests = cfg!(feature = "nested")
+        && matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
     if of_guests && count <= most {
         return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
     }

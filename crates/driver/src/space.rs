@@ -288,6 +288,14 @@ pub(crate) enum Which {
     Guests,
 }
 
+impl Which {
+    /// Whether those of guests, of whom there are none without the feature `nested`.
+    #[inline]
+    pub(crate) fn are_guests(self) -> bool {
+        cfg!(feature = "nested") && self == Self::Guests
+    }
+}
+
 /// What [`Space::forget_pages`] gives as a rule: two commands, one of which is the CMD_SYNC.
 pub(crate) const ONE: [u64; 2] = [2, 1];
 

@@ -122,6 +122,7 @@ impl<'a> Entry<'a> {
     }
 
     /// As [`Entry::store`], by the driver.
+    #[inline(never)]
     pub(crate) fn write<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);
@@ -191,6 +192,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Stores the words that differ from `current`; whether there were any.
+    #[inline(never)]
     pub(crate) fn store_changed<P: Platform>(
         self,
         platform: &P,

@@ -323,12 +323,7 @@ pub(crate) fn before_split<'a, P: Platform>(
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
 pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
-    let current = entry.load(platform);
-    for (index, (old, new)) in current.iter().zip(words).enumerate() {
-        if old != new {
-            entry.write(platform, index, *new);
-        }
-    }
+    entry.store_changed(platform, &mut entry.load(platform), words);
 }
 
 /// Makes `entry` hold `target`; `forget` makes hardware forget what it held, and waits for that.
