@@ -47,7 +47,7 @@ const INTRODUCTION: &str = "
 Bytes of code (`.text`) of an image for aarch64-unknown-none that takes an SMMU into use, attaches a device, maps,
 unmaps, and reads events (`baremetal/size`), built with link-time optimisation. About 500 bytes are the image's own, and 1900 the
 compiler's `memcpy`, `memmove` and `memset`. *Stage 1* is without the features that are on by default, so for pages of 4 KiB and
-48 bits, and without `nested`, `sva`, `ats`, `pmcg`, `resizing`, `pasids`, `two-level`, `removal`, `policies`, `stalls`, `hand-over`,
+48 bits, and without `nested`, `sva`, `ats`, `pmcg`, `resizing`, `fast-paths`, `pasids`, `two-level`, `removal`, `policies`, `stalls`, `hand-over`,
 `dirty`, `ecmdq`, `sync-messages` and `counts`, too; *everything* is with all of them. Limits are in KiB: 64 and 40 are what was set out for, which the
 layer below `Iommu` keeps; `Iommu` weighs more than that, and is held to what it has come to.
 

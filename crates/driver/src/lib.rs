@@ -90,6 +90,8 @@
 //!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
 //! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
 //!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
+//! * `fast-paths` (default): shorter ways for what most calls are: a page, a block, an unmap that one command for each instance is
+//!   enough for. Without it all goes the general way, which does the same in more instructions and fewer bytes of code.
 //! * `pasids` (default; `sva`, `ats` and `nested` include it): accesses with PASIDs (`Iommu::attach_pasid`). Without it a
 //!   master has one context, and nobody has a PASID.
 //! * `two-level` (default; `hand-over` includes it): stream tables in two levels. Without it all are linear, as where an SMMU has no

@@ -4,8 +4,7 @@
 use alloc::alloc::{alloc, realloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::mem::{self, ManuallyDrop};
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::shared::NoMemory;
 
@@ -59,43 +58,44 @@ impl<T> Room<T> for Vec<T> {
 #[inline(never)]
 fn grow<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
     let (len, capacity) = (list.len(), list.capacity());
-    let wanted = len.checked_add(more).ok_or(NoMemory)?.max(capacity.saturating_mul(2));
-    let mut old = ManuallyDrop::new(mem::take(list));
     // A list's pointer is never null.
-    let pointer = NonNull::from(old.as_mut_slice()).cast::<u8>();
-    // SAFETY: the list's memory, with room for `capacity` elements, which nobody else has now.
-    let grown = unsafe { memory(pointer, capacity, wanted, Layout::new::<T>()) };
-    let (pointer, capacity) = grown.map_or((pointer, capacity), |grown| (grown, wanted));
-    // SAFETY: the list's memory with its `len` elements, as it was, or with room for `wanted` by the global allocator,
-    // for the layout of as many elements.
-    *list = unsafe { Vec::from_raw_parts(pointer.cast().as_ptr(), len, capacity) };
-    if grown.is_some() { Ok(()) } else { Err(NoMemory) }
+    let pointer = NonNull::from(list.as_mut_slice()).cast::<u8>();
+    // SAFETY: the list's memory, with room for `capacity` elements, of which there are `len`.
+    let grown = unsafe { memory(pointer, [len, capacity, more], Layout::new::<T>()) };
+    let Some((pointer, capacity)) = grown else { return Err(NoMemory) };
+    // SAFETY: memory of the global allocator, with room for so many elements, and the list's. What the list had took its
+    // place, so that the list is overwritten, and not dropped.
+    unsafe { ptr::write(list, Vec::from_raw_parts(pointer.cast().as_ptr(), len, capacity)) };
+    Ok(())
 }
 
-/// Memory for `wanted` elements of the layout `one`, with what is in that for `capacity` of them at `pointer`, which it takes
-/// the place of. `None` leaves that as it is. Compiled once for all lists.
+/// Memory for more elements of the layout `one`, with what is in that at `pointer`, which it takes the place of: there are
+/// `len` of `capacity`, and room for `more` is wanted. Also gives for how many it is. `None` leaves all as it is. Compiled
+/// once for all lists.
 ///
 /// # Safety
-/// `pointer` is the global allocator's, for as many elements, unless there are none. Elements have bytes, and `wanted` is
-/// larger than `capacity`.
+/// `pointer` is the global allocator's, for `capacity` elements, unless that is 0. Elements have bytes, and it is too small.
 #[cold]
 #[inline(never)]
 unsafe fn memory(
     pointer: NonNull<u8>,
-    capacity: usize,
-    wanted: usize,
+    [len, capacity, more]: [usize; 3],
     one: Layout,
-) -> Option<NonNull<u8>> {
+) -> Option<(NonNull<u8>, usize)> {
+    let wanted = len.checked_add(more)?.max(capacity.saturating_mul(2));
     let bytes = wanted.checked_mul(one.size())?;
     let layout = Layout::from_size_align(bytes, one.align()).ok()?;
-    if capacity == 0 {
+    let memory = if capacity == 0 {
         // SAFETY: elements have bytes, and at least one is wanted.
-        return NonNull::new(unsafe { alloc(layout) });
-    }
-    // SAFETY: a smaller layout than one that there is.
-    let former = unsafe { Layout::from_size_align_unchecked(capacity * one.size(), one.align()) };
-    // SAFETY: the caller's promise; `bytes` is not 0, and is a size for that alignment.
-    NonNull::new(unsafe { realloc(pointer.as_ptr(), former, bytes) })
+        unsafe { alloc(layout) }
+    } else {
+        // SAFETY: a smaller layout than one that there is.
+        let former =
+            unsafe { Layout::from_size_align_unchecked(capacity * one.size(), one.align()) };
+        // SAFETY: the caller's promise; `bytes` is not 0, and is a size for that alignment.
+        unsafe { realloc(pointer.as_ptr(), former, bytes) }
+    };
+    Some((NonNull::new(memory)?, wanted))
 }
 
 #[cfg(test)]

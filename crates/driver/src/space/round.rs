@@ -18,6 +18,9 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let cpu = core.platform.cpu();
         let section = core.readers.section(cpu, &self.targets);
+        if !cfg!(feature = "fast-paths") {
+            return self.round_on(section, u64::MAX, scope, wanted, &mut Progress::new());
+        }
         self.round_in(section, cpu, Single::new(scope), wanted)
     }
 

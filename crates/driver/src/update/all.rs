@@ -27,7 +27,8 @@ fn next(now: &Words, target: &Words, prepare: Prepare) -> Words {
         0 => *target,
         1 => {
             // All but the word that decides; then that as well.
-            let before = core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { now[i] });
+            let before =
+                core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { now[i] });
             if same(&before, now) {
                 core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { target[i] })
             } else {
