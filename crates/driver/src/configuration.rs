@@ -169,12 +169,15 @@ impl<P: Platform> Configuration<P> {
         let (instance, tag, shared) = (place.instance, place.tag, place.shared);
         let new = Installed::new(instance, tag, shared, index);
         let current = place.space.targets.for_writer();
-        let at = current.partition_point(|target| key(target) < key(&new));
-        spare.put_all(current.iter().take(at).copied());
-        if current.iter().all(|target| target.place != index) {
-            spare.put(new);
+        let is_there = current.iter().any(|target| target.place == index);
+        let mut new = if is_there { None } else { Some(new) };
+        for target in current.iter() {
+            if let Some(new) = new.take_if(|new| key(new) <= key(target)) {
+                spare.put(new);
+            }
+            spare.put(*target);
         }
-        spare.put_all(current.iter().skip(at).copied());
+        spare.put_all(new.into_iter());
         if current.has_devices() {
             spare.devices.put_all(current.devices.iter().copied());
         }
@@ -244,13 +247,16 @@ impl<P: Platform> Configuration<P> {
         instance: InstanceId,
         wanted: impl Fn(&Installed) -> bool,
     ) -> Option<usize> {
-        let targets = space.targets.for_writer();
-        let first = targets.partition_point(|target| target.instance < instance);
-        let here = targets.iter().skip(first).take_while(|target| target.instance == instance);
-        // A place with users is preferred to one that only waits for a reset.
-        here.filter(|target| wanted(target))
-            .map(|target| target.place)
-            .max_by_key(|place| self.users(*place) != 0)
+        let mut found: Option<usize> = None;
+        for target in space.targets.for_writer().iter() {
+            // A place with users is preferred to one that only waits for a reset.
+            let place = target.place;
+            let preferred = || found.is_none_or(|it| self.users(place) != 0 || self.users(it) == 0);
+            if target.instance == instance && wanted(target) && preferred() {
+                found = Some(place);
+            }
+        }
+        found
     }
 }
 

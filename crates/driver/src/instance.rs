@@ -4,7 +4,7 @@
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 
-use smmuv3_formats::command::CfgiCd;
+use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
@@ -500,7 +500,11 @@ impl<P: Platform> Instance<P> {
         platform: &P,
         commands: impl ExactSizeIterator<Item = Command> + Clone,
     ) -> Result<(), Failure> {
-        self.commands.carry_out_shared(platform, &self.mmio, commands)
+        if cfg!(feature = "fast-paths") {
+            self.commands.carry_out_shared(platform, &self.mmio, commands)
+        } else {
+            self.commands.carry_out_later(platform, &self.mmio, commands)
+        }
     }
 
     /// Waits until the commands of `ticket` are complete.
@@ -551,7 +555,10 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        self.carry_out_shared(platform, Runs::new(streams, true))
+        if cfg!(feature = "fast-paths") {
+            return self.carry_out_shared(platform, Runs::new(streams, true));
+        }
+        self.forget_each(platform, streams, CfgiSte::new().with_leaf(true).into())
     }
 
     /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
@@ -563,7 +570,10 @@ impl<P: Platform> Instance<P> {
         if self.streams.split().is_none() {
             return Ok(());
         }
-        self.carry_out_shared(platform, Runs::new(streams, false))
+        if cfg!(feature = "fast-paths") {
+            return self.carry_out_shared(platform, Runs::new(streams, false));
+        }
+        self.forget_each(platform, streams, CfgiSte::new().into())
     }
 
     /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a
@@ -602,7 +612,18 @@ impl<P: Platform> Instance<P> {
         leaf: bool,
     ) -> Result<(), Failure> {
         let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
-        let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
+        self.forget_each(platform, streams, command.into())
+    }
+
+    /// Gives the SMMU `command`, which names no stream, for each of `streams`.
+    fn forget_each(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+        Command(words): Command,
+    ) -> Result<(), Failure> {
+        // StreamIDs are at the same place in all commands that name one of a configuration.
+        let command = |sid: &StreamId| Command(CfgiSte(words).with_sid(u64::from(sid.0)).0);
         self.carry_out_shared(platform, streams.iter().map(command))
     }
 }

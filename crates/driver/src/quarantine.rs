@@ -2,7 +2,7 @@
 //! What an SMMU that did not answer may still reach (rule R8): kept until the SMMU has been reset.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use smmuv3_formats::{Iova, PhysAddr, StreamId};
 use smmuv3_pagetable::Detached;
@@ -228,7 +228,7 @@ impl Quarantine {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
             if blocks.len() + MORE <= larger.capacity() {
-                blocks.drain(..).for_each(|block| larger.put(block));
+                larger.put_all(blocks.iter_mut().map(mem::take));
                 larger.put_all(more.iter_mut().filter_map(Option::take));
                 core::mem::swap(&mut larger, blocks);
             }

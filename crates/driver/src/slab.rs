@@ -27,9 +27,12 @@ impl<T> Slab<T> {
     /// Puts `value` where there is room ([`Slab::reserve`]); its index.
     pub(crate) fn insert(&mut self, value: T) -> usize {
         let index = self.vacant.pop().unwrap_or(self.slots.len());
-        match self.slots.get_mut(index) {
-            Some(slot) => *slot = Some(value),
-            None => self.slots.put(Some(value)),
+        if index == self.slots.len() {
+            self.slots.put(None);
+        }
+        // One that is vacant is empty.
+        if let Some(slot @ None) = self.slots.get_mut(index) {
+            *slot = Some(value);
         }
         index
     }
