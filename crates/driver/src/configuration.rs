@@ -4,9 +4,11 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use smmuv3_formats::StreamId;
+
 use crate::adopt::Adoptions;
 use crate::asid::Asids;
-use crate::devices::{Device, kept};
+use crate::devices::Device;
 use crate::error::InstanceId;
 use crate::invalidate::Regime;
 use crate::iommu::Core;
@@ -183,9 +185,9 @@ impl<P: Platform> Configuration<P> {
         }
         let user = user.filter(|_| cfg!(feature = "ats"));
         let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
-        if let Some((User { master, substream }, state)) = joining {
-            let device = |stream| Device { instance, kept: kept(stream, substream), master };
-            spare.devices.put_all(state.streams.iter().copied().map(device));
+        if let Some((user, state)) = joining {
+            let device = |stream: &StreamId| Device::new(instance, *stream, user);
+            spare.devices.put_all(state.streams.iter().map(device));
             spare.devices.sort_unstable_by_key(Device::key);
         }
         spare.complete();
@@ -208,13 +210,7 @@ impl<P: Platform> Configuration<P> {
         let place = self.places.get(index)?;
         let current = place.space.targets.for_writer();
         spare.put_all(current.iter().filter(|target| target.place != index || !empty).copied());
-        let stays = |device: &&Device| {
-            let leaves = |user: User| {
-                device.master == user.master
-                    && device.kept == kept(device.kept.stream, user.substream)
-            };
-            !user.is_some_and(leaves)
-        };
+        let stays = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
         if current.has_devices() {
             spare.devices.put_all(current.devices.iter().filter(stays).copied());
         }

@@ -27,7 +27,7 @@ use crate::iommu::{Core, Iommu};
 use crate::master::{Master, MasterState};
 use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
-use crate::place::WITHOUT;
+use crate::place::{User, WITHOUT};
 use crate::platform::Platform;
 use crate::room::Room;
 use crate::shared::NoMemory;
@@ -43,6 +43,20 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// What the device of `stream` keeps for accesses with `substream`, or without.
+    pub(crate) fn new(
+        instance: InstanceId,
+        stream: StreamId,
+        User { master, substream }: User,
+    ) -> Self {
+        Self { instance, kept: kept(stream, substream), master }
+    }
+
+    /// Whether `user` is whose accesses it keeps translations for.
+    pub(crate) fn is_of(&self, user: User) -> bool {
+        self.master == user.master && self.kept == kept(self.kept.stream, user.substream)
+    }
+
     /// Devices are sorted by this among targets.
     pub(crate) const fn key(&self) -> (InstanceId, Kept) {
         (self.instance, self.kept)
@@ -50,7 +64,7 @@ impl Device {
 }
 
 /// The translations that a stream's device keeps for accesses with `substream`, or without ([`WITHOUT`]).
-pub(crate) fn kept(stream: StreamId, substream: u32) -> Kept {
+fn kept(stream: StreamId, substream: u32) -> Kept {
     Kept { stream, substream: (substream != WITHOUT).then_some(substream) }
 }
 

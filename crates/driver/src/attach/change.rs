@@ -196,6 +196,11 @@ impl<'a, P: Platform> Call<'a, P> {
         AttachError::Unconfirmed(Unconfirmed::new(self.id, what))
     }
 
+    /// Whether any devices are among the targets: none are without `ats`, which is known when the driver is compiled.
+    const fn has_devices(&self) -> bool {
+        cfg!(feature = "ats") && self.devices != 0
+    }
+
     fn user(&self) -> User {
         User { master: self.master, substream: self.substream }
     }
@@ -325,7 +330,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let seat = seat::find(core, configuration, self.master, space)?;
         let entering = enter(configuration, id, space, seat, room)?;
         // A place that exists is among the targets already: they change only if devices are added.
-        let targets = entering.targets.filter(|_| entering.is_new || self.devices != 0);
+        let targets = entering.targets.filter(|_| entering.is_new || self.has_devices());
         Ok(Entering { targets, ..entering })
     }
 
@@ -339,10 +344,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let Ready { mut moves, old, entering, leaving } = ready;
         let (core, instance, master) = (self.core, self.instance, self.master);
         let new = entering.as_ref().map(|it| configuration.join(it.place, self.user()));
-        // A driver without `ats` has no such devices, which the compiler does not see.
-        let joins = cfg!(feature = "ats")
-            && self.devices != 0
-            && entering.as_ref().is_some_and(|it| !it.is_new);
+        let joins = self.has_devices() && entering.as_ref().is_some_and(|it| !it.is_new);
         let published = entering.and_then(|Entering { place, targets, .. }| {
             configuration.publish_for(place, targets?, self.among_targets())
         });
@@ -382,7 +384,7 @@ impl<'a, P: Platform> Call<'a, P> {
 
     /// The master as a user whose devices are among the targets.
     fn among_targets(&self) -> Option<User> {
-        (self.devices != 0).then(|| self.user())
+        self.has_devices().then(|| self.user())
     }
 
     /// Flushes the old space's tag if nobody uses it any more, takes it off the targets, and waits until no unmap uses those.
@@ -394,35 +396,31 @@ impl<'a, P: Platform> Call<'a, P> {
         let Done { old, new, leaving, published } = done;
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
         let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
-        let place = old.map(|old| old.place).filter(|_| emptied || self.devices != 0);
-        let mut settled = Ok(());
-        let mut withdrawn = None;
+        let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
+        let (mut settled, mut withdrawn, mut left) = (Ok(()), None, None);
+        let is_left = place.is_some() && leaving.is_some();
         if let (Some(place), Some(targets)) = (place, leaving) {
             // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
             let tag = configuration.places.get(place).map(|place| place.tag);
-            let flushed = match tag.filter(|_| emptied) {
-                Some(tag) => flush(core, instance, tag),
-                None => Ok(()),
-            };
-            let leaves = emptied && flushed.is_ok();
-            if flushed.is_err() {
+            if let Some(tag) = tag.filter(|_| emptied) {
+                settled = flush(core, instance, tag);
+            }
+            if settled.is_err() {
                 // Prepare reserved the room.
                 configuration.held.put(place);
             }
+            left = Some(place).filter(|_| emptied && settled.is_ok());
             // Where others keep the place, or it is held, only this master's devices leave the targets.
-            if leaves || user.is_some() {
-                withdrawn = configuration.withdraw_for(place, targets, leaves, user);
+            if left.is_some() || user.is_some() {
+                withdrawn = configuration.withdraw_for(place, targets, left.is_some(), user);
             }
-            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
-            if leaves {
-                drop(configuration.forget(core, place));
-            }
-            settled = flushed;
-            if self.devices != 0 {
-                settled = settled.and_then(|()| settle(core, instance));
-            }
-        } else {
-            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        }
+        Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        if let Some(place) = left {
+            drop(configuration.forget(core, place));
+        }
+        if is_left && self.has_devices() {
+            settled = settled.and_then(|()| settle(core, instance));
         }
         settled.map_err(|what| self.unconfirmed(what))?;
         let seat = new.map(|new| new.seat);
