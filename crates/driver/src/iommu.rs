@@ -111,13 +111,14 @@ impl<P: Platform> Iommu<P> {
             hypervisor: config.hypervisor_vmids,
         };
         let asids = Asids::new(config.asid_policy, vmids, config.cpu)?;
+        let quarantine = Quarantine::new(&platform)?;
         let core = Core {
             platform,
             config,
             instances: Instances::new(),
             readers,
             waiters,
-            quarantine: Quarantine::new()?,
+            quarantine,
             faults_count: AtomicBool::new(false),
             #[cfg(feature = "pasids")]
             pasids: SpinLock::new(Ids::new(config.pasid_bits)?),

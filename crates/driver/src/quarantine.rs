@@ -193,22 +193,20 @@ const MORE: usize = (2 * SPARE).div_ceil(BLOCK);
 const AT_ONCE: usize = 32;
 
 impl Quarantine {
-    pub(crate) fn new() -> Result<Self, NoMemory> {
-        let mut blocks = Vec::new();
-        blocks.room(MORE)?;
-        for _ in 0..MORE {
-            blocks.put(Items::block()?);
-        }
-        Ok(Self {
+    /// With room, as [`Quarantine::reserve`] makes it.
+    pub(crate) fn new<P: Platform>(platform: &P) -> Result<Self, NoMemory> {
+        let quarantine = Self {
             records: SpinLock::new(Records {
-                items: Items { blocks, len: 0 },
+                items: Items { blocks: Vec::new(), len: 0 },
                 unlisted: 0,
                 waiting: 0,
                 unlisted_since: 0,
                 marks: 0,
                 removed: 0,
             }),
-        })
+        };
+        quarantine.reserve(platform)?;
+        Ok(quarantine)
     }
 
     /// Makes room, so that [`Quarantine::keep`] need not: unmap allocates nothing.
@@ -451,7 +449,7 @@ mod tests {
     /// More than are looked at with the lock held once.
     #[test]
     fn all_that_waits_for_nobody_else_is_let_go_of_and_nothing_later() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let [one, other] = [InstanceId::first(0), InstanceId::first(5)];
         let keep = |domains: core::ops::Range<usize>| {
             for domain in domains {
@@ -482,7 +480,7 @@ mod tests {
     /// then the number is another's, and what is kept for that is not let go of.
     #[test]
     fn what_is_kept_for_the_next_of_a_number_stays_whatever_the_former_was() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let one = InstanceId::first(3);
         quarantine.remove(&Nothing, one);
         let (removed, mark) =
@@ -498,7 +496,7 @@ mod tests {
     fn a_long_list_masks_interrupts_for_a_few_items_at_a_time() {
         use crate::nothing::masked;
 
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let keep = |range: core::ops::Range<usize>| {
             for item in range {
                 quarantine.reserve(&Nothing).unwrap();
@@ -527,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_range_that_touches_one_of_the_latest_is_no_other() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         for page in 0..100u64 {
             for domain in 0..3 {
                 let start = page << 12;
