@@ -146,5 +146,5 @@ pub(crate) fn flush<P: Platform>(
 ) -> Result<(), Failure> {
     let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
     let command = command.filter(|_| !core.leaves_out_flush(tag));
-    instance.carry_out_shared(&core.platform, command.into_iter())
+    instance.carry_out_shared(&core.platform, command.as_slice().iter().copied())
 }

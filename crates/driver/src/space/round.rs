@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A round of an invalidation: every instance is told before the first is waited for.
 
+use smmuv3_formats::Command;
+
 use super::{Installed, Progress, Space, Targets, Which};
 use crate::command_queue::Ticket;
 use crate::error::{Failure, InstanceId, Unconfirmed};
@@ -287,7 +289,13 @@ impl<P: Platform> Space<P> {
         }
         let count = commands.len();
         if count != 0 {
-            let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
+            let (queue, mmio) = (instance.commands(), instance.mmio());
+            let placed = if cfg!(feature = "fast-paths") {
+                queue.try_submit(platform, mmio, &mut commands)
+            } else {
+                let commands: &mut dyn ExactSizeIterator<Item = Command> = &mut commands;
+                queue.try_submit(platform, mmio, &mut { commands })
+            };
             progress.placed(id, [count, 0], placed);
         }
     }
