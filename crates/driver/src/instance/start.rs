@@ -327,6 +327,7 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, Cr0::default())
     }
 
+    #[inline(never)]
     pub(super) fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
         self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
     }
