@@ -224,23 +224,24 @@ impl<P: Platform> Probed<P> {
         platform: &P,
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise.
-        unsafe { self.build_on(platform, None) }
+        unsafe { self.build_on(platform, None, |instance| instance) }
     }
 
-    /// As [`Probed::build`], with `table` as the stream table, or a new one.
+    /// As [`Probed::build`], with `table` as the stream table, or a new one; `put` puts the instance where it is to be.
     ///
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     #[inline(never)]
-    pub(crate) unsafe fn build_on(
+    pub(crate) unsafe fn build_on<R>(
         self,
         platform: &P,
         table: Option<StreamTable>,
-    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
+        put: impl FnOnce(Instance<P>) -> R,
+    ) -> Result<R, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise.
         match unsafe { Parts::new(platform, &self, table) } {
-            Some(parts) => Ok(Instance {
+            Some(parts) => Ok(put(Instance {
                 mmio: self.mmio,
                 features: self.features,
                 config: self.config,
@@ -257,7 +258,7 @@ impl<P: Platform> Probed<P> {
                 #[cfg(feature = "alloc")]
                 silent: Silent::new(),
                 left_out: LeftOut::default(),
-            }),
+            })),
             None => Err(Refused { value: self, error: EnableError::NoMemory }),
         }
     }

@@ -292,9 +292,9 @@ impl<P: Platform> Probe<P> {
             // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
             let table = adopted.as_mut().map(|found| unsafe { found.table() });
             let requests = adopted.as_mut().and_then(Found::take_requests);
+            let put = |instance| Box::write(place, instance);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let instance = unsafe { probed.build_on(&core.platform, table) }?;
-            let mut instance = Box::write(place, instance);
+            let mut instance = unsafe { probed.build_on(&core.platform, table, put) }?;
             instance.leave_out(core.left_out());
             // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, asids);
