@@ -109,7 +109,14 @@ pub(crate) struct Registers {
 pub(crate) type Binding = ();
 
 /// Number of a seat that was bound.
-pub(crate) type SeatNumber = u64;
+#[derive(Clone, Copy)]
+pub(crate) struct SeatNumber(u64);
+
+impl SeatNumber {
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
 
 /// How far the end of a process is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -436,7 +443,12 @@ impl<P: Platform> Bond<P> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
-        let ended = attach::end(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat));
+        let ended = attach::end(
+            &self.space.core,
+            self.master,
+            pasid.0,
+            Goal::Unbind(SeatNumber(self.seat)),
+        );
         ended.map_err(|error| Refused { value: self, error })
     }
 }

@@ -155,7 +155,7 @@ impl<'a, P: Platform> Call<'a, P> {
         // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
         // another master's.
         if let Goal::Unbind(seat) = *goal
-            && !state.is_some_and(|state| state.slot(substream).may_be(u64::from(seat)))
+            && !state.is_some_and(|state| state.slot(substream).may_be(seat.get()))
         {
             return Ok(None);
         }

@@ -27,9 +27,9 @@ pub(crate) enum Binding {}
 #[derive(Clone, Copy)]
 pub(crate) enum SeatNumber {}
 
-impl From<SeatNumber> for u64 {
-    fn from(seat: SeatNumber) -> Self {
-        match seat {}
+impl SeatNumber {
+    pub(crate) const fn get(self) -> u64 {
+        match self {}
     }
 }
 
