@@ -150,8 +150,8 @@ impl<P: Platform> Configuration<P> {
     ) -> Result<Vec<StreamId>, EnableError> {
         let no_memory = |_| EnableError::NoMemory;
         let mut taken = Taken::default();
-        taken.asids.room(found.tags.len()).map_err(no_memory)?;
-        taken.vmids.room(found.tags.len() + found.vmids.len()).map_err(no_memory)?;
+        taken.asids.room_exact(found.tags.len()).map_err(no_memory)?;
+        taken.vmids.room_exact(found.tags.len() + found.vmids.len()).map_err(no_memory)?;
         self.adopted.room(1).map_err(no_memory)?;
         match self.take_adopted(id, &found, &mut taken) {
             Ok(()) => {

@@ -198,7 +198,7 @@ impl Asids {
         let known = features.has_vmids() && u64::from(cpu.vmid) >> features.vmid_bits == 0;
         let vmid = if known { cpu.vmid } else { 0 };
         let mut banks = Vec::new();
-        banks.room(1)?;
+        banks.room_exact(1)?;
         banks.put(self.bank(vmid, bits)?);
         let most = if self.policy() == AsidPolicy::Banked && features.has_vmids() {
             1 + self.vmids(vmid, features.vmid_bits).count()

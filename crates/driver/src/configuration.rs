@@ -269,10 +269,10 @@ pub(crate) fn spare_for<P: Platform>(
 ) -> Result<Box<Targets>, NoMemory> {
     let mut spare = try_box(Targets::new())?;
     let current = space.targets.for_writer();
-    spare.room(current.len() + more)?;
+    spare.room_exact(current.len() + more)?;
     let devices = current.devices.len() + devices;
     if devices != 0 {
-        spare.devices.room(devices)?;
+        spare.devices.room_exact(devices)?;
     }
     Ok(spare)
 }

@@ -210,7 +210,7 @@ impl Gather {
     /// Room for `most` pages, and as many groups.
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let mut nodes = Vec::new();
-        nodes.room(most as usize)?;
+        nodes.room_exact(most as usize)?;
         for index in 0..most {
             let next = if index + 1 == most { NONE } else { index + 1 };
             nodes.put(Node { page: AtomicU64::new(0), next: AtomicU32::new(next) });

@@ -126,7 +126,7 @@ impl Ids {
 
 fn zeroed(words: usize) -> Result<Vec<u64>, NoMemory> {
     let mut map = Vec::new();
-    map.room(words)?;
+    map.room_exact(words)?;
     map.put_all(core::iter::repeat_n(0, words));
     Ok(map)
 }

@@ -187,7 +187,7 @@ impl<P: Platform> Probe<P> {
             }
         }
         let mut own = Vec::new();
-        own.room(streams.len()).map_err(|NoMemory| AddMasterError::NoMemory)?;
+        own.room_exact(streams.len()).map_err(|NoMemory| AddMasterError::NoMemory)?;
         own.put_all(streams.iter().copied());
         Ok(own)
     }
@@ -238,7 +238,7 @@ pub(crate) fn prepare<P: Platform>(
     let no_memory = EnableError::NoMemory;
     let streams = kept.iter().map(|keep| keep.streams.len()).sum();
     let mut all = Vec::new();
-    all.room(kept.len()).map_err(|NoMemory| no_memory)?;
+    all.room_exact(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.masters.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.places.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.owners.reserve(streams).map_err(|NoMemory| no_memory)?;
@@ -267,9 +267,9 @@ fn ready<P: Platform>(
     let space = &keep.domain.space;
     let targets = spare(space, 1).map_err(|NoMemory| no_memory)?;
     let (mut streams, mut users) = (Vec::new(), Vec::new());
-    streams.room(keep.streams.len()).map_err(|NoMemory| no_memory)?;
+    streams.room_exact(keep.streams.len()).map_err(|NoMemory| no_memory)?;
     streams.put_all(keep.streams.iter().copied());
-    users.room(1).map_err(|NoMemory| no_memory)?;
+    users.room_exact(1).map_err(|NoMemory| no_memory)?;
     // SAFETY: the configuration mutex is held; there is one platform only.
     let room = unsafe { instance.streams().make_room(platform, features, &streams) };
     room.ok_or(no_memory)?;

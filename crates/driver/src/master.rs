@@ -186,8 +186,8 @@ impl<P: Platform> Master<P> {
                 return Err(unconfirmed(Failure::Failed));
             }
             let (mut own, mut cut_off) = (Vec::new(), Vec::new());
-            if own.room(streams.len()).is_err()
-                || cut_off.room(streams.len()).is_err()
+            if own.room_exact(streams.len()).is_err()
+                || cut_off.room_exact(streams.len()).is_err()
                 || configuration.owners.reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {
@@ -276,7 +276,7 @@ impl<P: Platform> Master<P> {
             let mut copy = Vec::new();
             // A handle's master is there.
             if let Some(state) = configuration.masters.get(self.index) {
-                copy.room(state.streams.len())?;
+                copy.room_exact(state.streams.len())?;
                 copy.put_all(state.streams.iter().copied());
             }
             Ok(copy)

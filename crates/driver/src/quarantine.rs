@@ -143,7 +143,7 @@ const BLOCK: usize = 64;
 impl Items {
     fn block() -> Result<Vec<Item>, NoMemory> {
         let mut block = Vec::new();
-        block.room(BLOCK)?;
+        block.room_exact(BLOCK)?;
         Ok(block)
     }
 
@@ -218,7 +218,7 @@ impl Quarantine {
         let Some(wanted) = wanted else { return Ok(()) };
         // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
         let (mut larger, mut more) = (Vec::new(), [const { None }; MORE]);
-        larger.room(wanted)?;
+        larger.room_exact(wanted)?;
         for block in &mut more {
             *block = Some(Items::block()?);
         }

@@ -62,7 +62,7 @@ pub(crate) fn change_asid<P: Platform>(
     let targets = space.targets.for_writer();
     let count = targets.iter().filter(|target| moves(target)).count();
     let mut froms = Vec::new();
-    froms.room(count)?;
+    froms.room_exact(count)?;
     froms.put_all(targets.iter().filter(|target| moves(target)).map(|target| target.place));
     for from in &froms {
         let place = configuration.places.get(*from);
@@ -95,7 +95,7 @@ pub(crate) fn change_bank<P: Platform>(
     let Some(state) = configuration.masters.get(index) else { return Err(AttachError::Foreign) };
     let (id, old) = (state.instance, state.vmid);
     let mut froms = Vec::new();
-    froms.room(state.bounds().count())?;
+    froms.room_exact(state.bounds().count())?;
     froms.put_all(state.bounds().map(|bound| bound.place));
     // Substreams that use the same space share one place.
     froms.sort_unstable();
@@ -118,7 +118,7 @@ pub(crate) fn change_bank<P: Platform>(
     }
     // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
     let mut numbers = Vec::new();
-    numbers.room(froms.len())?;
+    numbers.room_exact(froms.len())?;
     numbers.put_all(places().map(|place| place.tag.asid));
     let vmid = configuration.asids.bank_for(id, old, numbers.iter().copied())?;
     let Some(vmid) = vmid else { return Ok(None) };
@@ -174,16 +174,16 @@ impl Prepared {
         configuration.places.reserve(froms.len() + 1)?;
         configuration.held.room(froms.len())?;
         let mut prepared = Self { moves: Vec::new(), users: Vec::new(), retired: Vec::new() };
-        prepared.moves.room(froms.len())?;
-        prepared.users.room(froms.len())?;
-        prepared.retired.room(2 * froms.len())?;
+        prepared.moves.room_exact(froms.len())?;
+        prepared.users.room_exact(froms.len())?;
+        prepared.retired.room_exact(2 * froms.len())?;
         for from in froms {
             let Some(place) = configuration.places.get(*from) else { continue };
             // Room for `froms.len()` more targets, since all of them may be places of this one space.
             let spares =
                 [Some(spare(&place.space, froms.len())?), Some(spare(&place.space, froms.len())?)];
             let mut list = Vec::new();
-            list.room(users + 1)?;
+            list.room_exact(users + 1)?;
             prepared.users.put(list);
             prepared.moves.put(Move { from: *from, to: 0, spares, left: false, flushed: false });
         }

@@ -10,8 +10,12 @@ use crate::shared::NoMemory;
 
 /// What lists do that never allocate unasked.
 pub(crate) trait Room<T> {
-    /// Makes room for `more` elements beside those that are there. Where it has to grow, it at least doubles.
+    /// Makes room for `more` elements beside those that are there. Where it has to grow, it at least doubles, and has room for
+    /// four: others will follow.
     fn room(&mut self, more: usize) -> Result<(), NoMemory>;
+
+    /// As [`Room::room`], for lists that are not to grow further: with no room for others that may follow.
+    fn room_exact(&mut self, more: usize) -> Result<(), NoMemory>;
 
     /// Adds `value`, for which there is [room](Room::room).
     fn put(&mut self, value: T);
@@ -27,7 +31,12 @@ impl<T> Room<T> for Vec<T> {
     #[inline]
     fn room(&mut self, more: usize) -> Result<(), NoMemory> {
         // There are never more elements than there is room for; elements without bytes have room for all.
-        if more <= self.capacity() - self.len() { Ok(()) } else { grow(self, more) }
+        if more <= self.capacity() - self.len() { Ok(()) } else { grow(self, more, false) }
+    }
+
+    #[inline]
+    fn room_exact(&mut self, more: usize) -> Result<(), NoMemory> {
+        if more <= self.capacity() - self.len() { Ok(()) } else { grow(self, more, true) }
     }
 
     #[inline]
@@ -53,15 +62,15 @@ impl<T> Room<T> for Vec<T> {
     }
 }
 
-/// As [`Room::room`], of a list that is too small for `more`.
+/// As [`Room::room`], or [`Room::room_exact`], of a list that is too small for `more`.
 #[cold]
 #[inline(never)]
-fn grow<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> {
     let (len, capacity) = (list.len(), list.capacity());
     // A list's pointer is never null.
     let pointer = NonNull::from(list.as_mut_slice()).cast::<u8>();
     // SAFETY: the list's memory, with room for `capacity` elements, of which there are `len`.
-    let grown = unsafe { memory(pointer, [len, capacity, more], Layout::new::<T>()) };
+    let grown = unsafe { memory(pointer, [len, capacity, more], exact, Layout::new::<T>()) };
     let Some((pointer, capacity)) = grown else { return Err(NoMemory) };
     // SAFETY: memory of the global allocator, with room for so many elements, and the list's. What the list had took its
     // place, so that the list is overwritten, and not dropped.
@@ -80,9 +89,11 @@ fn grow<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
 unsafe fn memory(
     pointer: NonNull<u8>,
     [len, capacity, more]: [usize; 3],
+    exact: bool,
     one: Layout,
 ) -> Option<(NonNull<u8>, usize)> {
-    let wanted = len.checked_add(more)?.max(capacity.saturating_mul(2));
+    let least = if exact { 0 } else { capacity.saturating_mul(2).max(4) };
+    let wanted = len.checked_add(more)?.max(least);
     let bytes = wanted.checked_mul(one.size())?;
     let layout = Layout::from_size_align(bytes, one.align()).ok()?;
     let memory = if capacity == 0 {
@@ -120,6 +131,12 @@ mod tests {
         assert_eq!(list.capacity(), 500);
         list.put_all([[0; 3]; 400].into_iter());
         assert_eq!((list.len(), list.capacity()), (500, 500));
+        let (mut some, mut one) = (Vec::new(), Vec::new());
+        some.room(1).unwrap();
+        one.room_exact(1).unwrap();
+        some.put(0_u8);
+        one.put(0_u8);
+        assert_eq!((some.capacity(), one.capacity()), (4, 1));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Silent {
             (kept, taken, needed, state.waiting.capacity() >= needed)
         });
         let mut run = Run::new();
-        run.room(taken.saturating_add(new))?;
+        run.room_exact(taken.saturating_add(new))?;
         let joined = self.streams.with(platform, |state| state.runs.len()) - kept;
         for number in (kept..).take(joined) {
             let mut from = 0;
@@ -101,7 +101,7 @@ impl Silent {
         run.sort_unstable_by_key(|(stream, _)| *stream);
         let mut runs = Vec::new();
         if self.streams.with(platform, |state| state.runs.capacity() == 0) {
-            runs.room(RUNS)?;
+            runs.room_exact(RUNS)?;
         }
         // What waits has to move where its marks are lost, or where there is too little room; where it moves to has room
         // for more than is needed now, so that memory is not taken each time.

@@ -113,7 +113,7 @@ impl<P: Platform> Space<P> {
         self.core.configuration.with(|configuration| {
             let mut copy = Vec::new();
             let targets = self.targets.for_writer();
-            copy.room(targets.len())?;
+            copy.room_exact(targets.len())?;
             copy.put_all(targets.iter().map(|target| Target {
                 instance: target.instance,
                 tag: target.tag,

@@ -183,7 +183,7 @@ mod domain {
         pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
             let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
             let mut lines = Vec::new();
-            lines.room(count)?;
+            lines.room_exact(count)?;
             lines.put_all((0..count).map(|_| Line([const { AtomicU64::new(0) }; KINDS])));
             Ok(Self(lines))
         }

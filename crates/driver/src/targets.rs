@@ -28,7 +28,7 @@ impl Readers {
         // `None` beyond the largest power of two: there is no memory for so many anyway.
         let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
         let mut shards = Vec::new();
-        shards.room(count)?;
+        shards.room_exact(count)?;
         for _ in 0..count {
             shards.put(Line([AtomicUsize::new(0), AtomicUsize::new(0)]));
         }

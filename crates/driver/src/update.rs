@@ -122,7 +122,6 @@ impl<'a> Entry<'a> {
     }
 
     /// As [`Entry::store`], by the driver.
-    #[inline(never)]
     pub(crate) fn write<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);

@@ -50,7 +50,7 @@ impl OldRequests {
             return None;
         }
         let mut ended = Vec::new();
-        if ended.room(size.entries() as usize).is_err() {
+        if ended.room_exact(size.entries() as usize).is_err() {
             return None;
         }
         Some(Self { base, size, ended })

@@ -42,9 +42,9 @@ impl Begun {
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let groups = Index::new(most)?;
         let (mut of, mut streams, mut order) = (Vec::new(), Vec::new(), Vec::new());
-        of.room(most as usize)?;
-        streams.room(most as usize)?;
-        order.room(most as usize)?;
+        of.room_exact(most as usize)?;
+        streams.room_exact(most as usize)?;
+        order.room_exact(most as usize)?;
         for number in 0..most {
             of.put(One { chain: Chain::EMPTY, stream: NONE, older: NONE, newer: NONE });
             streams.put(Stream { pages: 0, oldest: NONE, newest: NONE, at: number });

@@ -43,8 +43,8 @@ impl Index {
     /// For the numbers below `most`, which is less than 2^31.
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let (mut keys, mut forks) = (Vec::new(), Vec::new());
-        keys.room(most as usize)?;
-        forks.room(most as usize)?;
+        keys.room_exact(most as usize)?;
+        forks.room_exact(most as usize)?;
         for index in 0..most {
             keys.put(0);
             let next = if index + 1 == most { NONE } else { index + 1 };

@@ -301,7 +301,7 @@ impl<P: Platform> Nest<P> {
         };
         let request = request.map_err(AttachError::Illegal)?;
         let mut own = Vec::new();
-        own.room(streams.len())?;
+        own.room_exact(streams.len())?;
         own.put_all(streams.iter().copied());
         let (space, state) = (self.space.clone(), self.state.clone());
         let goal = Goal::Nest(Nesting { space, state, request, streams: own });

@@ -106,8 +106,8 @@ impl NestState {
         let mut given = try_box(Given::default())?;
         let current = self.given.for_writer();
         let count = current.rows.len() + more.len();
-        given.rows.room(count)?;
-        given.since.room(count)?;
+        given.rows.room_exact(count)?;
+        given.since.room_exact(count)?;
         given.rows.put_all(current.rows.iter().filter(|row| !host.contains(&row.host)).copied());
         given.rows.put_all(more);
         given.rows.sort_unstable();
