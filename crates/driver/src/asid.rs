@@ -408,7 +408,7 @@ impl Asids {
     /// Gives the number of `tag` on `instance` back. Nothing there may carry it any more, and nothing anywhere
     /// where numbers are common.
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
-        if tag.regime == Regime::Stage2 {
+        if cfg!(feature = "stage-2") && tag.regime == Regime::Stage2 {
             let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
             // The hypervisor's VMIDs are not given out, so they are not given back either.
             if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
