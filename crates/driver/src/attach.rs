@@ -18,7 +18,7 @@ use smmuv3_formats::SubstreamId;
 use crate::domain::Domain;
 use crate::error::Failure;
 use crate::instance::Instance;
-use crate::invalidate::{Scope, Tag};
+use crate::invalidate::{self, Tag};
 use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 use crate::place::WITHOUT;
@@ -144,7 +144,6 @@ pub(crate) fn flush<P: Platform>(
     instance: &Instance<P>,
     tag: Tag,
 ) -> Result<(), Failure> {
-    let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
-    let command = command.filter(|_| !core.leaves_out_flush(tag));
+    let command = Some(invalidate::whole(tag)).filter(|_| !core.leaves_out_flush(tag));
     instance.carry_out_shared(&core.platform, command.as_slice().iter().copied())
 }

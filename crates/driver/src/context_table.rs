@@ -84,8 +84,8 @@ impl ContextTable {
         if cfg!(feature = "pasids") { features.ssid_bits.min(most) } else { 0 }
     }
 
-    /// Takes memory from the platform for 2^`bits` descriptors (20 bits at most), all of them invalid: for all, or
-    /// for the first level. `None` when there is no memory.
+    /// Takes memory from the platform for 2^`bits` descriptors (20 bits at most; without the feature `pasids` 0), all of them
+    /// invalid: for all, or for the first level. `None` when there is no memory.
     ///
     /// # Safety
     /// All other methods are given the same platform.

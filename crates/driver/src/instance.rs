@@ -617,6 +617,7 @@ impl<P: Platform> Instance<P> {
     }
 
     /// Gives the SMMU `command`, which names no stream, for each of `streams`.
+    #[inline(never)]
     fn forget_each(
         &self,
         platform: &P,

@@ -384,3 +384,43 @@ fn table_bytes(log2: u32, split: Option<Split>) -> Option<usize> {
 const fn leaf_bytes(log2: u32) -> usize {
     STE_BYTES << log2
 }
+
+#[cfg(test)]
+mod tests {
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    use super::*;
+    use crate::context_table::ContextTable;
+    use crate::features::IdRegisters;
+
+    /// Two levels of both kinds of tables, StreamIDs of 32 bits, SubstreamIDs of 20.
+    fn features() -> Features {
+        Features::decode(IdRegisters {
+            idr0: Idr0(0x0d4c_101b).with_cd2l(true),
+            idr1: Idr1(0x0273_0020).with_ssidsize(20),
+            idr3: Idr3(0x1414),
+            idr5: Idr5(0x74),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn tables_that_are_left_out_are_none_that_are_chosen() {
+        let features = features();
+        assert!(features.two_level_streams && features.two_level_contexts);
+        let there = cfg!(feature = "two-level");
+        for shape in
+            [StreamTableShape::Automatic, StreamTableShape::TwoLevel { split: Split::Eight }]
+        {
+            assert_eq!(shape.split(&features, 25).is_some(), there);
+            assert_eq!(shape.bits(&features, 25), if there { 25 } else { 16 });
+        }
+        // Whoever asks for a linear one has all of it.
+        assert_eq!(StreamTableShape::Linear.split(&features, 25), None);
+        assert_eq!(StreamTableShape::Linear.bits(&features, 25), 25);
+        let bits = if cfg!(feature = "pasids") { 20 } else { 0 };
+        assert_eq!(ContextTable::most_bits(&features), bits);
+    }
+}

@@ -392,6 +392,7 @@ impl MasterState {
     }
 
     /// Changes a context that hardware may read.
+    #[inline(never)]
     pub(crate) fn write_context<P: Platform>(
         &self,
         core: &Core<P>,
