@@ -100,6 +100,7 @@ impl<'a> Entry<'a> {
     }
 
     /// What it holds.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub fn load<P: Platform>(self, platform: &P) -> Words {
         core::array::from_fn(|index| self.word(platform, index).load(Ordering::Relaxed))
     }
