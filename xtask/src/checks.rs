@@ -28,7 +28,7 @@ const BARE_PACKAGES: [&str; 5] =
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
 /// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 18] = [
     "alloc",
     "alloc,nested",
     "sva",
@@ -37,6 +37,10 @@ const FEATURES: [&str; 14] = [
     "alloc,stage-2",
     "alloc,granules,wide",
     "alloc,resizing",
+    "alloc,fast-paths",
+    "alloc,pasids",
+    "alloc,two-level",
+    "removal",
     "alloc,policies",
     "alloc,stalls",
     "hand-over",
@@ -230,9 +234,20 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
     });
 }
 
-/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone.
+/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone; and all tests of
+/// page tables whose general way does everything.
 fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
-    let mut last = Verdict::passed("");
+    let general = ["-p", "smmuv3-pagetable", "--no-default-features", "--features", "resizing"];
+    let clippy =
+        ["clippy"].into_iter().chain(general).chain(["--all-targets", "--", "-D", "warnings"]);
+    let verdict = step.check(&mut workspace.cargo(clippy))?;
+    if verdict.tally.failed > 0 {
+        return Ok(verdict);
+    }
+    let mut last = run_tests(step, &mut workspace.cargo(["test"].into_iter().chain(general)))?;
+    if last.tally.failed > 0 {
+        return Ok(last);
+    }
     for features in FEATURES {
         let driver = ["-p", "smmuv3", "--no-default-features", "--features", features];
         let clippy =

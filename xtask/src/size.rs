@@ -31,7 +31,7 @@ const DRIVERS: [Driver; 3] = [
         arguments: &["--no-default-features"],
         limits: Some([64.0, 40.0]),
     },
-    Driver { name: "`Iommu`, stage 1", arguments: &[], limits: Some([85.0, 76.0]) },
+    Driver { name: "`Iommu`, stage 1", arguments: &[], limits: Some([56.0, 53.0]) },
     Driver { name: "`Iommu`, everything", arguments: &["--features", "all"], limits: None },
 ];
 
@@ -45,11 +45,11 @@ const HEADING: &str = "## Code";
 
 const INTRODUCTION: &str = "
 Bytes of code (`.text`) of an image for aarch64-unknown-none that takes an SMMU into use, attaches a device, maps,
-unmaps, and reads events (`baremetal/size`), built with link-time optimisation. About 500 bytes are the image's own, and 1900 the
-compiler's `memcpy`, `memmove` and `memset`. *Stage 1* is without the features that are on by default, so for pages of 4 KiB and
-48 bits, and without `nested`, `sva`, `ats`, `pmcg`, `resizing`, `policies`, `stalls`, `hand-over`, `dirty`, `ecmdq`,
-`sync-messages` and `counts`, too; *everything* is with all of them. Limits are in KiB: 64 and 40 are what was set out for, which the
-layer below `Iommu` keeps; `Iommu` weighs more than that, and is held to what it has come to.
+unmaps, and reads events (`baremetal/size`), built with link-time optimisation. About 500 bytes are the image's own, and 900 the
+compiler's `memcpy` and `memset`. *Stage 1* is without the features that are on by default, so for pages of 4 KiB and
+48 bits, and without `nested`, `sva`, `ats`, `pmcg`, `resizing`, `fast-paths`, `pasids`, `two-level`, `removal`, `policies`, `stalls`, `hand-over`,
+`dirty`, `ecmdq`, `sync-messages` and `counts`, too; *everything* is with all of them. Limits are in KiB: 64 and 40 are what was set out for, which the
+layer below `Iommu` keeps; `Iommu` keeps 64 at opt-level 3, weighs more than 40 at s, and is held to what it has come to.
 
 | driver | opt-level 3 | limit | opt-level s | limit |
 |---|---|---|---|---|
@@ -79,6 +79,17 @@ const AFTER: &str = "
 | one copy of what changes an entry, and of what gives commands for that | 86572 | 76976 |
 | without `counts`: no domain counts what it did | 83920 | 73436 |
 | the baton of the command queue, and what was mended | 86108 | 77072 |
+| lists grow by one function, and nowhere unasked | 84664 | 75492 |
+| an instance's memory is made apart from it: the probe is moved once | 83044 | 74624 |
+| without `removal`: an SMMU that is in use stays | 81044 | 73220 |
+| without `two-level`: stream tables are linear | 79056 | 71800 |
+| without `pasids`: a master has one context | 74124 | 69004 |
+| what parts that are left out would have set is known when it is compiled | 73292 | 68224 |
+| tags counted no further than counts, steps of entries, filling an entry as changing one | 71716 | 67808 |
+| without `fast-paths`: pages and invalidations go the general way | 64452 | 60924 |
+| and so do commands for a change of configuration; lists of targets made in one pass | 60276 | 57132 |
+| one end of a change of targets, one way to make room in quarantine, one place of an instance | 58600 | 54212 |
+| one copy of a walk for an unmap, of changing a context, of telling streams, of reading an entry | 56696 | 53456 |
 
 `cargo xtask size` prints them, and with `--write` puts them here; `cargo xtask test` weighs those that have limits, and
 fails where one is not kept.

@@ -22,6 +22,7 @@ use crate::legal;
 use crate::master::MasterState;
 use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::stall::{self, Ending};
 
@@ -149,12 +150,12 @@ impl<P: Platform> Configuration<P> {
     ) -> Result<Vec<StreamId>, EnableError> {
         let no_memory = |_| EnableError::NoMemory;
         let mut taken = Taken::default();
-        taken.asids.try_reserve_exact(found.tags.len()).map_err(no_memory)?;
-        taken.vmids.try_reserve_exact(found.tags.len() + found.vmids.len()).map_err(no_memory)?;
-        self.adopted.try_reserve(1).map_err(no_memory)?;
+        taken.asids.room_exact(found.tags.len()).map_err(no_memory)?;
+        taken.vmids.room_exact(found.tags.len() + found.vmids.len()).map_err(no_memory)?;
+        self.adopted.room(1).map_err(no_memory)?;
         match self.take_adopted(id, &found, &mut taken) {
             Ok(()) => {
-                self.adopted.push(Adopted { instance: id, streams: found.kept, taken });
+                self.adopted.put(Adopted { instance: id, streams: found.kept, taken });
                 Ok(found.others)
             }
             Err(error) => {
@@ -178,7 +179,7 @@ impl<P: Platform> Configuration<P> {
         }
         for vmid in found.vmids.iter().copied().chain(found.tags.iter().map(|(vmid, _)| *vmid)) {
             if self.asids.keep_vmid(id, vmid).map_err(no_memory)? {
-                taken.vmids.push(Tag { regime: Regime::Stage2, vmid, asid: 0 });
+                taken.vmids.put(Tag { regime: Regime::Stage2, vmid, asid: 0 });
             }
         }
         for (vmid, asid) in found.tags.iter().copied() {
@@ -194,7 +195,7 @@ impl<P: Platform> Configuration<P> {
                     let free = self.asids.open_bank_of(id, vmid).map_err(no_memory)?
                         && (self.asids.take(id, tag) || self.is_adopted(id, tag));
                     if free {
-                        taken.asids.push(tag);
+                        taken.asids.put(tag);
                     }
                     free
                 }
@@ -311,7 +312,7 @@ impl<P: Platform> Iommu<P> {
             let of_it = |adopted: &&Adopted| adopted.instance == smmu.id;
             let Some(adopted) = configuration.adopted.iter().find(of_it) else { return Ok(0) };
             let claimed =
-                |(_, state): (usize, &MasterState)| state.instance == smmu.id && state.adopted;
+                |(_, state): (usize, &MasterState)| state.instance == smmu.id && state.is_adopted();
             if configuration.masters.iter().any(claimed) {
                 // Contexts of a claimed but unattached master still use tags that this would give back.
                 return Err(EnableError::Claimed);

@@ -8,6 +8,7 @@ use crate::error::InstanceId;
 use crate::features::Features;
 use crate::ids::{Ids, Order};
 use crate::invalidate::{Regime, Tag};
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::statistics;
 
@@ -190,15 +191,15 @@ impl Asids {
 
     /// Makes room for one more instance.
     pub(crate) fn prepare(&mut self, features: &Features) -> Result<Prepared, NoMemory> {
-        self.instances.try_reserve(1).map_err(|_| NoMemory)?;
+        self.instances.room(1)?;
         let bits = features.asid_bits;
         let cpu = self.cpu;
         let in_el1 = features.in_el1();
         let known = features.has_vmids() && u64::from(cpu.vmid) >> features.vmid_bits == 0;
         let vmid = if known { cpu.vmid } else { 0 };
         let mut banks = Vec::new();
-        banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
-        banks.push(self.bank(vmid, bits)?);
+        banks.room_exact(1)?;
+        banks.put(self.bank(vmid, bits)?);
         let most = if self.policy() == AsidPolicy::Banked && features.has_vmids() {
             1 + self.vmids(vmid, features.vmid_bits).count()
         } else {
@@ -229,7 +230,7 @@ impl Asids {
         match self.instances.get_mut(instance.index()) {
             Some(former) => *former = numbers,
             // There is room.
-            None => self.instances.push(numbers),
+            None => self.instances.put(numbers),
         }
     }
 
@@ -248,6 +249,9 @@ impl Asids {
 
     /// Instances that were removed, a bit each.
     pub(crate) fn removed(&self) -> u64 {
+        if !cfg!(feature = "removal") {
+            return 0;
+        }
         let removed = self.instances.iter().enumerate().filter(|(_, numbers)| numbers.removed);
         removed.map(|(index, _)| 1u64 << index).sum()
     }
@@ -404,7 +408,7 @@ impl Asids {
     /// Gives the number of `tag` on `instance` back. Nothing there may carry it any more, and nothing anywhere
     /// where numbers are common.
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
-        if tag.regime == Regime::Stage2 {
+        if cfg!(feature = "stage-2") && tag.regime == Regime::Stage2 {
             let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
             // The hypervisor's VMIDs are not given out, so they are not given back either.
             if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
@@ -452,8 +456,8 @@ impl Asids {
         let Some(vmid) = vmid else { return Ok(None) };
         let bank = self.bank(vmid, numbers.bits)?;
         let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
-        numbers.banks.try_reserve(1).map_err(|_| NoMemory)?;
-        numbers.banks.push(bank);
+        numbers.banks.room(1)?;
+        numbers.banks.put(bank);
         Ok(Some(vmid))
     }
 
@@ -511,6 +515,7 @@ impl Asids {
         (first..=last).filter(move |vmid| *vmid != home && u64::from(*vmid) >> bits == 0)
     }
 
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn ids(&mut self, instance: InstanceId, vmid: u16) -> Option<&mut Ids> {
         let index = self.bank_index(instance, vmid);
         if self.policy().is_common() {

@@ -12,12 +12,13 @@ mod change;
 mod error;
 mod install;
 
+#[cfg(feature = "pasids")]
 use smmuv3_formats::SubstreamId;
 
 use crate::domain::Domain;
 use crate::error::Failure;
 use crate::instance::Instance;
-use crate::invalidate::{Scope, Tag};
+use crate::invalidate::{self, Tag};
 use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 use crate::place::WITHOUT;
@@ -83,6 +84,7 @@ impl<P: Platform> Iommu<P> {
     ///
     /// # Errors
     /// See [`AttachError`].
+    #[cfg(feature = "pasids")]
     pub fn attach_pasid(
         &self,
         master: &Master<P>,
@@ -102,6 +104,7 @@ impl<P: Platform> Iommu<P> {
     ///
     /// # Errors
     /// See [`DetachError`].
+    #[cfg(feature = "pasids")]
     pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), DetachError> {
         if pasid.0 == WITHOUT {
             return Err(DetachError::PasidUnknown { pasid });
@@ -141,7 +144,6 @@ pub(crate) fn flush<P: Platform>(
     instance: &Instance<P>,
     tag: Tag,
 ) -> Result<(), Failure> {
-    let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
-    let command = command.filter(|_| !core.leaves_out_flush(tag));
-    instance.carry_out_shared(&core.platform, command.into_iter())
+    let command = Some(invalidate::whole(tag)).filter(|_| !core.leaves_out_flush(tag));
+    instance.carry_out_shared(&core.platform, command.as_slice().iter().copied())
 }

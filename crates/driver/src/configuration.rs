@@ -4,16 +4,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use smmuv3_formats::StreamId;
+
 use crate::adopt::Adoptions;
 use crate::asid::Asids;
-use crate::devices::{Device, kept};
+use crate::devices::Device;
 use crate::error::InstanceId;
 use crate::invalidate::Regime;
 use crate::iommu::Core;
 use crate::master::MasterState;
 use crate::owners::Owners;
-use crate::place::{Bound, GHOST, Place, User};
+use crate::place::{Bound, GHOST, Place, User, is_without};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::slab::Slab;
 use crate::space::{Installed, Space, Targets};
@@ -32,6 +35,7 @@ pub(crate) struct Configuration<P: Platform> {
     /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Adoptions,
     /// PASIDs that callers asked for, in order.
+    #[cfg(feature = "pasids")]
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
     /// How many seats were ever given out: each has its own number.
@@ -47,10 +51,19 @@ impl<P: Platform> Configuration<P> {
             held: Vec::new(),
             asids,
             adopted: Adoptions::new(),
+            #[cfg(feature = "pasids")]
             lent: Vec::new(),
             domains: 0,
             seats: 0,
         }
+    }
+
+    /// Whether callers may name `substream`: it was lent, or there is none.
+    pub(crate) fn may_use(&self, substream: u32) -> bool {
+        #[cfg(feature = "pasids")]
+        return is_without(substream) || self.lent.binary_search(&substream).is_ok();
+        #[cfg(not(feature = "pasids"))]
+        is_without(substream)
     }
 
     /// How many masters use a place.
@@ -73,7 +86,7 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
         let users = self.places.get_mut(place).map(|place| &mut place.users);
         let at = users.map_or(0, |users| {
-            users.push(user);
+            users.put(user);
             users.len() - 1
         });
         // The tag is in use again, so it is no longer among those that only wait for a reset.
@@ -117,7 +130,7 @@ impl<P: Platform> Configuration<P> {
             }
         }
         if let Some(place) = self.places.get_mut(to) {
-            place.users.push(user);
+            place.users.put(user);
         }
     }
 
@@ -158,20 +171,23 @@ impl<P: Platform> Configuration<P> {
         let (instance, tag, shared) = (place.instance, place.tag, place.shared);
         let new = Installed::new(instance, tag, shared, index);
         let current = place.space.targets.for_writer();
-        let at = current.partition_point(|target| key(target) < key(&new));
-        spare.extend(current.iter().take(at).copied());
-        if current.iter().all(|target| target.place != index) {
-            spare.push(new);
+        let is_there = current.iter().any(|target| target.place == index);
+        let mut new = if is_there { None } else { Some(new) };
+        for target in current.iter() {
+            if let Some(new) = new.take_if(|new| key(new) <= key(target)) {
+                spare.put(new);
+            }
+            spare.put(*target);
         }
-        spare.extend(current.iter().skip(at).copied());
+        spare.put_all(new.into_iter());
         if current.has_devices() {
-            spare.devices.extend(current.devices.iter().copied());
+            spare.devices.put_all(current.devices.iter().copied());
         }
         let user = user.filter(|_| cfg!(feature = "ats"));
         let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
-        if let Some((User { master, substream }, state)) = joining {
-            let device = |stream| Device { instance, kept: kept(stream, substream), master };
-            spare.devices.extend(state.streams.iter().copied().map(device));
+        if let Some((user, state)) = joining {
+            let device = |stream: &StreamId| Device::new(instance, *stream, user);
+            spare.devices.put_all(state.streams.iter().map(device));
             spare.devices.sort_unstable_by_key(Device::key);
         }
         spare.complete();
@@ -193,16 +209,10 @@ impl<P: Platform> Configuration<P> {
     ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
         let current = place.space.targets.for_writer();
-        spare.extend(current.iter().filter(|target| target.place != index || !empty).copied());
-        let stays = |device: &&Device| {
-            let leaves = |user: User| {
-                device.master == user.master
-                    && device.kept == kept(device.kept.stream, user.substream)
-            };
-            !user.is_some_and(leaves)
-        };
+        spare.put_all(current.iter().filter(|target| target.place != index || !empty).copied());
+        let stays = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
         if current.has_devices() {
-            spare.devices.extend(current.devices.iter().filter(stays).copied());
+            spare.devices.put_all(current.devices.iter().filter(stays).copied());
         }
         spare.complete();
         Some(place.space.targets.replace(spare))
@@ -233,13 +243,16 @@ impl<P: Platform> Configuration<P> {
         instance: InstanceId,
         wanted: impl Fn(&Installed) -> bool,
     ) -> Option<usize> {
-        let targets = space.targets.for_writer();
-        let first = targets.partition_point(|target| target.instance < instance);
-        let here = targets.iter().skip(first).take_while(|target| target.instance == instance);
-        // A place with users is preferred to one that only waits for a reset.
-        here.filter(|target| wanted(target))
-            .map(|target| target.place)
-            .max_by_key(|place| self.users(*place) != 0)
+        let mut found: Option<usize> = None;
+        for target in space.targets.for_writer().iter() {
+            // A place with users is preferred to one that only waits for a reset.
+            let place = target.place;
+            let preferred = || found.is_none_or(|it| self.users(place) != 0 || self.users(it) == 0);
+            if target.instance == instance && wanted(target) && preferred() {
+                found = Some(place);
+            }
+        }
+        found
     }
 }
 
@@ -256,10 +269,10 @@ pub(crate) fn spare_for<P: Platform>(
 ) -> Result<Box<Targets>, NoMemory> {
     let mut spare = try_box(Targets::new())?;
     let current = space.targets.for_writer();
-    spare.try_reserve_exact(current.len() + more).map_err(|_| NoMemory)?;
+    spare.room_exact(current.len() + more)?;
     let devices = current.devices.len() + devices;
     if devices != 0 {
-        spare.devices.try_reserve_exact(devices).map_err(|_| NoMemory)?;
+        spare.devices.room_exact(devices)?;
     }
     Ok(spare)
 }

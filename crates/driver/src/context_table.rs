@@ -81,16 +81,16 @@ impl ContextTable {
     pub fn most_bits(features: &Features) -> u32 {
         const LINEAR: u32 = 10;
         let most = if features.two_level_contexts { 20 } else { LINEAR };
-        features.ssid_bits.min(most)
+        if cfg!(feature = "pasids") { features.ssid_bits.min(most) } else { 0 }
     }
 
-    /// Takes memory from the platform for 2^`bits` descriptors (20 bits at most), all of them invalid: for all, or
-    /// for the first level. `None` when there is no memory.
+    /// Takes memory from the platform for 2^`bits` descriptors (20 bits at most; without the feature `pasids` 0), all of them
+    /// invalid: for all, or for the first level. `None` when there is no memory.
     ///
     /// # Safety
     /// All other methods are given the same platform.
     pub unsafe fn new<P: Platform>(platform: &P, features: &Features, bits: u32) -> Option<Self> {
-        let bits = bits.min(20);
+        let bits = if cfg!(feature = "pasids") { bits.min(20) } else { 0 };
         let format = ContextFormat::of(features, bits);
         let bytes = root_bytes(format, bits);
         let base = platform.allocate_coherent(bytes, bytes)?;
@@ -106,7 +106,7 @@ impl ContextTable {
     /// # Safety
     /// No SMMU can reach the table any more, and no [`Entry`] of it is used afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let leaf = CD_BYTES << self.format.split();
+        let leaf = CD_BYTES << self.format().split();
         for index in 0..self.level_1() {
             let descriptor = self.descriptor(platform, index).load(Ordering::Relaxed);
             let descriptor = L1Cd([u64::from_le(descriptor)]);
@@ -115,10 +115,10 @@ impl ContextTable {
                 unsafe { platform.free_coherent(PhysAddr(descriptor.l2_ptr()), leaf, leaf) };
             }
         }
-        let bytes = root_bytes(self.format, self.bits);
+        let bytes = root_bytes(self.format(), self.bits());
         let base = match self.copy {
             // A single context and its copy are one allocation, which begins at the lower of both.
-            Some(copy) if self.bits == 0 => self.base.min(copy),
+            Some(copy) if self.bits() == 0 => self.base.min(copy),
             Some(copy) => {
                 let piece = self.piece();
                 // SAFETY: allocated in `reserve_copy`; as above.
@@ -137,19 +137,20 @@ impl ContextTable {
     }
 
     /// Bits of a SubstreamID (STE.S1CDMax).
-    pub fn bits(&self) -> u32 {
-        self.bits
+    pub const fn bits(&self) -> u32 {
+        // No context but the first, which is known when the driver is compiled.
+        if cfg!(feature = "pasids") { self.bits } else { 0 }
     }
 
     /// How it is laid out.
-    pub fn format(&self) -> ContextFormat {
-        self.format
+    pub const fn format(&self) -> ContextFormat {
+        if cfg!(feature = "pasids") { self.format } else { ContextFormat::Linear }
     }
 
     /// Sees to it that `substream` can have a descriptor. A new leaf is not linked yet: hardware does not see it
     /// before [`ContextTable::link`]. `None` when there is no memory, or the substream is beyond the table.
     pub fn make_room<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<()> {
-        if u64::from(substream.0) >> self.bits != 0 {
+        if u64::from(substream.0) >> self.bits() != 0 {
             return None;
         }
         let Some(index) = self.level_1_index(substream) else { return Some(()) };
@@ -157,7 +158,7 @@ impl ContextTable {
         if L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]).l2_ptr() != 0 {
             return Some(());
         }
-        let bytes = CD_BYTES << self.format.split();
+        let bytes = CD_BYTES << self.format().split();
         let leaf = platform.allocate_coherent(bytes, bytes)?;
         platform.publish(leaf, bytes);
         // As long as V is 0 the rest of a descriptor means nothing to hardware.
@@ -170,7 +171,7 @@ impl ContextTable {
     ///
     /// [`Instance::forget_leaf`]: crate::instance::Instance::forget_leaf
     pub fn link<P: Platform>(&self, platform: &P, substream: SubstreamId) -> bool {
-        if u64::from(substream.0) >> self.bits != 0 {
+        if u64::from(substream.0) >> self.bits() != 0 {
             return false;
         }
         let Some(index) = self.level_1_index(substream) else { return false };
@@ -180,7 +181,7 @@ impl ContextTable {
             return false;
         }
         let linked = current.with_v(true);
-        legal::l1_cd(linked, self.format.code());
+        legal::l1_cd(linked, self.format().code());
         // Release: hardware must see the leaf's descriptors, which are all invalid, before this one.
         descriptor.store(linked.0[0].to_le(), Ordering::Release);
         platform.publish(self.descriptor_address(index), L1_BYTES);
@@ -193,7 +194,7 @@ impl ContextTable {
         platform: &P,
         substream: SubstreamId,
     ) -> Option<Entry<'static>> {
-        if u64::from(substream.0) >> self.bits != 0 {
+        if u64::from(substream.0) >> self.bits() != 0 {
             return None;
         }
         let (array, index) = match self.level_1_index(substream) {
@@ -204,7 +205,7 @@ impl ContextTable {
                 if leaf == 0 {
                     return None;
                 }
-                (leaf, substream.0 & ((1 << self.format.split()) - 1))
+                (leaf, substream.0 & ((1 << self.format().split()) - 1))
             }
         };
         let address = PhysAddr(array + u64::from(index) * CD_BYTES as u64);
@@ -265,7 +266,7 @@ impl ContextTable {
         let descriptor = self.descriptor(platform, index);
         let current = L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]);
         let linked = current.with_l2_ptr(copy.0);
-        legal::l1_cd(linked, self.format.code());
+        legal::l1_cd(linked, self.format().code());
         // Release: hardware must see the leaf's descriptors before this one.
         descriptor.store(linked.0[0].to_le(), Ordering::Release);
         platform.publish(self.descriptor_address(index), L1_BYTES);
@@ -275,24 +276,24 @@ impl ContextTable {
 
     /// Bytes of descriptors in one piece: a linear table, or a leaf. The memory is aligned to that.
     const fn piece(&self) -> usize {
-        match self.format {
-            ContextFormat::Linear => CD_BYTES << self.bits,
+        match self.format() {
+            ContextFormat::Linear => CD_BYTES << self.bits(),
             format => CD_BYTES << format.split(),
         }
     }
 
     /// How many level-1 descriptors there are.
     fn level_1(&self) -> usize {
-        match self.format {
+        match self.format() {
             ContextFormat::Linear => 0,
-            format => 1 << self.bits.saturating_sub(format.split()),
+            format => 1 << self.bits().saturating_sub(format.split()),
         }
     }
 
     /// Index of the level-1 descriptor that leads to `substream`; `None` in a linear table.
     fn level_1_index(&self, substream: SubstreamId) -> Option<usize> {
-        (self.format != ContextFormat::Linear)
-            .then(|| (substream.0 >> self.format.split()) as usize)
+        (self.format() != ContextFormat::Linear)
+            .then(|| (substream.0 >> self.format().split()) as usize)
     }
 
     fn descriptor<P: Platform>(&self, platform: &P, index: usize) -> &AtomicU64 {

@@ -27,8 +27,9 @@ use crate::iommu::{Core, Iommu};
 use crate::master::{Master, MasterState};
 use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
-use crate::place::WITHOUT;
+use crate::place::{User, WITHOUT};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::trace::Trace;
 
@@ -42,6 +43,20 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// What the device of `stream` keeps for accesses with `substream`, or without.
+    pub(crate) fn new(
+        instance: InstanceId,
+        stream: StreamId,
+        User { master, substream }: User,
+    ) -> Self {
+        Self { instance, kept: kept(stream, substream), master }
+    }
+
+    /// Whether `user` is whose accesses it keeps translations for.
+    pub(crate) fn is_of(&self, user: User) -> bool {
+        self.master == user.master && self.kept == kept(self.kept.stream, user.substream)
+    }
+
     /// Devices are sorted by this among targets.
     pub(crate) const fn key(&self) -> (InstanceId, Kept) {
         (self.instance, self.kept)
@@ -49,7 +64,7 @@ impl Device {
 }
 
 /// The translations that a stream's device keeps for accesses with `substream`, or without ([`WITHOUT`]).
-pub(crate) fn kept(stream: StreamId, substream: u32) -> Kept {
+fn kept(stream: StreamId, substream: u32) -> Kept {
     Kept { stream, substream: (substream != WITHOUT).then_some(substream) }
 }
 
@@ -229,7 +244,7 @@ impl MasterState {
         let quarantined = streams.iter().filter(|it| instance.is_quarantined(platform, **it));
         // `add` reserved the room. Masters made by `keep` have none, but their streams were no other master's before,
         // so none was in quarantine.
-        cut_off.extend(quarantined.take(cut_off.capacity()));
+        cut_off.put_all(quarantined.take(cut_off.capacity()).copied());
         for stream in cut_off.iter() {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 entry.readmit(platform);

@@ -240,7 +240,9 @@ impl<P: Platform> Domain<P> {
         // The fast way for most unmaps: pages in one table, which stays, so that nothing is gathered but the range.
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let pages = unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
-        if let Some(unmapped) = pages {
+        if cfg!(feature = "fast-paths")
+            && let Some(unmapped) = pages
+        {
             if unmapped != 0
                 && let Err(unconfirmed) = self.settle_pages(own, iova.0, len, SHIFT)
             {

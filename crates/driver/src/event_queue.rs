@@ -4,7 +4,7 @@
 use core::fmt;
 #[cfg(feature = "alloc")]
 use core::ops::Range;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "counts")]
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,8 +16,10 @@ use crate::platform::{Mmio, Platform};
 use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
 use crate::statistics::EventStatistics;
+#[cfg(feature = "counts")]
+use crate::tally::Noted;
 #[cfg(feature = "alloc")]
-use crate::tally::{Noted, Tally};
+use crate::tally::Tally;
 
 /// The event queue of one SMMU (§10), in memory of the platform. Whoever reads it has it alone.
 pub struct EventQueue {
@@ -27,7 +29,7 @@ pub struct EventQueue {
     offsets: [u32; 2],
     head: SpinLock<Head>,
     /// Whether the tally may have faults in it.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "counts")]
     tallied: AtomicBool,
     left_out: LeftOut,
 }
@@ -51,7 +53,7 @@ struct Head {
     lost: Option<Lost>,
     handed: EventStatistics,
     /// The faults that were handed over, until they are settled with their domains.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "counts")]
     tally: Tally,
 }
 
@@ -132,10 +134,10 @@ impl EventQueue {
                 used: false,
                 lost: None,
                 handed: EventStatistics { events: 0, gaps: 0, untold: 0 },
-                #[cfg(feature = "alloc")]
+                #[cfg(feature = "counts")]
                 tally: Tally::new(),
             }),
-            #[cfg(feature = "alloc")]
+            #[cfg(feature = "counts")]
             tallied: AtomicBool::new(false),
             left_out: LeftOut::default(),
         })
@@ -294,7 +296,7 @@ impl EventQueue {
                     break;
                 }
                 self.clear(platform, end);
-                #[cfg(feature = "alloc")]
+                #[cfg(feature = "counts")]
                 {
                     let noted = counted(&record).then(|| head.tally.note(&record));
                     match noted {
@@ -328,15 +330,21 @@ impl EventQueue {
     }
 
     /// The faults that were handed over since the last call, if any.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "counts")]
     pub(crate) fn take_tally<P: Platform>(&self, platform: &P) -> Option<Tally> {
-        if !cfg!(feature = "counts") || !self.tallied.load(Ordering::Relaxed) {
+        if !self.tallied.load(Ordering::Relaxed) {
             return None;
         }
         Some(self.head.with(platform, |head| {
             self.tallied.store(false, Ordering::Relaxed);
             core::mem::replace(&mut head.tally, Tally::new())
         }))
+    }
+
+    /// Nobody counts.
+    #[cfg(all(feature = "alloc", not(feature = "counts")))]
+    pub(crate) const fn take_tally<P: Platform>(&self, _: &P) -> Option<Tally> {
+        None
     }
 
     /// A number that is greater than those of all records that the SMMU has written, and not than those of any that it will

@@ -20,6 +20,7 @@ use crate::page_request::{Group, Page};
 use crate::pending::Sharer;
 use crate::pending::{Handle, Key, Pending};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 use crate::statistics::PageStatistics;
@@ -209,10 +210,10 @@ impl Gather {
     /// Room for `most` pages, and as many groups.
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let mut nodes = Vec::new();
-        nodes.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
+        nodes.room_exact(most as usize)?;
         for index in 0..most {
             let next = if index + 1 == most { NONE } else { index + 1 };
-            nodes.push(Node { page: AtomicU64::new(0), next: AtomicU32::new(next) });
+            nodes.put(Node { page: AtomicU64::new(0), next: AtomicU32::new(next) });
         }
         let free = if most == 0 { NONE } else { 0 };
         let (by_number, by_pasid) = (Index::new(most)?, Index::new(most)?);

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 /// Which free number is given out first.
@@ -125,8 +126,8 @@ impl Ids {
 
 fn zeroed(words: usize) -> Result<Vec<u64>, NoMemory> {
     let mut map = Vec::new();
-    map.try_reserve_exact(words).map_err(|_| NoMemory)?;
-    map.extend(core::iter::repeat_n(0, words));
+    map.room_exact(words)?;
+    map.put_all(core::iter::repeat_n(0, words));
     Ok(map)
 }
 

@@ -4,7 +4,7 @@
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 
-use smmuv3_formats::command::CfgiCd;
+use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
@@ -224,59 +224,92 @@ impl<P: Platform> Probed<P> {
         platform: &P,
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise.
-        unsafe { self.build_on(platform, None) }
+        unsafe { self.build_on(platform, None, |instance| instance) }
     }
 
-    /// As [`Probed::build`], with `table` as the stream table, or a new one.
+    /// As [`Probed::build`], with `table` as the stream table, or a new one; `put` puts the instance where it is to be.
     ///
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    #[cfg_attr(
-        not(feature = "ats"),
-        expect(unreachable_code, reason = "there are no queues of page requests")
-    )]
     #[inline(never)]
-    pub(crate) unsafe fn build_on(
+    pub(crate) unsafe fn build_on<R>(
         self,
         platform: &P,
         table: Option<StreamTable>,
-    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
-        let Self { mmio, features, config } = self;
-        let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
-        #[cfg(feature = "alloc")]
-        let Ok(pending) = Pending::new(features.most_stalls as usize) else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        put: impl FnOnce(Instance<P>) -> R,
+    ) -> Result<R, Refused<Self, EnableError>> {
+        // SAFETY: the caller's promise.
+        match unsafe { Parts::new(platform, &self, table) } {
+            Some(parts) => Ok(put(Instance {
+                mmio: self.mmio,
+                features: self.features,
+                config: self.config,
+                commands: parts.commands,
+                events: parts.events,
+                page_requests: parts.page_requests,
+                streams: parts.streams,
+                asking: Asking::new(),
+                confirmed_off: AtomicBool::new(false),
+                #[cfg(feature = "alloc")]
+                pending: parts.pending,
+                #[cfg(feature = "alloc")]
+                gather: parts.gather,
+                #[cfg(feature = "alloc")]
+                silent: Silent::new(),
+                left_out: LeftOut::default(),
+            })),
+            None => Err(Refused { value: self, error: EnableError::NoMemory }),
+        }
+    }
+}
+
+/// What takes memory of an instance.
+struct Parts {
+    commands: CommandQueue,
+    events: EventQueue,
+    page_requests: Option<PriQueue>,
+    streams: StreamTable,
+    #[cfg(feature = "alloc")]
+    pending: Pending,
+    #[cfg(feature = "alloc")]
+    gather: Gather,
+}
+
+impl Parts {
+    /// Memory for what `probed` can do and is to do. `None` if there is not enough: then none is taken.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    unsafe fn new<P: Platform>(
+        platform: &P,
+        Probed { mmio, features, config }: &Probed<P>,
+        table: Option<StreamTable>,
+    ) -> Option<Self> {
         let requests = config.page_request_queue_log2.filter(|_| features.pri);
         let requests = requests.map(|log2| log2.min(features.page_request_queue_log2));
         let requests = requests.and_then(|log2| Size::new(log2.min(MOST_REQUESTS)));
         #[cfg(feature = "alloc")]
+        let pending = Pending::new(features.most_stalls as usize).ok()?;
+        #[cfg(feature = "alloc")]
         // At most 2^12 entries.
-        let Ok(gather) = Gather::new(requests.map_or(0, |size| size.entries() as u32)) else {
-            return again(mmio, EnableError::NoMemory);
-        };
-        let sizes = (Size::new(features.command_queue_log2), Size::new(features.event_queue_log2));
-        let (Some(commands), Some(events)) = sizes else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        let gather = Gather::new(requests.map_or(0, |size| size.entries() as u32)).ok()?;
+        let commands = Size::new(features.command_queue_log2)?;
+        let events = Size::new(features.event_queue_log2)?;
         // SAFETY: the caller's promise, for this and for those below.
         let commands = unsafe {
             CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
-        };
-        let Some(commands) = commands else {
-            return again(mmio, EnableError::NoMemory);
-        };
+        }?;
         let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
         let completion = features.completion(config.completion);
-        let commands = match Slots::of(&features).filter(|_| cfg!(feature = "ecmdq")) {
+        let commands = match Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
             None => commands,
             Some(slots) => {
                 // At most one queue for each CPU, counting the command queue.
                 let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
                 let most = config.enhanced_queues.min(slots.count()).min(cpus);
-                let usable = slots.offsets(&mmio).map(|(_, slot)| slot).take(most as usize);
-                let count = slots.offsets(&mmio).take(most as usize).count();
+                let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
+                let count = slots.offsets(mmio).take(most as usize).count();
                 // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
                 unsafe { commands.beside(platform, count, usable) }
             }
@@ -285,62 +318,49 @@ impl<P: Platform> Probed<P> {
         let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
         let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
         // SAFETY: just made.
-        let commands = unsafe { commands.judged(platform, &features) };
+        let commands = unsafe { commands.judged(platform, features) };
         // SAFETY: as above.
-        let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
-            // SAFETY: the SMMU was never told of it.
-            unsafe { commands.free(platform) };
-            return again(mmio, EnableError::NoMemory);
-        };
-        let events = if features.page_0_only { events.in_page_0() } else { events };
+        let events = unsafe { EventQueue::new(platform, events) };
         let shape = config.stream_table;
         // SAFETY: as above.
-        let new = || unsafe { StreamTable::new(platform, &features, shape, features.sid_bits) };
-        let streams = table.or_else(new);
-        let Some(streams) = streams else {
+        let new = || unsafe { StreamTable::new(platform, features, shape, features.sid_bits) };
+        let streams = events.as_ref().and_then(|_| table.or_else(new));
+        let page_requests = match requests.filter(|_| streams.is_some()) {
             // SAFETY: as above.
-            unsafe {
-                events.free(platform);
-                commands.free(platform);
-            }
-            return again(mmio, EnableError::NoMemory);
+            Some(size) => unsafe { PriQueue::new(platform, size) }.map(Some),
+            None => Some(None),
         };
-        let page_requests = match requests {
-            // SAFETY: as above.
-            Some(size) => match unsafe { PriQueue::new(platform, size) } {
-                Some(queue) if features.page_0_only => Some(queue.in_page_0()),
-                Some(queue) => Some(queue),
-                None => {
-                    // SAFETY: as above.
-                    unsafe {
-                        streams.free(platform);
-                        events.free(platform);
-                        commands.free(platform);
-                    }
-                    return again(mmio, EnableError::NoMemory);
+        match (events, streams, page_requests) {
+            (Some(mut events), Some(streams), Some(mut page_requests)) => {
+                if features.page_0_only {
+                    events = events.in_page_0();
+                    page_requests = page_requests.map(PriQueue::in_page_0);
                 }
-            },
-            None => None,
-        };
-        let asking = Asking::new();
-        Ok(Instance {
-            mmio,
-            features,
-            config,
-            commands,
-            events,
-            page_requests,
-            streams,
-            asking,
-            confirmed_off: AtomicBool::new(false),
-            #[cfg(feature = "alloc")]
-            pending,
-            #[cfg(feature = "alloc")]
-            gather,
-            #[cfg(feature = "alloc")]
-            silent: Silent::new(),
-            left_out: LeftOut::default(),
-        })
+                Some(Self {
+                    commands,
+                    events,
+                    page_requests,
+                    streams,
+                    #[cfg(feature = "alloc")]
+                    pending,
+                    #[cfg(feature = "alloc")]
+                    gather,
+                })
+            }
+            (events, streams, _) => {
+                // SAFETY: the SMMU was never told of them.
+                unsafe {
+                    commands.free(platform);
+                    if let Some(events) = events {
+                        events.free(platform);
+                    }
+                    if let Some(streams) = streams {
+                        streams.free(platform);
+                    }
+                }
+                None
+            }
+        }
     }
 }
 
@@ -481,7 +501,11 @@ impl<P: Platform> Instance<P> {
         platform: &P,
         commands: impl ExactSizeIterator<Item = Command> + Clone,
     ) -> Result<(), Failure> {
-        self.commands.carry_out_shared(platform, &self.mmio, commands)
+        if cfg!(feature = "fast-paths") {
+            self.commands.carry_out_shared(platform, &self.mmio, commands)
+        } else {
+            self.commands.carry_out_later(platform, &self.mmio, commands)
+        }
     }
 
     /// Waits until the commands of `ticket` are complete.
@@ -532,7 +556,10 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        self.carry_out_shared(platform, Runs::new(streams, true))
+        if cfg!(feature = "fast-paths") {
+            return self.carry_out_shared(platform, Runs::new(streams, true));
+        }
+        self.forget_each(platform, streams, CfgiSte::new().with_leaf(true).into())
     }
 
     /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
@@ -544,7 +571,10 @@ impl<P: Platform> Instance<P> {
         if self.streams.split().is_none() {
             return Ok(());
         }
-        self.carry_out_shared(platform, Runs::new(streams, false))
+        if cfg!(feature = "fast-paths") {
+            return self.carry_out_shared(platform, Runs::new(streams, false));
+        }
+        self.forget_each(platform, streams, CfgiSte::new().into())
     }
 
     /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a
@@ -583,7 +613,19 @@ impl<P: Platform> Instance<P> {
         leaf: bool,
     ) -> Result<(), Failure> {
         let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
-        let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
+        self.forget_each(platform, streams, command.into())
+    }
+
+    /// Gives the SMMU `command`, which names no stream, for each of `streams`.
+    #[inline(never)]
+    fn forget_each(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+        Command(words): Command,
+    ) -> Result<(), Failure> {
+        // StreamIDs are at the same place in all commands that name one of a configuration.
+        let command = |sid: &StreamId| Command(CfgiSte(words).with_sid(u64::from(sid.0)).0);
         self.carry_out_shared(platform, streams.iter().map(command))
     }
 }

@@ -85,9 +85,10 @@ impl<P: Platform> Instances<P> {
 
     /// For those who do not hold the configuration lock.
     pub(crate) fn is_removed(&self, id: InstanceId) -> bool {
-        self.removed.load(Ordering::Acquire) & id.bit() != 0
+        cfg!(feature = "removal") && self.removed.load(Ordering::Acquire) & id.bit() != 0
     }
 
+    #[cfg(feature = "removal")]
     pub(crate) fn remove(&self, id: InstanceId) {
         self.removed.fetch_or(id.bit(), Ordering::Release);
     }
@@ -138,7 +139,7 @@ impl<P: Platform> Instances<P> {
 
     /// Takes all instances out; whether each was removed.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (bool, Box<Instance<P>>)> {
-        let removed = *self.removed.get_mut();
+        let removed = if cfg!(feature = "removal") { *self.removed.get_mut() } else { 0 };
         self.slots.iter_mut().enumerate().filter_map(move |(index, slot)| {
             let pointer = core::mem::replace(slot.get_mut(), null_mut());
             // SAFETY: not null: a leaked box, and nobody else has a reference, since `self` is borrowed mutably.
@@ -152,6 +153,9 @@ impl<P: Platform> Core<P> {
     /// Gives back the memory and the numbers of instances that were removed, and of which no handle is left. Called under the
     /// configuration mutex. Waits for those who are still at it: they find that it has failed, and leave.
     pub(crate) fn reclaim(&self) {
+        if !cfg!(feature = "removal") {
+            return;
+        }
         let forgotten = self.instances.forgotten();
         if forgotten != 0 {
             self.reclaim_those(forgotten);

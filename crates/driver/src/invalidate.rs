@@ -148,7 +148,8 @@ pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> C
 where
     T: Iterator<Item = Tag> + Clone,
 {
-    let count = tags.clone().count();
+    // Whether there are more than `most` is all that counts then.
+    let count = tags.clone().take(most.saturating_add(1)).count();
     let of_guests = matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
     if of_guests && count <= most {
         return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
@@ -263,6 +264,12 @@ pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
     // VMID and ASID are at the same places in all commands that name a tag.
     let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
     tag.0[0] | regime.opcode(whole)
+}
+
+/// The command for all of `tag`.
+#[cfg(feature = "alloc")]
+pub(crate) const fn whole(tag: Tag) -> Command {
+    Command([named(tag, true), 0])
 }
 
 /// See [`commands`].

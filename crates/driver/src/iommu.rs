@@ -15,6 +15,7 @@ use crate::domain::{CreateError, Domain, DomainConfig};
 use crate::error::InstanceId;
 use crate::fault::{Interrupt, Report};
 use crate::features::{Features, Unsupported};
+#[cfg(feature = "pasids")]
 use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
@@ -29,6 +30,7 @@ use crate::quarantine::Quarantine;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
+#[cfg(feature = "pasids")]
 use crate::spin::SpinLock;
 use crate::statistics::{InstanceStatistics, Numbers};
 use crate::targets::Readers;
@@ -62,6 +64,7 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) faults_count: AtomicBool,
     /// PASIDs of processes, and those lent to callers. A lock of its own: a space may end, and give its PASID back,
     /// with or without the configuration mutex held.
+    #[cfg(feature = "pasids")]
     pub(crate) pasids: SpinLock<Ids>,
     /// The one lock: attach, detach, bind, release, add, remove. Held across waits for hardware.
     pub(crate) configuration: Mutex<P::Mutex, Configuration<P>>,
@@ -108,14 +111,16 @@ impl<P: Platform> Iommu<P> {
             hypervisor: config.hypervisor_vmids,
         };
         let asids = Asids::new(config.asid_policy, vmids, config.cpu)?;
+        let quarantine = Quarantine::new(&platform)?;
         let core = Core {
             platform,
             config,
             instances: Instances::new(),
             readers,
             waiters,
-            quarantine: Quarantine::new()?,
+            quarantine,
             faults_count: AtomicBool::new(false),
+            #[cfg(feature = "pasids")]
             pasids: SpinLock::new(Ids::new(config.pasid_bits)?),
             configuration: Mutex::new(Configuration::new(asids)),
         };
@@ -287,9 +292,9 @@ impl<P: Platform> Probe<P> {
             // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
             let table = adopted.as_mut().map(|found| unsafe { found.table() });
             let requests = adopted.as_mut().and_then(Found::take_requests);
+            let put = |instance| Box::write(place, instance);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let instance = unsafe { probed.build_on(&core.platform, table) }?;
-            let mut instance = Box::write(place, instance);
+            let mut instance = unsafe { probed.build_on(&core.platform, table, put) }?;
             instance.leave_out(core.left_out());
             // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, asids);
@@ -430,9 +435,7 @@ impl<P: Platform> Smmu<P> {
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,
                 vmids,
-                pasids: core
-                    .pasids
-                    .with(&core.platform, |ids| Numbers { used: ids.used(), free: ids.free() }),
+                pasids: core.counts_of_pasids(),
                 attached_pasids: masters().map(attached).sum(),
             }
         })
@@ -470,6 +473,16 @@ impl<P: Platform> Smmu<P> {
 }
 
 impl<P: Platform> Core<P> {
+    /// How many PASIDs somebody has, and how many are free.
+    fn counts_of_pasids(&self) -> Numbers {
+        #[cfg(feature = "pasids")]
+        return self
+            .pasids
+            .with(&self.platform, |ids| Numbers { used: ids.used(), free: ids.free() });
+        #[cfg(not(feature = "pasids"))]
+        Numbers::default()
+    }
+
     /// The tag that an invalidation of `target` names.
     #[inline]
     pub(crate) fn tag_of(&self, target: &Installed) -> Tag {

@@ -25,8 +25,10 @@ use crate::instance::{EnableError, Instance};
 use crate::invalidate::Tag;
 use crate::iommu::{Core, Iommu, Probe, Smmu};
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
+use crate::others::Others;
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 use crate::space::Targets;
 use crate::stall;
@@ -136,7 +138,7 @@ impl<P: Platform> Probe<P> {
         }
         config.on(self.probed.features()).map_err(KeepError::Master)?;
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
-        self.kept.try_reserve(1).map_err(|_| no_memory)?;
+        self.kept.room(1).map_err(|NoMemory| no_memory)?;
         let features = self.probed.features();
         // A shape for this instance alone, whatever the others are like.
         let output_bits = features.narrow_output_bits();
@@ -163,7 +165,7 @@ impl<P: Platform> Probe<P> {
             mapped.map_err(|error| KeepError::Region { region: *region, error: error.kind })?;
         }
         // The room was reserved above.
-        self.kept.push(Keep { streams: own, config, domain });
+        self.kept.put(Keep { streams: own, config, domain });
         Ok(())
     }
 
@@ -185,8 +187,8 @@ impl<P: Platform> Probe<P> {
             }
         }
         let mut own = Vec::new();
-        own.try_reserve_exact(streams.len()).map_err(|_| AddMasterError::NoMemory)?;
-        own.extend(streams.iter().copied());
+        own.room_exact(streams.len()).map_err(|NoMemory| AddMasterError::NoMemory)?;
+        own.put_all(streams.iter().copied());
         Ok(own)
     }
 }
@@ -236,14 +238,14 @@ pub(crate) fn prepare<P: Platform>(
     let no_memory = EnableError::NoMemory;
     let streams = kept.iter().map(|keep| keep.streams.len()).sum();
     let mut all = Vec::new();
-    all.try_reserve_exact(kept.len()).map_err(|_| no_memory)?;
+    all.room_exact(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.masters.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.places.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.owners.reserve(streams).map_err(|NoMemory| no_memory)?;
     for keep in kept {
         match ready(core, configuration, id, instance, keep) {
             // The room was reserved above.
-            Ok(ready) => all.push(ready),
+            Ok(ready) => all.put(ready),
             Err(error) => {
                 undo(core, configuration, id, all, true);
                 return Err(error);
@@ -265,9 +267,9 @@ fn ready<P: Platform>(
     let space = &keep.domain.space;
     let targets = spare(space, 1).map_err(|NoMemory| no_memory)?;
     let (mut streams, mut users) = (Vec::new(), Vec::new());
-    streams.try_reserve_exact(keep.streams.len()).map_err(|_| no_memory)?;
-    streams.extend(keep.streams.iter().copied());
-    users.try_reserve_exact(1).map_err(|_| no_memory)?;
+    streams.room_exact(keep.streams.len()).map_err(|NoMemory| no_memory)?;
+    streams.put_all(keep.streams.iter().copied());
+    users.room_exact(1).map_err(|NoMemory| no_memory)?;
     // SAFETY: the configuration mutex is held; there is one platform only.
     let room = unsafe { instance.streams().make_room(platform, features, &streams) };
     room.ok_or(no_memory)?;
@@ -298,7 +300,7 @@ fn ready<P: Platform>(
         nest: None,
         former: None,
         own: Slot::At(seat),
-        others: Vec::new(),
+        others: Others::new(),
         stalls: features.stalls_if(keep.config.stalls),
         adopted: false,
         kept: true,
@@ -313,7 +315,7 @@ fn ready<P: Platform>(
         table.link(platform, without);
     }
     if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
-        let context = stall::context(space.context(features, tag, false), state.stalls);
+        let context = stall::context(space.context(features, tag, false), state.stalls());
         state.judge(&context.0, features);
         fill(platform, entry, &context.0);
     }

@@ -90,6 +90,13 @@
 //!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
 //! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
 //!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
+//! * `fast-paths` (default): shorter ways for what most calls are: a page, a block, an unmap that one command for each instance is
+//!   enough for. Without it all goes the general way, which does the same in more instructions and fewer bytes of code.
+//! * `pasids` (default; `sva`, `ats` and `nested` include it): accesses with PASIDs (`Iommu::attach_pasid`). Without it a
+//!   master has one context, and nobody has a PASID.
+//! * `two-level` (default; `hand-over` includes it): stream tables in two levels. Without it all are linear, as where an SMMU has no
+//!   others ([`StreamTableShape`]).
+//! * `removal` (default): `Iommu::remove`. Without it an SMMU that is in use stays.
 //! * `policies` (default): every [`AsidPolicy`], and tags that are changed while they are in use. Without it there is
 //!   [`AsidPolicy::PerInstance`] alone ([`IommuError::LeftOut`]), and a process whose number a domain has on an instance gets
 //!   another there.
@@ -115,10 +122,13 @@
         not(feature = "nested"),
         not(feature = "ecmdq"),
         not(feature = "sync-messages"),
+        not(feature = "pasids"),
+        not(feature = "two-level"),
         all(
             feature = "alloc",
             not(all(
                 feature = "sva",
+                feature = "removal",
                 feature = "policies",
                 feature = "stalls",
                 feature = "hand-over",
@@ -200,13 +210,15 @@ mod name;
 pub mod nest;
 #[cfg(all(test, feature = "alloc", feature = "ats", not(any(loom, shuttle))))]
 mod nothing;
+#[cfg(all(feature = "alloc", feature = "pasids"))]
+mod others;
 mod overrides;
 #[cfg(feature = "alloc")]
 mod owners;
 #[cfg(all(feature = "alloc", feature = "ats"))]
 mod page_group;
 pub mod page_request;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "pasids"))]
 mod pasid;
 #[cfg(any(feature = "stalls", all(feature = "alloc", feature = "ats")))]
 mod pending;
@@ -228,10 +240,14 @@ mod refusals;
 mod refused;
 #[cfg(feature = "sva")]
 mod release;
+#[cfg(feature = "removal")]
+mod removal;
 #[cfg(feature = "alloc")]
 mod reset;
 #[cfg(feature = "policies")]
 mod retag;
+#[cfg(feature = "alloc")]
+mod room;
 mod runs;
 #[cfg(feature = "alloc")]
 mod seat;
@@ -263,6 +279,8 @@ pub mod update;
 
 #[cfg(all(feature = "alloc", not(feature = "nested")))]
 use left_out::nest;
+#[cfg(all(feature = "alloc", not(feature = "pasids")))]
+use left_out::others;
 #[cfg(all(feature = "alloc", not(feature = "sva")))]
 use left_out::process;
 #[cfg(all(feature = "alloc", not(feature = "policies")))]
@@ -319,7 +337,7 @@ pub use page_group::PageGroup;
 pub use page_request::{
     Answer as PageResponse, Denied, Group as PageRequestGroup, Page as RequestedPage, PagesLost,
 };
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "pasids"))]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
 #[cfg(feature = "alloc")]
@@ -329,8 +347,8 @@ pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]
 pub use quarantine::Quarantined;
 pub use refused::Refused;
-#[cfg(feature = "alloc")]
-pub use reset::RemoveError;
+#[cfg(feature = "removal")]
+pub use removal::RemoveError;
 #[cfg(feature = "alloc")]
 pub use shared::NoMemory;
 /// Registers, entries, commands and events as bits: what an event's kind is, or a refused command's fields.

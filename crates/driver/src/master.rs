@@ -12,11 +12,13 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
+use crate::others::Others;
 use crate::overrides::OverrideError;
 use crate::page_group;
 use crate::place::Slot;
 use crate::platform::Platform;
 use crate::refused::Refused;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 
 mod config;
@@ -184,14 +186,14 @@ impl<P: Platform> Master<P> {
                 return Err(unconfirmed(Failure::Failed));
             }
             let (mut own, mut cut_off) = (Vec::new(), Vec::new());
-            if own.try_reserve_exact(streams.len()).is_err()
-                || cut_off.try_reserve_exact(streams.len()).is_err()
+            if own.room_exact(streams.len()).is_err()
+                || cut_off.room_exact(streams.len()).is_err()
                 || configuration.owners.reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {
                 return Err(AddMasterError::NoMemory);
             }
-            own.extend(streams.iter().copied());
+            own.put_all(streams.iter().copied());
             let (platform, features) = (&core.platform, instance.features());
             let bits = config.pasid_bits.min(ContextTable::most_bits(features));
             // A single context is allocated here, and a table of contexts that identity needs; any other only when it is needed.
@@ -241,7 +243,7 @@ impl<P: Platform> Master<P> {
                 asking: false,
                 on: false,
                 own: Slot::Blocked,
-                others: Vec::new(),
+                others: Others::new(),
                 stalls,
                 adopted,
                 kept: false,
@@ -274,8 +276,8 @@ impl<P: Platform> Master<P> {
             let mut copy = Vec::new();
             // A handle's master is there.
             if let Some(state) = configuration.masters.get(self.index) {
-                copy.try_reserve_exact(state.streams.len()).map_err(|_| NoMemory)?;
-                copy.extend(state.streams.iter().copied());
+                copy.room_exact(state.streams.len())?;
+                copy.put_all(state.streams.iter().copied());
             }
             Ok(copy)
         })
@@ -299,7 +301,7 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // The master of a handle always exists.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            let given = state.nest.is_some() || state.former.is_some() || state.adopted;
+            let given = state.has_guest() || state.is_adopted();
             if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,

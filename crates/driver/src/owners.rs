@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use smmuv3_formats::StreamId;
 
 use crate::error::InstanceId;
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 /// Streams that belong to a master, in order, with the index of it.
@@ -20,14 +21,14 @@ impl Owners {
 
     /// Room for `more` streams.
     pub(crate) fn reserve(&mut self, more: usize) -> Result<(), NoMemory> {
-        self.streams.try_reserve(more).map_err(|_| NoMemory)
+        self.streams.room(more)
     }
 
     /// `streams` of `instance`, which are nobody's, belong to `master` from here on. There is room ([`Owners::reserve`]).
     pub(crate) fn add(&mut self, instance: InstanceId, streams: &[StreamId], master: usize) {
         for stream in streams {
-            if let Err(at) = self.search(instance, *stream, || ()) {
-                self.streams.insert(at, (instance, *stream, master));
+            if let Err(at) = self.search(instance, *stream) {
+                self.streams.put_at(at, (instance, *stream, master));
             }
         }
     }
@@ -35,7 +36,7 @@ impl Owners {
     /// `streams` of `instance` are nobody's any more.
     pub(crate) fn remove(&mut self, instance: InstanceId, streams: &[StreamId]) {
         for stream in streams {
-            if let Ok(at) = self.search(instance, *stream, || ()) {
+            if let Ok(at) = self.search(instance, *stream) {
                 self.streams.remove(at);
             }
         }
@@ -43,12 +44,18 @@ impl Owners {
 
     /// The master that `stream` of `instance` belongs to. It looks at few of the streams that there are.
     pub(crate) fn of(&self, instance: InstanceId, stream: StreamId) -> Option<usize> {
-        let at = self.search(instance, stream, || ()).ok()?;
+        let at = self.search(instance, stream).ok()?;
         self.streams.get(at).map(|(.., master)| *master)
     }
 
-    /// Where a stream is, or is to be; `looks` is called for each that it is compared with.
-    fn search(
+    /// Where a stream is, or is to be.
+    #[inline(never)]
+    fn search(&self, instance: InstanceId, stream: StreamId) -> Result<usize, usize> {
+        self.search_counting(instance, stream, || ())
+    }
+
+    /// As [`Owners::search`]; `looks` is called for each that it is compared with.
+    fn search_counting(
         &self,
         instance: InstanceId,
         stream: StreamId,
@@ -80,7 +87,7 @@ mod tests {
             for (id, step) in ids.into_iter().zip([1, 2, 3]) {
                 let (stream, mut looks) = (StreamId(stream * step), 0);
                 assert_eq!(owners.of(id, stream), Some(master));
-                owners.search(id, stream, || looks += 1).unwrap();
+                owners.search_counting(id, stream, || looks += 1).unwrap();
                 assert!(looks <= 15, "{looks} of {}", owners.streams.len());
             }
         }

@@ -10,6 +10,7 @@ use crate::iommu::{Core, Iommu};
 use crate::master::MasterState;
 use crate::place::Slot;
 use crate::platform::Platform;
+use crate::room::Room;
 
 /// Why a PASID was not allocated, or not freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +59,11 @@ impl<P: Platform> Iommu<P> {
     /// [`PasidError::Exhausted`], [`PasidError::NoMemory`].
     pub fn allocate_pasid(&self) -> Result<SubstreamId, PasidError> {
         self.core.configuration.with(|configuration| {
-            configuration.lent.try_reserve(1).map_err(|_| PasidError::NoMemory)?;
+            configuration.lent.room(1).map_err(|_| PasidError::NoMemory)?;
             let bits = self.core.pasid_bits();
             let pasid = self.core.take_pasid().ok_or(PasidError::Exhausted { bits })?;
             let at = configuration.lent.partition_point(|lent| *lent < pasid.0);
-            configuration.lent.insert(at, pasid.0);
+            configuration.lent.put_at(at, pasid.0);
             Ok(pasid)
         })
     }

@@ -105,6 +105,19 @@ pub(crate) struct Registers {
     life: AtomicU8,
 }
 
+/// That a seat is bound ([`Goal::Bind`](crate::attach::Goal::Bind)).
+pub(crate) type Binding = ();
+
+/// Number of a seat that was bound.
+#[derive(Clone, Copy)]
+pub(crate) struct SeatNumber(u64);
+
+impl SeatNumber {
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// How far the end of a process is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -117,6 +130,11 @@ pub(crate) enum Life {
 }
 
 impl Registers {
+    /// The space ends.
+    pub(crate) fn end<P: Platform>(&self, core: &Core<P>) {
+        core.give_back_pasid(self.pasid);
+    }
+
     fn new(config: ProcessConfig, pasid: SubstreamId, cookie: u64) -> Option<Self> {
         let ProcessConfig { ttb, tcr, mair, big_endian, bbml } = config;
         // Its fields for the lower half are coded as those of a context (§6).
@@ -346,7 +364,7 @@ impl<P: Platform> Process<P> {
             return Err(AttachError::Foreign);
         }
         let (space, pasid) = (self.space.clone(), self.pasid());
-        let goal = Goal::Bind(space.clone());
+        let goal = Goal::Bind(space.clone(), ());
         let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
         // A bind that succeeds always returns a seat, whose numbers begin with 1.
         Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
@@ -425,7 +443,12 @@ impl<P: Platform> Bond<P> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
-        let ended = attach::end(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat));
+        let ended = attach::end(
+            &self.space.core,
+            self.master,
+            pasid.0,
+            Goal::Unbind(SeatNumber(self.seat)),
+        );
         ended.map_err(|error| Refused { value: self, error })
     }
 }

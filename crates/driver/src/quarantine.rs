@@ -2,13 +2,14 @@
 //! What an SMMU that did not answer may still reach (rule R8): kept until the SMMU has been reset.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use smmuv3_formats::{Iova, PhysAddr, StreamId};
 use smmuv3_pagetable::Detached;
 
 use crate::error::InstanceId;
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 use crate::trace::{InstanceSet, Trace};
@@ -142,7 +143,7 @@ const BLOCK: usize = 64;
 impl Items {
     fn block() -> Result<Vec<Item>, NoMemory> {
         let mut block = Vec::new();
-        block.try_reserve_exact(BLOCK).map_err(|_| NoMemory)?;
+        block.room_exact(BLOCK)?;
         Ok(block)
     }
 
@@ -153,7 +154,7 @@ impl Items {
     /// Whether there was room for it.
     fn push(&mut self, item: Item) -> bool {
         let Some(block) = self.blocks.get_mut(self.len / BLOCK) else { return false };
-        block.push(item);
+        block.put(item);
         self.len += 1;
         true
     }
@@ -192,22 +193,20 @@ const MORE: usize = (2 * SPARE).div_ceil(BLOCK);
 const AT_ONCE: usize = 32;
 
 impl Quarantine {
-    pub(crate) fn new() -> Result<Self, NoMemory> {
-        let mut blocks = Vec::new();
-        blocks.try_reserve_exact(MORE).map_err(|_| NoMemory)?;
-        for _ in 0..MORE {
-            blocks.push(Items::block()?);
-        }
-        Ok(Self {
+    /// With room, as [`Quarantine::reserve`] makes it.
+    pub(crate) fn new<P: Platform>(platform: &P) -> Result<Self, NoMemory> {
+        let quarantine = Self {
             records: SpinLock::new(Records {
-                items: Items { blocks, len: 0 },
+                items: Items { blocks: Vec::new(), len: 0 },
                 unlisted: 0,
                 waiting: 0,
                 unlisted_since: 0,
                 marks: 0,
                 removed: 0,
             }),
-        })
+        };
+        quarantine.reserve(platform)?;
+        Ok(quarantine)
     }
 
     /// Makes room, so that [`Quarantine::keep`] need not: unmap allocates nothing.
@@ -219,7 +218,7 @@ impl Quarantine {
         let Some(wanted) = wanted else { return Ok(()) };
         // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
         let (mut larger, mut more) = (Vec::new(), [const { None }; MORE]);
-        larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+        larger.room_exact(wanted)?;
         for block in &mut more {
             *block = Some(Items::block()?);
         }
@@ -227,8 +226,8 @@ impl Quarantine {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
             if blocks.len() + MORE <= larger.capacity() {
-                blocks.drain(..).for_each(|block| larger.push(block));
-                larger.extend(more.iter_mut().filter_map(Option::take));
+                larger.put_all(blocks.iter_mut().map(mem::take));
+                larger.put_all(more.iter_mut().filter_map(Option::take));
                 core::mem::swap(&mut larger, blocks);
             }
         });
@@ -273,7 +272,7 @@ impl Quarantine {
                 let (iova, bytes) = (Iova(range.start), range.end - range.start);
                 records.push(Item { since, waiting, what: Kept::Range { domain, iova, bytes } });
             }
-            let removed = records.removed & waiting;
+            let removed = if cfg!(feature = "removal") { records.removed & waiting } else { 0 };
             (removed != 0).then(|| (removed, records.mark()))
         })
     }
@@ -290,6 +289,7 @@ impl Quarantine {
     }
 
     /// Lets go of what only waited for `instance`, which is off for good.
+    #[cfg(feature = "removal")]
     pub(crate) fn remove<P: Platform>(&self, platform: &P, instance: InstanceId) {
         let mark = self.records.with(platform, |records| {
             records.removed |= instance.bit();
@@ -429,7 +429,7 @@ impl Records {
     }
 }
 
-#[cfg(all(test, feature = "ats", not(any(loom, shuttle))))]
+#[cfg(all(test, feature = "ats", feature = "removal", not(any(loom, shuttle))))]
 mod tests {
     use std::vec::Vec;
 
@@ -449,7 +449,7 @@ mod tests {
     /// More than are looked at with the lock held once.
     #[test]
     fn all_that_waits_for_nobody_else_is_let_go_of_and_nothing_later() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let [one, other] = [InstanceId::first(0), InstanceId::first(5)];
         let keep = |domains: core::ops::Range<usize>| {
             for domain in domains {
@@ -480,7 +480,7 @@ mod tests {
     /// then the number is another's, and what is kept for that is not let go of.
     #[test]
     fn what_is_kept_for_the_next_of_a_number_stays_whatever_the_former_was() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let one = InstanceId::first(3);
         quarantine.remove(&Nothing, one);
         let (removed, mark) =
@@ -496,7 +496,7 @@ mod tests {
     fn a_long_list_masks_interrupts_for_a_few_items_at_a_time() {
         use crate::nothing::masked;
 
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         let keep = |range: core::ops::Range<usize>| {
             for item in range {
                 quarantine.reserve(&Nothing).unwrap();
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_range_that_touches_one_of_the_latest_is_no_other() {
-        let quarantine = Quarantine::new().unwrap();
+        let quarantine = Quarantine::new(&Nothing).unwrap();
         for page in 0..100u64 {
             for domain in 0..3 {
                 let start = page << 12;

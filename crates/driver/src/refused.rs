@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::instance::EnableError;
 #[cfg(feature = "alloc")]
-use crate::{CloseMasterError, DetachError, RemoveError, StillAttached};
+use crate::{CloseMasterError, DetachError, StillAttached};
 
 /// A call that would have used up `value` did not: here it is again, and why.
 ///
@@ -74,8 +74,8 @@ impl<T> From<Refused<T, Self>> for EnableError {
     }
 }
 
-#[cfg(feature = "alloc")]
-impl<T> From<Refused<T, Self>> for RemoveError {
+#[cfg(feature = "removal")]
+impl<T> From<Refused<T, Self>> for crate::RemoveError {
     fn from(refused: Refused<T, Self>) -> Self {
         refused.error
     }

@@ -86,7 +86,7 @@ fn forget_kept<P: Platform>(
     let users = configuration.places.get(place).map_or(&[][..], |place| &place.users);
     // A ghost has no substream, nor anything that a device could keep: its user is at another place by now.
     users.iter().filter(|user| user.substream != GHOST).try_for_each(|user| {
-        let state = configuration.masters.get(user.master).filter(|state| state.on);
+        let state = configuration.masters.get(user.master).filter(|state| state.is_on());
         let instance = state.and_then(|state| core.instances.get(state.instance));
         let (Some(state), Some(instance)) = (state, instance) else { return Ok(()) };
         state.forget_kept(core, instance, user.substream)?;
@@ -130,7 +130,7 @@ fn quieten<P: Platform>(
                 told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0));
             let ending = Ending::Substream(user.substream);
             match written {
-                Ok(()) if state.stalls => stall::end(core, instance, &state.streams, ending),
+                Ok(()) if state.stalls() => stall::end(core, instance, &state.streams, ending),
                 written => written,
             }
         };

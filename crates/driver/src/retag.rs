@@ -18,7 +18,7 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::place::{GHOST, Place, User};
 use crate::platform::Platform;
-use crate::shared::NoMemory;
+use crate::room::Room;
 use crate::space::{Installed, Targets};
 use crate::targets::Retired;
 use crate::trace::{self, InstanceSet, Trace};
@@ -62,8 +62,8 @@ pub(crate) fn change_asid<P: Platform>(
     let targets = space.targets.for_writer();
     let count = targets.iter().filter(|target| moves(target)).count();
     let mut froms = Vec::new();
-    froms.try_reserve_exact(count).map_err(|_| NoMemory)?;
-    froms.extend(targets.iter().filter(|target| moves(target)).map(|target| target.place));
+    froms.room_exact(count)?;
+    froms.put_all(targets.iter().filter(|target| moves(target)).map(|target| target.place));
     for from in &froms {
         let place = configuration.places.get(*from);
         if let Some(place) = place.filter(|place| !configuration.is_settled(place)) {
@@ -95,8 +95,8 @@ pub(crate) fn change_bank<P: Platform>(
     let Some(state) = configuration.masters.get(index) else { return Err(AttachError::Foreign) };
     let (id, old) = (state.instance, state.vmid);
     let mut froms = Vec::new();
-    froms.try_reserve_exact(state.bounds().count()).map_err(|_| NoMemory)?;
-    froms.extend(state.bounds().map(|bound| bound.place));
+    froms.room_exact(state.bounds().count())?;
+    froms.put_all(state.bounds().map(|bound| bound.place));
     // Substreams that use the same space share one place.
     froms.sort_unstable();
     froms.dedup();
@@ -118,8 +118,8 @@ pub(crate) fn change_bank<P: Platform>(
     }
     // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
     let mut numbers = Vec::new();
-    numbers.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
-    numbers.extend(places().map(|place| place.tag.asid));
+    numbers.room_exact(froms.len())?;
+    numbers.put_all(places().map(|place| place.tag.asid));
     let vmid = configuration.asids.bank_for(id, old, numbers.iter().copied())?;
     let Some(vmid) = vmid else { return Ok(None) };
     let users = configuration.masters.get(index).map_or(0, |state| state.bounds().count());
@@ -172,20 +172,20 @@ impl Prepared {
         core.quarantine.reserve(&core.platform)?;
         // One more for the place that the attach which needs this change enters afterwards.
         configuration.places.reserve(froms.len() + 1)?;
-        configuration.held.try_reserve(froms.len()).map_err(|_| NoMemory)?;
+        configuration.held.room(froms.len())?;
         let mut prepared = Self { moves: Vec::new(), users: Vec::new(), retired: Vec::new() };
-        prepared.moves.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
-        prepared.users.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
-        prepared.retired.try_reserve_exact(2 * froms.len()).map_err(|_| NoMemory)?;
+        prepared.moves.room_exact(froms.len())?;
+        prepared.users.room_exact(froms.len())?;
+        prepared.retired.room_exact(2 * froms.len())?;
         for from in froms {
             let Some(place) = configuration.places.get(*from) else { continue };
             // Room for `froms.len()` more targets, since all of them may be places of this one space.
             let spares =
                 [Some(spare(&place.space, froms.len())?), Some(spare(&place.space, froms.len())?)];
             let mut list = Vec::new();
-            list.try_reserve_exact(users + 1).map_err(|_| NoMemory)?;
-            prepared.users.push(list);
-            prepared.moves.push(Move { from: *from, to: 0, spares, left: false, flushed: false });
+            list.room_exact(users + 1)?;
+            prepared.users.put(list);
+            prepared.moves.put(Move { from: *from, to: 0, spares, left: false, flushed: false });
         }
         Ok(prepared)
     }
@@ -322,7 +322,7 @@ impl<P: Platform> Steps for Change<'_, P> {
         for step in &mut self.moves {
             let Some(both) = step.spares[0].take() else { continue };
             // There is room: two for each move were reserved.
-            self.retired.push(self.configuration.publish(step.to, both));
+            self.retired.put(self.configuration.publish(step.to, both));
         }
     }
 
@@ -384,10 +384,10 @@ impl<P: Platform> Steps for Change<'_, P> {
         for step in &mut self.moves {
             if step.left && step.flushed {
                 let Some(one) = step.spares[1].take() else { continue };
-                self.retired.push(self.configuration.withdraw(step.from, one));
+                self.retired.put(self.configuration.withdraw(step.from, one));
             } else if step.left {
                 // Not flushed: the place keeps its tag until the instance is reset. There is room.
-                self.configuration.held.push(step.from);
+                self.configuration.held.put(step.from);
             }
         }
         let retired = core::mem::take(&mut self.retired);

@@ -106,6 +106,7 @@ impl<T> Deref for Shared<T> {
 }
 
 impl<T> Drop for Shared<T> {
+    #[inline(never)]
     fn drop(&mut self) {
         if self.counted().holders.fetch_sub(1, Ordering::Release) == 1 {
             // SAFETY: this was the last holder.

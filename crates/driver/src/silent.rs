@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use smmuv3_formats::StreamId;
 
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 
@@ -84,23 +85,23 @@ impl Silent {
             (kept, taken, needed, state.waiting.capacity() >= needed)
         });
         let mut run = Run::new();
-        run.try_reserve_exact(taken.saturating_add(new)).map_err(|_| NoMemory)?;
+        run.room_exact(taken.saturating_add(new))?;
         let joined = self.streams.with(platform, |state| state.runs.len()) - kept;
         for number in (kept..).take(joined) {
             let mut from = 0;
             while self.streams.with(platform, |state| {
                 let run_before = state.runs.get(number).map_or(&[][..], Vec::as_slice);
                 let next = run_before.iter().skip(from).take(AT_ONCE);
-                run.extend(next.map(|(stream, _)| (*stream, NONE)));
+                run.put_all(next.map(|(stream, _)| (*stream, NONE)));
                 from += AT_ONCE;
                 from < run_before.len()
             }) {}
         }
-        run.extend(streams.iter().filter(is_new).map(|stream| (*stream, NONE)));
+        run.put_all(streams.iter().filter(is_new).map(|stream| (*stream, NONE)));
         run.sort_unstable_by_key(|(stream, _)| *stream);
         let mut runs = Vec::new();
         if self.streams.with(platform, |state| state.runs.capacity() == 0) {
-            runs.try_reserve_exact(RUNS).map_err(|_| NoMemory)?;
+            runs.room_exact(RUNS)?;
         }
         // What waits has to move where its marks are lost, or where there is too little room; where it moves to has room
         // for more than is needed now, so that memory is not taken each time.
@@ -196,7 +197,7 @@ impl Streams {
         let left = self.runs.drain(kept.min(self.runs.len())..);
         old.iter_mut().zip(left).for_each(|(old, run)| *old = run);
         // Allocates nothing: there is room for as many as there can be.
-        self.runs.push(run);
+        self.runs.put(run);
         old
     }
 

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 pub(crate) struct Slab<T> {
@@ -18,24 +19,27 @@ impl<T> Slab<T> {
 
     /// Makes room for `count` more.
     pub(crate) fn reserve(&mut self, count: usize) -> Result<(), NoMemory> {
-        self.slots.try_reserve(count).map_err(|_| NoMemory)?;
+        self.slots.room(count)?;
         let slots = self.slots.len() + count;
-        self.vacant.try_reserve(slots - self.vacant.len()).map_err(|_| NoMemory)
+        self.vacant.room(slots - self.vacant.len())
     }
 
     /// Puts `value` where there is room ([`Slab::reserve`]); its index.
     pub(crate) fn insert(&mut self, value: T) -> usize {
         let index = self.vacant.pop().unwrap_or(self.slots.len());
-        match self.slots.get_mut(index) {
-            Some(slot) => *slot = Some(value),
-            None => self.slots.push(Some(value)),
+        if index == self.slots.len() {
+            self.slots.put(None);
+        }
+        // One that is vacant is empty.
+        if let Some(slot @ None) = self.slots.get_mut(index) {
+            *slot = Some(value);
         }
         index
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
         let value = self.slots.get_mut(index)?.take()?;
-        self.vacant.push(index);
+        self.vacant.put(index);
         Some(value)
     }
 

@@ -18,6 +18,7 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::shared::Shared;
 use crate::statistics::Counted;
@@ -112,8 +113,8 @@ impl<P: Platform> Space<P> {
         self.core.configuration.with(|configuration| {
             let mut copy = Vec::new();
             let targets = self.targets.for_writer();
-            copy.try_reserve_exact(targets.len()).map_err(|_| NoMemory)?;
-            copy.extend(targets.iter().map(|target| Target {
+            copy.room_exact(targets.len())?;
+            copy.put_all(targets.iter().map(|target| Target {
                 instance: target.instance,
                 tag: target.tag,
                 shared: target.shared,
@@ -287,6 +288,14 @@ pub(crate) enum Which {
     Guests,
 }
 
+impl Which {
+    /// Whether those of guests, of whom there are none without the feature `nested`.
+    #[inline]
+    pub(crate) fn are_guests(self) -> bool {
+        cfg!(feature = "nested") && self == Self::Guests
+    }
+}
+
 /// What [`Space::forget_pages`] gives as a rule: two commands, one of which is the CMD_SYNC.
 pub(crate) const ONE: [u64; 2] = [2, 1];
 
@@ -306,7 +315,7 @@ impl<P: Platform> Drop for Space<P> {
                 // SAFETY: see above; tags of the space were flushed when its last master left.
                 unsafe { table.destroy(&self.core.platform) }
             }),
-            Tables::Process(registers) => self.core.give_back_pasid(registers.pasid),
+            Tables::Process(registers) => registers.end(&self.core),
         }
     }
 }

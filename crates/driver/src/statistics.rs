@@ -152,6 +152,7 @@ pub(crate) use domain::{Counted, Counters};
 #[cfg(feature = "alloc")]
 mod domain {
     use super::DomainCounts;
+    use crate::room::Room;
     use crate::shared::NoMemory;
     use crate::sync::plain::AtomicU64;
     use crate::sync::{Line, Ordering};
@@ -182,8 +183,8 @@ mod domain {
         pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
             let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
             let mut lines = Vec::new();
-            lines.try_reserve_exact(count).map_err(|_| NoMemory)?;
-            lines.extend((0..count).map(|_| Line([const { AtomicU64::new(0) }; KINDS])));
+            lines.room_exact(count)?;
+            lines.put_all((0..count).map(|_| Line([const { AtomicU64::new(0) }; KINDS])));
             Ok(Self(lines))
         }
 

@@ -68,7 +68,9 @@ impl StreamTableShape {
     /// How many of `log2` bits a table has.
     pub(crate) fn bits(self, features: &Features, log2: u32) -> u32 {
         match self {
-            Self::Automatic | Self::TwoLevel { .. } if !features.two_level_streams => {
+            Self::Automatic | Self::TwoLevel { .. }
+                if !features.two_level_streams || !cfg!(feature = "two-level") =>
+            {
                 log2.min(Self::LINEAR_BITS)
             }
             _ => log2,
@@ -78,7 +80,7 @@ impl StreamTableShape {
     /// The split of a table for `log2` bits; `None` for a linear one.
     fn split(self, features: &Features, log2: u32) -> Option<Split> {
         match self {
-            _ if !features.two_level_streams => None,
+            _ if !features.two_level_streams || !cfg!(feature = "two-level") => None,
             Self::Linear => None,
             Self::TwoLevel { split } => Some(split),
             Self::Automatic => match log2 {
@@ -154,12 +156,12 @@ impl StreamTable {
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
     /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let Some(bytes) = table_bytes(self.log2, self.split) else { return };
+        let Some(bytes) = table_bytes(self.log2, self.split()) else { return };
         #[cfg(feature = "alloc")]
         let former = self.former.as_deref();
         #[cfg(not(feature = "alloc"))]
         let former: Option<&[u32]> = None;
-        if let Some(split) = self.split {
+        if let Some(split) = self.split() {
             let leaf = leaf_bytes(self.leaf_log2(split));
             for index in 0..1u32 << self.log2.saturating_sub(split.bits()) {
                 let descriptor = self.descriptor(index);
@@ -201,7 +203,7 @@ impl StreamTable {
         features: &Features,
         streams: &[StreamId],
     ) -> Option<()> {
-        let Some(split) = self.split else { return Some(()) };
+        let Some(split) = self.split() else { return Some(()) };
         let log2 = self.leaf_log2(split);
         let bytes = leaf_bytes(log2);
         // As long as Span is 0 the rest of a descriptor means nothing to hardware: new leaves wait there until
@@ -237,7 +239,7 @@ impl StreamTable {
         if !self.reaches(stream) {
             return None;
         }
-        let (table, index) = match self.split {
+        let (table, index) = match self.split() {
             None => (self.base.0, stream.0),
             Some(split) => {
                 let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
@@ -271,7 +273,7 @@ impl StreamTable {
     pub fn config_register(&self) -> StrtabBaseCfg {
         const TWO_LEVELS: u64 = 1;
         let linear = StrtabBaseCfg::default().with_log2size(u64::from(self.log2));
-        match self.split {
+        match self.split() {
             None => linear,
             Some(split) => linear.with_split(u64::from(split.bits())).with_fmt(TWO_LEVELS),
         }
@@ -284,7 +286,7 @@ impl StreamTable {
 
     /// Bits of a StreamID within a leaf; `None` when the table is linear.
     pub fn split(&self) -> Option<Split> {
-        self.split
+        self.split.filter(|_| cfg!(feature = "two-level"))
     }
 
     /// log2 of the entries of a leaf: no more than there are streams.
@@ -299,7 +301,7 @@ impl StreamTable {
         platform: &P,
         streams: &[StreamId],
     ) -> impl Iterator<Item = Descriptor> {
-        let bits = self.split.map_or(0, Split::bits);
+        let bits = self.split().map_or(0, Split::bits);
         streams.iter().enumerate().filter_map(move |(at, stream)| {
             if !self.reaches(*stream) {
                 return None;
@@ -381,4 +383,44 @@ fn table_bytes(log2: u32, split: Option<Split>) -> Option<usize> {
 /// Bytes of 2^`log2` entries, for which there is memory.
 const fn leaf_bytes(log2: u32) -> usize {
     STE_BYTES << log2
+}
+
+#[cfg(test)]
+mod tests {
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    use super::*;
+    use crate::context_table::ContextTable;
+    use crate::features::IdRegisters;
+
+    /// Two levels of both kinds of tables, StreamIDs of 32 bits, SubstreamIDs of 20.
+    fn features() -> Features {
+        Features::decode(IdRegisters {
+            idr0: Idr0(0x0d4c_101b).with_cd2l(true),
+            idr1: Idr1(0x0273_0020).with_ssidsize(20),
+            idr3: Idr3(0x1414),
+            idr5: Idr5(0x74),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn tables_that_are_left_out_are_none_that_are_chosen() {
+        let features = features();
+        assert!(features.two_level_streams && features.two_level_contexts);
+        let there = cfg!(feature = "two-level");
+        for shape in
+            [StreamTableShape::Automatic, StreamTableShape::TwoLevel { split: Split::Eight }]
+        {
+            assert_eq!(shape.split(&features, 25).is_some(), there);
+            assert_eq!(shape.bits(&features, 25), if there { 25 } else { 16 });
+        }
+        // Whoever asks for a linear one has all of it.
+        assert_eq!(StreamTableShape::Linear.split(&features, 25), None);
+        assert_eq!(StreamTableShape::Linear.bits(&features, 25), 25);
+        let bits = if cfg!(feature = "pasids") { 20 } else { 0 };
+        assert_eq!(ContextTable::most_bits(&features), bits);
+    }
 }

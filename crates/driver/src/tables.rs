@@ -163,7 +163,9 @@ impl Own {
     ) -> Result<Self, CreateError> {
         let least = |of: fn(&Features) -> u32| instances.clone().map(of).min();
         let stage = config.stage;
-        let granule = config.granule.unwrap_or_else(|| {
+        // There are no others without them.
+        let only = if cfg!(feature = "granules") { None } else { Some(Granule::K4) };
+        let granule = config.granule.or(only).unwrap_or_else(|| {
             let of_it = instances.clone().filter(|features| features.has_stage(stage));
             common(of_it.map(|features| features.granules & GRANULES))
         });

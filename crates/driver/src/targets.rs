@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::sync::{AtomicPtr, AtomicUsize, Line, Ordering, fence};
 
@@ -27,9 +28,9 @@ impl Readers {
         // `None` beyond the largest power of two: there is no memory for so many anyway.
         let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
         let mut shards = Vec::new();
-        shards.try_reserve_exact(count).map_err(|_| NoMemory)?;
+        shards.room_exact(count)?;
         for _ in 0..count {
-            shards.push(Line([AtomicUsize::new(0), AtomicUsize::new(0)]));
+            shards.put(Line([AtomicUsize::new(0), AtomicUsize::new(0)]));
         }
         Ok(Self { phase: AtomicUsize::new(0), shards })
     }

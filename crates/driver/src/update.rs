@@ -100,6 +100,7 @@ impl<'a> Entry<'a> {
     }
 
     /// What it holds.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub fn load<P: Platform>(self, platform: &P) -> Words {
         core::array::from_fn(|index| self.word(platform, index).load(Ordering::Relaxed))
     }
@@ -191,6 +192,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Stores the words that differ from `current`; whether there were any.
+    #[inline(never)]
     pub(crate) fn store_changed<P: Platform>(
         self,
         platform: &P,
@@ -292,14 +294,14 @@ impl Kind for SteKind {
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
         let mut used = [u64::MAX; 8];
         for (ignored, bits) in [
-            (!stage_1, Self::STAGE_1),
-            (!stage_2, Self::STAGE_2),
-            (!stage_1 && !stage_2, Self::TRANSLATION),
-            (stage_1 && !stage_2 && ste.strw() == EL2, Self::TAG),
-            (stage_1 && ste.s1_dss() != 1, Self::UNTRANSLATED),
+            (!stage_1, &Self::STAGE_1),
+            (!stage_2, &Self::STAGE_2),
+            (!stage_1 && !stage_2, &Self::TRANSLATION),
+            (stage_1 && !stage_2 && ste.strw() == EL2, &Self::TAG),
+            (stage_1 && ste.s1_dss() != 1, &Self::UNTRANSLATED),
         ] {
             if ignored {
-                used = core::array::from_fn(|i| used[i] & !bits.0[i]);
+                used.iter_mut().zip(&bits.0).for_each(|(used, bits)| *used &= !bits);
             }
         }
         used

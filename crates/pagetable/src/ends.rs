@@ -70,7 +70,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`] for the range, which holds `at`.
-    #[inline(always)]
+    #[cfg_attr(feature = "fast-paths", inline(always))]
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) unsafe fn place<F: Frames + ?Sized>(
         &self,
         frames: &F,

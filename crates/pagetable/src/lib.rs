@@ -64,6 +64,9 @@ mod unmap;
 #[cfg(feature = "mutation")]
 mod wrong;
 
+/// Whether there are shorter ways for what most calls are, beside the general way, which does all of that as well.
+const FAST: bool = cfg!(feature = "fast-paths");
+
 pub use bitmap::Bitmap;
 pub use config::{Bbml, Dirty, TableConfig};
 pub use dirty::Harvest;

@@ -13,7 +13,7 @@ use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::{is_table, kind};
 use crate::sync::{SYNCED, close, install, settle};
 use crate::table::entry;
-use crate::{Attributes, Frames, Table};
+use crate::{Attributes, FAST, Frames, Table};
 
 /// The part of a map that is the same for all its runs.
 struct Request {
@@ -57,7 +57,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         attributes: Attributes,
     ) -> Result<(), MapError> {
         // SAFETY: the caller's contract.
-        if len == Self::granule() && unsafe { self.map_page(frames, iova, pa, attributes) } {
+        if FAST && len == Self::granule() && unsafe { self.map_page(frames, iova, pa, attributes) }
+        {
             return Ok(());
         }
         // Everything else takes more work, out of line, so that the way of a single page needs few registers.
@@ -85,7 +86,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         table: &Self,
         result: &mut Result<(), MapError>,
     ) -> bool {
-        if len >= Geometry::<SHIFT, WIDE>::SPAN {
+        if !FAST {
+            // All goes the general way.
+        } else if len >= Geometry::<SHIFT, WIDE>::SPAN {
             // SAFETY: the caller's contract.
             if unsafe { table.map_block(frames, iova, pa, len, attributes) } {
                 return true;
@@ -177,7 +180,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let (start, request) = match self.ordinary(iova, pa, len, attributes) {
+        let ordinary = if FAST { self.ordinary(iova, pa, len, attributes) } else { None };
+        let (start, request) = match ordinary {
             Some(request) => (iova.0, request),
             None => match self.request(iova, pa, len, attributes) {
                 Ok(request) => request,
@@ -240,8 +244,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             return Err(MapErrorKind::BeyondOutput { pa, len, output_bits: self.output_bits() });
         }
         let leaf = match self.encoding.short(attributes) {
-            Some(leaf) => leaf,
-            None => self.encoding.encode(attributes)?,
+            Some(leaf) if FAST => leaf,
+            _ => self.encoding.encode(attributes)?,
         };
         Ok((start, Request { delta: pa.0.wrapping_sub(start), end, leaf }))
     }
@@ -370,7 +374,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// `cells` and the `count - 1` descriptors after it are in one live table.
     #[inline(always)]
     unsafe fn fill(cells: NonNull<AtomicU64>, count: usize, first: u64, shift: u32) -> usize {
-        if shift == SHIFT {
+        if FAST && shift == SHIFT {
             // SAFETY: the caller's promise.
             return unsafe { fill_pages::<SHIFT>(cells, count, first) };
         }

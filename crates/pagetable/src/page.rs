@@ -13,7 +13,7 @@ use crate::leaf::{is_table, kind};
 use crate::map::descriptor;
 use crate::sync::SYNCED;
 use crate::table::entry;
-use crate::{Attributes, Frames, Table};
+use crate::{Attributes, FAST, Frames, Table};
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Maps one page, in a table that exists, where nothing is yet: most maps, and less than a third of the
@@ -112,7 +112,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
     /// bytes that were mapped and are not any more; adds to the gather as [`Unmap::next`](crate::Unmap::next) does, though
-    /// never a table. `None`, and nothing done, for all that needs [`unmap`](Self::unmap), errors too.
+    /// never a table. `None`, and nothing done, for all that needs [`unmap`](Self::unmap), errors too; without the feature
+    /// `fast-paths` that is everything.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
@@ -124,7 +125,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         gather: &mut Gather<TABLES>,
     ) -> Option<u64> {
-        if len >= Geometry::<SHIFT, WIDE>::SPAN {
+        if !FAST || len >= Geometry::<SHIFT, WIDE>::SPAN {
             return None;
         }
         // SAFETY: the caller's contract.
@@ -143,6 +144,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         gather: &mut Gather<TABLES>,
     ) -> Option<u64> {
+        if !FAST {
+            return None;
+        }
         // SAFETY: the caller's contract.
         if len == Self::granule() && unsafe { self.unmap_page(frames, iova, gather) } {
             return Some(len);

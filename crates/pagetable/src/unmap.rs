@@ -13,7 +13,7 @@ use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
 use crate::sync::{FULL, open};
 use crate::table::entry;
-use crate::{Frames, Table};
+use crate::{FAST, Frames, Table};
 
 /// An unmap at work. Dropping it unfinished leaves the rest of the range mapped; what was gathered must be
 /// invalidated all the same.
@@ -72,7 +72,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
     ) -> Result<Unmap<'t, F, SHIFT, STAGE, WIDE>, UnmapError> {
-        let page = if len == Self::granule() && self.unmaps_parts {
+        let page = if FAST && len == Self::granule() && self.unmaps_parts {
             // SAFETY: the caller's contract.
             unsafe { self.page_table(frames, iova) }
         } else {
@@ -100,13 +100,18 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // May wrap for a wrong range, for which it is not used.
         let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
-        let (at, end, only, found) = match unsafe { self.find(frames, iova, len) } {
+        let found = if FAST { unsafe { self.find(frames, iova, len) } } else { Found::More };
+        let (at, end, only, found) = match found {
             Found::Pages(table) => (iova.0, end, Some(table), None),
             Found::Nothing => (end, end, None, None),
             Found::Block(shift) => return Err(self.straddle(iova.0, shift)),
             Found::More => {
-                // SAFETY: as above.
-                if let Some(table) = unsafe { self.whole_block(frames, iova, len) } {
+                let block = match FAST {
+                    // SAFETY: as above.
+                    true => unsafe { self.whole_block(frames, iova, len) },
+                    false => None,
+                };
+                if let Some(table) = block {
                     (iova.0, end, Some(table), None)
                 } else {
                     // SAFETY: as above.
@@ -209,7 +214,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     /// A gather that is not cleared between calls is added to; once it is full nothing more is unlinked.
     #[inline]
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
-        if let Some(table) = self.only.take() {
+        if let Some(table) = self.only.take().filter(|_| FAST) {
             self.next_at_once(table, gather);
         } else if self.at != self.end {
             self.next_step(gather);
@@ -366,7 +371,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let bytes = (count as u64) << SHIFT;
         let mut cleared = Cleared { start: at, end: at + bytes, bytes };
         // The fast way for runs without holes, which need not be counted. SAFETY: the caller's promise.
-        let solid = unsafe { clear_solid(cells, count) };
+        let solid = if FAST { unsafe { clear_solid(cells, count) } } else { 0 };
         if solid != count {
             // SAFETY: the caller's promise, for the entries left.
             cleared = unsafe { clear_sparse::<SHIFT>(cells, at, solid, count) };

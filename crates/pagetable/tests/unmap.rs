@@ -294,6 +294,7 @@ fn several_unmaps_may_share_a_gather() {
     assert_eq!(arena.walk(&table, 3 * K4).unwrap().0, 4 * K4);
 }
 
+#[cfg(feature = "fast-paths")]
 #[test]
 fn a_part_of_one_table_is_unmapped_at_once_and_all_else_is_left_alone() {
     let (arena, table) = setup();

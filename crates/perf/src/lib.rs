@@ -21,7 +21,10 @@ mod ids;
 mod model;
 mod numbers;
 mod pagetable;
-/// What that file needs of the driver's.
+#[path = "../../driver/src/room.rs"]
+#[allow(dead_code, reason = "the driver needs more of it")]
+mod room;
+/// What those files need of the driver's.
 mod shared {
     #[derive(Debug)]
     pub(crate) struct NoMemory;

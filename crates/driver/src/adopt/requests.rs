@@ -16,6 +16,7 @@ use crate::instance::Instance;
 use crate::page_request::{Answer, Group, Request, Standing};
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
+use crate::room::Room;
 
 /// The predecessor's queue of page requests.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl OldRequests {
             return None;
         }
         let mut ended = Vec::new();
-        if ended.try_reserve_exact(size.entries() as usize).is_err() {
+        if ended.room_exact(size.entries() as usize).is_err() {
             return None;
         }
         Some(Self { base, size, ended })
@@ -77,7 +78,7 @@ impl OldRequests {
             let group = Group { pasid, ..page.group };
             let due = page.last && group.is_answerable(features, with_pasid);
             if due && self.ended.len() < self.ended.capacity() {
-                self.ended.push(group);
+                self.ended.put(group);
             }
         }
         self.ended.sort_unstable();

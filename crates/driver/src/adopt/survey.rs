@@ -15,6 +15,7 @@ use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, PhysAddr, STE_BYTES, Ste, Stream
 
 use super::OldRequests;
 use crate::features::Features;
+use crate::room::Room;
 use crate::stream_table::{Split, StreamTable};
 use crate::update;
 
@@ -333,8 +334,8 @@ impl Survey<'_> {
         if bytes / 8 > self.left {
             return Err(AdoptError::TooMuch { limit: LIMIT });
         }
-        self.used.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-        self.used.push((pa, end, what));
+        self.used.room(1).map_err(|_| AdoptError::NoMemory)?;
+        self.used.put((pa, end, what));
         Ok(())
     }
 
@@ -362,9 +363,9 @@ impl Survey<'_> {
             // Hardware has no streams beyond the table's, whatever a leaf has room for (§5.1).
             let first = index << split;
             self.entries(Structure::StreamLeaf, leaf, first, count.min((1 << log2) - first))?;
-            self.found.leaves.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+            self.found.leaves.room(1).map_err(|_| AdoptError::NoMemory)?;
             // At most 2^26 descriptors.
-            self.found.leaves.push(index as u32);
+            self.found.leaves.put(index as u32);
         }
         Ok(())
     }
@@ -387,21 +388,21 @@ impl Survey<'_> {
             // Streams have at most 32 bits.
             let stream = StreamId((first + index) as u32);
             if update::is_quarantined(&ste.0) {
-                self.found.cut_off.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-                self.found.cut_off.push(stream);
+                self.found.cut_off.room(1).map_err(|_| AdoptError::NoMemory)?;
+                self.found.cut_off.put(stream);
             }
             let works = ste.config() & 0b100 != 0;
             if ste.cont() != 0 {
-                self.contiguous.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+                self.contiguous.room(1).map_err(|_| AdoptError::NoMemory)?;
                 // The field has four bits.
-                self.contiguous.push((stream, ste.cont() as u32));
+                self.contiguous.put((stream, ste.cont() as u32));
             }
             if works && self.memory.keeps(stream) {
                 self.entry(stream, &ste)?;
             } else if works || ste.cont() != 0 {
                 // Entries that abort but have CONT as well: they are rewritten so that they stand for themselves alone.
-                self.found.others.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-                self.found.others.push(stream);
+                self.found.others.room(1).map_err(|_| AdoptError::NoMemory)?;
+                self.found.others.put(stream);
             }
         }
         Ok(())
@@ -425,8 +426,8 @@ impl Survey<'_> {
     fn entry(&mut self, stream: StreamId, ste: &Ste) -> Result<(), AdoptError> {
         legality::ste(ste, &self.implementation)
             .map_err(|rule| AdoptError::Entry { stream, rule })?;
-        self.found.kept.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-        self.found.kept.push(stream);
+        self.found.kept.room(1).map_err(|_| AdoptError::NoMemory)?;
+        self.found.kept.put(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
         if (stage_1 || stage_2) && self.features.checks_translated() && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });
@@ -528,15 +529,15 @@ impl Survey<'_> {
 
     /// A tag of EL2, where `host` says so, or of EL1.
     fn tag(&mut self, vmid: u16, asid: Option<u16>) -> Result<(), AdoptError> {
-        self.found.tags.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-        self.found.tags.push((vmid, asid));
+        self.found.tags.room(1).map_err(|_| AdoptError::NoMemory)?;
+        self.found.tags.put((vmid, asid));
         Ok(())
     }
 
     /// A VMID that is in use beside this driver's own world.
     fn other_world(&mut self, vmid: u16) -> Result<(), AdoptError> {
-        self.found.vmids.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-        self.found.vmids.push(vmid);
+        self.found.vmids.room(1).map_err(|_| AdoptError::NoMemory)?;
+        self.found.vmids.put(vmid);
         Ok(())
     }
 

@@ -17,8 +17,10 @@ use crate::invalidate::{Scope, Tag};
 use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::nest::state::{Moves, Nesting};
-use crate::place::{Bound, Place, Slot, User, WITHOUT};
+use crate::place::{Bound, Place, Slot, User, WITHOUT, is_without};
 use crate::platform::Platform;
+use crate::process::{Binding, SeatNumber};
+use crate::room::Room;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
 use crate::space::{Installed, Space, Targets};
@@ -31,10 +33,10 @@ pub(crate) enum Goal<P: Platform> {
     Identity,
     Space(Shared<Space<P>>),
     /// As `Space`; if the master is bound to the space already, one bond more.
-    Bind(Shared<Space<P>>),
+    Bind(Shared<Space<P>>, Binding),
     /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
     /// more.
-    Unbind(u64),
+    Unbind(SeatNumber),
     /// As `Space`, with the entry that a guest asks for.
     Nest(Nesting<P>),
 }
@@ -47,6 +49,7 @@ pub(crate) fn change<P: Platform>(
     substream: u32,
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
+    let substream = if is_without(substream) { WITHOUT } else { substream };
     core.configuration.with(|configuration| {
         let change = described(configuration, master, substream, &goal);
         let Some(change) = change else {
@@ -73,7 +76,10 @@ fn carry_out<P: Platform>(
         return Ok(seat);
     }
     let mut moves = call.may_begin(configuration)?;
-    if let Some(bound) = call.stays(configuration) {
+    // Without guests nothing is restated.
+    if cfg!(feature = "nested")
+        && let Some(bound) = call.stays(configuration)
+    {
         let restated = restate(core, configuration, call.instance, master, bound, goal, &mut moves);
         restated.map_err(|what| call.unconfirmed(what))?;
         return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
@@ -140,10 +146,8 @@ impl<'a, P: Platform> Call<'a, P> {
     ) -> Result<Option<Self>, AttachError> {
         // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
         // lent: it is bound and unbound alone.
-        if substream != WITHOUT
-            && matches!(goal, Goal::Space(_) | Goal::Blocked)
-            && configuration.lent.binary_search(&substream).is_err()
-        {
+        let lent = matches!(goal, Goal::Space(_) | Goal::Blocked);
+        if lent && !configuration.may_use(substream) {
             return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
         }
         // From `add` to `close` this index is this master's.
@@ -151,7 +155,7 @@ impl<'a, P: Platform> Call<'a, P> {
         // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
         // another master's.
         if let Goal::Unbind(seat) = *goal
-            && !state.is_some_and(|state| state.slot(substream).may_be(seat))
+            && !state.is_some_and(|state| state.slot(substream).may_be(seat.get()))
         {
             return Ok(None);
         }
@@ -162,14 +166,14 @@ impl<'a, P: Platform> Call<'a, P> {
             let pasid = SubstreamId(substream);
             return Err(AttachError::PasidRange { instance: id, pasid, bits });
         }
-        if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
+        if state.is_adopted() && substream != WITHOUT && matches!(goal, Goal::Blocked) {
             return Err(AttachError::Adopted { instance: id });
         }
         let space = match goal {
-            Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
+            Goal::Space(space) | Goal::Bind(space, _) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
-            Goal::Space(space) | Goal::Bind(space) => Some(space),
+            Goal::Space(space) | Goal::Bind(space, _) => Some(space),
             Goal::Nest(nesting) => Some(&nesting.space),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
@@ -180,7 +184,7 @@ impl<'a, P: Platform> Call<'a, P> {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
         let slot = state.slot(substream);
-        let devices = if cfg!(feature = "ats") && state.ats.depends_on_tables() {
+        let devices = if cfg!(feature = "ats") && state.ats().depends_on_tables() {
             state.streams.len()
         } else {
             0
@@ -190,6 +194,11 @@ impl<'a, P: Platform> Call<'a, P> {
 
     fn unconfirmed(&self, what: Failure) -> AttachError {
         AttachError::Unconfirmed(Unconfirmed::new(self.id, what))
+    }
+
+    /// Whether any devices are among the targets: none are without `ats`, which is known when the driver is compiled.
+    const fn has_devices(&self) -> bool {
+        cfg!(feature = "ats") && self.devices != 0
     }
 
     fn user(&self) -> User {
@@ -206,7 +215,7 @@ impl<'a, P: Platform> Call<'a, P> {
     /// For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
     /// unbound; `Report::Quarantined` tells of the device.
     fn silent(&self, configuration: &Configuration<P>) -> Option<AttachError> {
-        let binds = matches!(self.goal, Goal::Bind(_));
+        let binds = matches!(self.goal, Goal::Bind(..));
         self.quarantined(configuration, true).filter(|_| !binds)
     }
 
@@ -214,10 +223,10 @@ impl<'a, P: Platform> Call<'a, P> {
     fn is_so_already(&self, configuration: &mut Configuration<P>) -> Option<Option<u64>> {
         let state = configuration.masters.get(self.master)?;
         let alone = self.substream == WITHOUT;
-        let adopted = state.adopted && !self.core.leaves_out(Mutation::NoAdoptedEnd);
-        let nested = alone && state.nested.is_some();
+        let adopted = state.is_adopted() && !self.core.leaves_out(Mutation::NoAdoptedEnd);
+        let nested = cfg!(feature = "nested") && alone && state.nested.is_some();
         // After a reset a guest may still have the master's streams.
-        let given = alone && (state.nest.is_some() || state.former.is_some());
+        let given = alone && state.has_guest();
         match (self.slot, self.goal) {
             (Slot::Blocked, Goal::Blocked) if adopted && alone => None,
             (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
@@ -227,11 +236,11 @@ impl<'a, P: Platform> Call<'a, P> {
                 self.count(configuration, bound, bound.bonds - 1);
                 Some(Some(bound.seat))
             }
-            (Slot::At(bound), Goal::Space(_) | Goal::Bind(_)) => {
+            (Slot::At(bound), Goal::Space(_) | Goal::Bind(..)) => {
                 if nested || self.stays(configuration).is_none() {
                     return None;
                 }
-                if let Goal::Bind(_) = self.goal {
+                if let Goal::Bind(..) = self.goal {
                     self.count(configuration, bound, bound.bonds + 1);
                 }
                 Some(Some(bound.seat))
@@ -286,7 +295,7 @@ impl<'a, P: Platform> Call<'a, P> {
                 .map_err(|what| self.unconfirmed(what))?;
         }
         core.quarantine.reserve(&core.platform)?;
-        configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
+        configuration.held.room(1)?;
         let leaving = self.slot.bound().map(|old| leaving(configuration, old));
         let leaving = leaving.transpose()?.flatten();
         let entering = match self.space {
@@ -317,11 +326,11 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         // All memory is taken before the search for a seat: that may change tags, and after it only hardware
         // may fail.
-        let room = Room::new(configuration, id, space, self.devices)?;
+        let room = Spare::new(configuration, id, space, self.devices)?;
         let seat = seat::find(core, configuration, self.master, space)?;
         let entering = enter(configuration, id, space, seat, room)?;
         // A place that exists is among the targets already: they change only if devices are added.
-        let targets = entering.targets.filter(|_| entering.is_new || self.devices != 0);
+        let targets = entering.targets.filter(|_| entering.is_new || self.has_devices());
         Ok(Entering { targets, ..entering })
     }
 
@@ -335,10 +344,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let Ready { mut moves, old, entering, leaving } = ready;
         let (core, instance, master) = (self.core, self.instance, self.master);
         let new = entering.as_ref().map(|it| configuration.join(it.place, self.user()));
-        // A driver without `ats` has no such devices, which the compiler does not see.
-        let joins = cfg!(feature = "ats")
-            && self.devices != 0
-            && entering.as_ref().is_some_and(|it| !it.is_new);
+        let joins = self.has_devices() && entering.as_ref().is_some_and(|it| !it.is_new);
         let published = entering.and_then(|Entering { place, targets, .. }| {
             configuration.publish_for(place, targets?, self.among_targets())
         });
@@ -378,7 +384,7 @@ impl<'a, P: Platform> Call<'a, P> {
 
     /// The master as a user whose devices are among the targets.
     fn among_targets(&self) -> Option<User> {
-        (self.devices != 0).then(|| self.user())
+        self.has_devices().then(|| self.user())
     }
 
     /// Flushes the old space's tag if nobody uses it any more, takes it off the targets, and waits until no unmap uses those.
@@ -390,35 +396,31 @@ impl<'a, P: Platform> Call<'a, P> {
         let Done { old, new, leaving, published } = done;
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
         let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
-        let place = old.map(|old| old.place).filter(|_| emptied || self.devices != 0);
-        let mut settled = Ok(());
-        let mut withdrawn = None;
+        let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
+        let (mut settled, mut withdrawn, mut left) = (Ok(()), None, None);
+        let is_left = place.is_some() && leaving.is_some();
         if let (Some(place), Some(targets)) = (place, leaving) {
             // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
             let tag = configuration.places.get(place).map(|place| place.tag);
-            let flushed = match tag.filter(|_| emptied) {
-                Some(tag) => flush(core, instance, tag),
-                None => Ok(()),
-            };
-            let leaves = emptied && flushed.is_ok();
-            if flushed.is_err() {
+            if let Some(tag) = tag.filter(|_| emptied) {
+                settled = flush(core, instance, tag);
+            }
+            if settled.is_err() {
                 // Prepare reserved the room.
-                configuration.held.push(place);
+                configuration.held.put(place);
             }
+            left = Some(place).filter(|_| emptied && settled.is_ok());
             // Where others keep the place, or it is held, only this master's devices leave the targets.
-            if leaves || user.is_some() {
-                withdrawn = configuration.withdraw_for(place, targets, leaves, user);
+            if left.is_some() || user.is_some() {
+                withdrawn = configuration.withdraw_for(place, targets, left.is_some(), user);
             }
-            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
-            if leaves {
-                drop(configuration.forget(core, place));
-            }
-            settled = flushed;
-            if self.devices != 0 {
-                settled = settled.and_then(|()| settle(core, instance));
-            }
-        } else {
-            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        }
+        Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        if let Some(place) = left {
+            drop(configuration.forget(core, place));
+        }
+        if is_left && self.has_devices() {
+            settled = settled.and_then(|()| settle(core, instance));
         }
         settled.map_err(|what| self.unconfirmed(what))?;
         let seat = new.map(|new| new.seat);
@@ -443,7 +445,7 @@ fn described<P: Platform>(
     Some(match goal {
         Goal::Blocked | Goal::Unbind(_) => Change::Detach { instance, stream, substream },
         Goal::Identity => Change::Attach { instance, stream, substream, space: None },
-        Goal::Space(space) | Goal::Bind(space) => {
+        Goal::Space(space) | Goal::Bind(space, _) => {
             Change::Attach { instance, stream, substream, space: Some(space.id) }
         }
         Goal::Nest(nesting) => {
@@ -465,12 +467,12 @@ fn leaving<P: Platform>(
 const MORE: usize = 2;
 
 /// Memory for a seat at a new place; there is room for one more user at those that exist.
-struct Room {
+struct Spare {
     targets: Box<Targets>,
     users: Vec<User>,
 }
 
-impl Room {
+impl Spare {
     fn new<P: Platform>(
         configuration: &mut Configuration<P>,
         instance: InstanceId,
@@ -480,11 +482,11 @@ impl Room {
         configuration.places.reserve(1)?;
         let targets = spare_for(space, MORE, devices)?;
         let mut users = Vec::new();
-        users.try_reserve(1).map_err(|_| NoMemory)?;
+        users.room(1)?;
         let here = |target: &&Installed| target.instance == instance;
         for target in space.targets.for_writer().iter().filter(here) {
             if let Some(place) = configuration.places.get_mut(target.place) {
-                place.users.try_reserve(1).map_err(|_| NoMemory)?;
+                place.users.room(1)?;
             }
         }
         Ok(Self { targets, users })
@@ -498,7 +500,7 @@ fn enter<P: Platform>(
     instance: InstanceId,
     space: &Shared<Space<P>>,
     seat: Seat,
-    room: Room,
+    room: Spare,
 ) -> Result<Entering, AttachError> {
     let asids = &mut configuration.asids;
     let (tag, shared) = match seat {

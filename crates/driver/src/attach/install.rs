@@ -48,7 +48,7 @@ pub(super) fn install<P: Platform>(
     let before = state.stream();
     let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
     let was_read = contexts(before);
-    let (old, stalls) = (state.slot(substream), state.stalls);
+    let (old, stalls) = (state.slot(substream), state.stalls());
 
     // The context is written before the entry that leads to it.
     if let Some((context, vmid)) = target {
@@ -100,9 +100,9 @@ pub(super) fn install<P: Platform>(
         (state.stage_2, state.nested) = (tables, nested);
     }
     let after = state.stream();
-    let kept_before = state.on;
-    let asks_anew = state.asking != state.asks(after);
-    if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split || asks_anew) {
+    let kept_before = state.is_on();
+    let asks_anew = state.is_asking() != state.asks(after);
+    if kept_before && (!state.keeps(after) || state.ats() == AtsMode::Split || asks_anew) {
         // Neither what the device keeps nor what it asks for may outlive the entry that allows it. Nor may intermediate
         // addresses that it keeps from one stage 2 be used in another, whose guest may not have given it these.
         if !core.leaves_out(Mutation::DeviceFirst) {
@@ -113,10 +113,10 @@ pub(super) fn install<P: Platform>(
             return Err(what);
         }
     }
-    if core.leaves_out(Mutation::DeviceFirst) && !state.on && state.keeps(after) {
+    if core.leaves_out(Mutation::DeviceFirst) && !state.is_on() && state.keeps(after) {
         state.switch_on(core, instance)?;
     }
-    if after != before || state.adopted {
+    if after != before || state.is_adopted() {
         if let Err(what) = change(core, instance, state, before, after) {
             state.set_slot(substream, old);
             return Err(what);
@@ -171,7 +171,7 @@ pub(super) fn install<P: Platform>(
         let which = if nested { Which::All } else { Which::Substream(substream) };
         page_group::end(core, instance, state, which, Some(answer))
     };
-    let told = if state.on {
+    let told = if state.is_on() {
         state.forget_kept(core, instance, substream).and_then(|()| end(state))
     } else {
         end(state).and_then(|()| state.switch_on(core, instance))
@@ -188,7 +188,7 @@ fn bring_vmid<P: Platform>(
     state: &mut MasterState,
     vmid: u16,
 ) -> Result<(), Failure> {
-    let skipped = state.ats == AtsMode::Always && !state.is_occupied();
+    let skipped = state.ats() == AtsMode::Always && !state.is_occupied();
     if !skipped || state.vmid == vmid || core.leaves_out(Mutation::LateVmid) {
         return Ok(());
     }
@@ -212,7 +212,7 @@ enum Ends {
 
 impl Ends {
     fn of(state: &MasterState, before: Stream, after: Stream) -> Self {
-        if !state.stalls || !before.is_translated() || after == before {
+        if !state.stalls() || !before.is_translated() || after == before {
             return Self::Never;
         }
         match after {
@@ -258,7 +258,7 @@ pub(super) fn restate<P: Platform>(
         return Ok(());
     }
     // Page requests can only be switched together with ATS.
-    if state.on && (!state.keeps(after) || state.asking != state.asks(after)) {
+    if state.is_on() && (!state.keeps(after) || state.is_asking() != state.asks(after)) {
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
     }
@@ -323,12 +323,7 @@ pub(crate) fn before_split<'a, P: Platform>(
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
 pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
-    let current = entry.load(platform);
-    for (index, (old, new)) in current.iter().zip(words).enumerate() {
-        if old != new {
-            entry.write(platform, index, *new);
-        }
-    }
+    entry.store_changed(platform, &mut entry.load(platform), words);
 }
 
 /// Makes `entry` hold `target`; `forget` makes hardware forget what it held, and waits for that.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::index::Index;
 use super::{Chain, NONE, Of, group_of, name_of};
 use crate::page_request::Group;
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 /// Groups that have begun. A group's number is that of its first node, so there are at most as many as nodes.
@@ -41,13 +42,13 @@ impl Begun {
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let groups = Index::new(most)?;
         let (mut of, mut streams, mut order) = (Vec::new(), Vec::new(), Vec::new());
-        of.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
-        streams.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
-        order.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
+        of.room_exact(most as usize)?;
+        streams.room_exact(most as usize)?;
+        order.room_exact(most as usize)?;
         for number in 0..most {
-            of.push(One { chain: Chain::EMPTY, stream: NONE, older: NONE, newer: NONE });
-            streams.push(Stream { pages: 0, oldest: NONE, newest: NONE, at: number });
-            order.push(number);
+            of.put(One { chain: Chain::EMPTY, stream: NONE, older: NONE, newer: NONE });
+            streams.put(Stream { pages: 0, oldest: NONE, newest: NONE, at: number });
+            order.put(number);
         }
         Ok(Self { groups, of, streams, order, active: 0 })
     }

@@ -4,6 +4,7 @@
 
 use alloc::vec::Vec;
 
+use crate::room::Room;
 use crate::shared::NoMemory;
 
 /// A map from keys to numbers: each number has at most one key.
@@ -42,12 +43,12 @@ impl Index {
     /// For the numbers below `most`, which is less than 2^31.
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
         let (mut keys, mut forks) = (Vec::new(), Vec::new());
-        keys.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
-        forks.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
+        keys.room_exact(most as usize)?;
+        forks.room_exact(most as usize)?;
         for index in 0..most {
-            keys.push(0);
+            keys.put(0);
             let next = if index + 1 == most { NONE } else { index + 1 };
-            forks.push(Fork { bit: 0, children: [next, NONE] });
+            forks.put(Fork { bit: 0, children: [next, NONE] });
         }
         Ok(Self { keys, forks, root: NONE, free: if most == 0 { NONE } else { 0 } })
     }

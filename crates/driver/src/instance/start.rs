@@ -14,6 +14,7 @@ use super::{EnableError, Instance, Probed};
 use crate::ecmdq::{self, Slots};
 use crate::features::Features;
 use crate::mutation::Mutation;
+use crate::overrides::WhileOff;
 use crate::platform::{Mmio, Platform, nanoseconds};
 
 /// Why an SMMU was not started.
@@ -264,13 +265,14 @@ impl<P: Platform> Instance<P> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         slots.offsets(&self.mmio).try_for_each(|(_, slot)| {
             let cons = ecmdq::disable(&self.mmio, slot);
-            self.poll(platform, "ECMDQ_PROD", 0, cons, |cons| !EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", 0, cons, &|cons| !EcmdqCons(cons).enack())
         })
     }
 
     /// Turns on the enhanced queues that are lanes of the command queue, and the control pages that they are in.
     pub(super) fn enable_others(&self, platform: &P) -> Result<(), EnableError> {
-        let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
+        let slots = Slots::of(&self.features).filter(|_| cfg!(feature = "ecmdq"));
+        let Some(slots) = slots else { return Ok(()) };
         let used = slots.offsets(&self.mmio).take(self.commands.lanes() - 1);
         let mut before = None;
         for (page, _) in used {
@@ -279,18 +281,18 @@ impl<P: Platform> Instance<P> {
             }
             slots.enable(&self.mmio, page, |status, enabled| {
                 let done = |value| value & enabled == enabled;
-                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", enabled, status, done)
+                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", enabled, status, &done)
             })?;
         }
         self.commands.enable_others(platform, &self.mmio, |cons| {
             let enabled = EcmdqCons::default().with_enack(true).0;
-            self.poll(platform, "ECMDQ_PROD", enabled, cons, |cons| EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", enabled, cons, &|cons| EcmdqCons(cons).enack())
         })
     }
 
     /// Makes transactions abort while SMMUEN is 0 (§2.4).
     fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
-        self.write_gbpa(platform, |gbpa| gbpa.with_abort(true))
+        self.write_gbpa(platform, WhileOff::ABORT)
     }
 
     /// Makes transactions do while SMMUEN is 0 what the configuration says.
@@ -299,20 +301,17 @@ impl<P: Platform> Instance<P> {
             true => self.config.while_off.without_attributes(),
             false => self.config.while_off,
         };
-        self.write_gbpa(platform, |gbpa| while_off.on(gbpa))
+        self.write_gbpa(platform, while_off)
     }
 
     /// Changes GBPA: once no update is on its way, with Update, until that is 0 again.
-    fn write_gbpa(
-        &self,
-        platform: &P,
-        change: impl FnOnce(Gbpa) -> Gbpa,
-    ) -> Result<(), EnableError> {
+    #[inline(never)]
+    fn write_gbpa(&self, platform: &P, while_off: WhileOff) -> Result<(), EnableError> {
         let settled = |gbpa: u32| !Gbpa(gbpa).update();
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
-        let gbpa = change(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)?;
+        let gbpa = while_off.on(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
         self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)
     }
 
     /// Turns everything off that CR0 enables, the command queue first: an answer that is consumed while SMMUEN is 0 does
@@ -327,10 +326,12 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, Cr0::default())
     }
 
+    #[inline(never)]
     pub(super) fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
         self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
     }
 
+    #[inline(never)]
     pub(super) fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
         self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
     }
@@ -346,19 +347,20 @@ impl<P: Platform> Instance<P> {
         // A field whose last change is not acknowledged yet must not be changed again.
         let before = self.mmio.read32(offset);
         let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
-        self.poll(platform, register, before, acknowledgement, still)?;
+        self.poll(platform, register, before, acknowledgement, &still)?;
         self.mmio.write32(offset, value);
-        self.poll(platform, register, value, acknowledgement, |ack| ack == value)
+        self.poll(platform, register, value, acknowledgement, &|ack| ack == value)
     }
 
-    /// Reads the register at `offset` until `done` says that it settled.
+    /// Reads the register at `offset` until `done` says that it settled. Compiled once.
+    #[inline(never)]
     fn poll(
         &self,
         platform: &P,
         register: &'static str,
         expected: u32,
         offset: u32,
-        done: impl Fn(u32) -> bool,
+        done: &dyn Fn(u32) -> bool,
     ) -> Result<(), EnableError> {
         let (begun, deadline) = (platform.now(), nanoseconds(self.config.deadline));
         loop {

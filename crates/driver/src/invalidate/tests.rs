@@ -315,3 +315,12 @@ fn of_guests_all_is_invalidated_whatever_the_scope() {
         }
     }
 }
+
+#[cfg(feature = "alloc")]
+#[test]
+fn the_command_for_a_whole_tag_is_that_for_everything_of_it() {
+    for tag in [TAG, Tag::el2(7), Tag::stage_2(3)] {
+        let mut commands = commands(&features(true), iter::once(tag), Scope::All, 64);
+        assert_eq!((commands.next(), commands.next()), (Some(whole(tag)), None));
+    }
+}

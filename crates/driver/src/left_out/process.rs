@@ -3,11 +3,12 @@
 
 use core::convert::Infallible;
 
-use smmuv3_formats::{Cd, SubstreamId};
+use smmuv3_formats::Cd;
 
 use crate::compatibility::Mismatch;
 use crate::configuration::Configuration;
 use crate::features::Features;
+use crate::iommu::Core;
 use crate::platform::Platform;
 
 /// How a space would hold it.
@@ -15,9 +16,21 @@ pub(crate) type Held = Registers;
 
 /// What is known of a process's tables.
 pub(crate) struct Registers {
-    pub(crate) pasid: SubstreamId,
     pub(crate) cookie: u64,
     none: Infallible,
+}
+
+/// Nothing is bound.
+pub(crate) enum Binding {}
+
+/// There is no seat that was bound.
+#[derive(Clone, Copy)]
+pub(crate) enum SeatNumber {}
+
+impl SeatNumber {
+    pub(crate) const fn get(self) -> u64 {
+        match self {}
+    }
 }
 
 /// How far the end of a process is.
@@ -32,6 +45,10 @@ impl Registers {
     }
 
     pub(crate) fn life<P: Platform>(&self, _: &Configuration<P>) -> Life {
+        match self.none {}
+    }
+
+    pub(crate) fn end<P: Platform>(&self, _: &Core<P>) {
         match self.none {}
     }
 

@@ -16,8 +16,9 @@ use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::legal;
 use crate::nest::state::NestState;
+use crate::others::Others;
 use crate::overrides::Overrides;
-use crate::place::{Bound, Slot, WITHOUT};
+use crate::place::{Bound, Slot, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
@@ -63,8 +64,8 @@ pub(crate) struct MasterState {
     pub(crate) response_pasid: bool,
     /// What its accesses without a substream are subject to.
     pub(crate) own: Slot,
-    /// What its accesses with substreams are subject to: those that are not blocked, in order.
-    pub(crate) others: Vec<(u32, Slot)>,
+    /// What its accesses with substreams are subject to.
+    pub(crate) others: Others,
     /// Its translation faults stall.
     pub(crate) stalls: bool,
     /// Its entries are still those that were adopted.
@@ -73,10 +74,44 @@ pub(crate) struct MasterState {
     pub(crate) kept: bool,
 }
 
+/// What a part that is left out would have set is known when the driver is compiled.
+impl MasterState {
+    /// How its devices may keep translations.
+    pub(crate) const fn ats(&self) -> AtsMode {
+        if cfg!(feature = "ats") { self.ats } else { AtsMode::Off }
+    }
+
+    /// Whether ATS is switched on in its devices.
+    pub(crate) const fn is_on(&self) -> bool {
+        cfg!(feature = "ats") && self.on
+    }
+
+    /// Whether page requests are switched on in its devices.
+    pub(crate) const fn is_asking(&self) -> bool {
+        cfg!(feature = "ats") && self.asking
+    }
+
+    /// Whether its translation faults stall.
+    pub(crate) const fn stalls(&self) -> bool {
+        cfg!(feature = "stalls") && self.stalls
+    }
+
+    /// Whether its entries are still those that were adopted.
+    pub(crate) const fn is_adopted(&self) -> bool {
+        cfg!(feature = "hand-over") && self.adopted
+    }
+
+    /// Whether a guest has its streams, or may have them until a reset.
+    pub(crate) fn has_guest(&self) -> bool {
+        cfg!(feature = "nested") && (self.nest.is_some() || self.former.is_some())
+    }
+}
+
 impl MasterState {
     /// Whether an unconfirmed change waits for a reset.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.adrift || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
+        cfg!(feature = "policies") && self.adrift
+            || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
     }
 
     /// Whether it uses an address space, or, after an unconfirmed change, may.
@@ -98,7 +133,9 @@ impl MasterState {
     /// stage 2 translates, or that contexts do.
     pub(crate) fn clash(&self, substream: u32, stage: Stage) -> Option<u32> {
         match stage {
-            Stage::Two if substream == WITHOUT => self.others.first().map(|(other, _)| *other),
+            Stage::Two if substream == WITHOUT => {
+                self.others.iter().next().map(|(other, _)| *other)
+            }
             Stage::Two => Some(substream),
             Stage::One => (substream != WITHOUT && self.uses_stage_2()).then_some(substream),
         }
@@ -114,11 +151,7 @@ impl MasterState {
     }
 
     pub(crate) fn slot(&self, substream: u32) -> Slot {
-        if substream == WITHOUT {
-            return self.own;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        at.ok().and_then(|at| self.others.get(at)).map_or(Slot::Blocked, |(_, slot)| *slot)
+        if is_without(substream) { self.own } else { self.others.slot(substream) }
     }
 
     /// A change that waits for a reset, with the seats that it was between.
@@ -143,40 +176,21 @@ impl MasterState {
 
     /// Room for the slot of `substream`.
     pub(crate) fn reserve(&mut self, substream: u32) -> Result<(), NoMemory> {
-        if substream == WITHOUT {
-            return Ok(());
-        }
-        self.others.try_reserve(1).map_err(|_| NoMemory)
+        if is_without(substream) { Ok(()) } else { self.others.reserve() }
     }
 
     /// Sets the slot of `substream`. There is room for it ([`MasterState::reserve`]).
     pub(crate) fn set_slot(&mut self, substream: u32, slot: Slot) {
-        if substream == WITHOUT {
+        if is_without(substream) {
             self.own = slot;
-            return;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        match (at, slot) {
-            (Ok(at), Slot::Blocked) => {
-                self.others.remove(at);
-            }
-            (Err(_), Slot::Blocked) => {}
-            (Ok(at), _) => {
-                if let Some(place) = self.others.get_mut(at) {
-                    place.1 = slot;
-                }
-            }
-            (Err(at), _) => self.others.insert(at, (substream, slot)),
+        } else {
+            self.others.set(substream, slot);
         }
     }
 
     /// The slot of `substream`, unless it is blocked.
     pub(crate) fn slot_mut(&mut self, substream: u32) -> Option<&mut Slot> {
-        if substream == WITHOUT {
-            return Some(&mut self.own);
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        Some(&mut self.others.get_mut(at.ok()?)?.1)
+        if is_without(substream) { Some(&mut self.own) } else { self.others.slot_mut(substream) }
     }
 
     /// Its seat at `place`.
@@ -199,7 +213,7 @@ impl MasterState {
             Slot::Blocked | Slot::Stuck(_) => WithoutSubstream::Terminate,
         };
         // A plain bypass has no ATS (§12.1).
-        let asks = self.ats == AtsMode::Always && without == WithoutSubstream::Bypass;
+        let asks = self.ats() == AtsMode::Always && without == WithoutSubstream::Bypass;
         let used = asks || self.others.iter().any(|(_, slot)| matches!(slot, Slot::At(_)));
         match (&self.table, without) {
             (Some(table), without) if used || without == WithoutSubstream::First => {
@@ -280,14 +294,15 @@ impl MasterState {
         };
         // Guests' entries as well: guests are shown no overrides, so their entries have none of their own.
         let ste = self.overrides.on(stream.encode(features), bypass);
-        let ste = stall::entry(ste, self.stalls);
+        let ste = stall::entry(ste, self.stalls());
         // PPAR in blocked entries as well: what the device asked for before is still to be answered.
-        let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
+        let ste =
+            if cfg!(feature = "ats") && self.response_pasid { ste.with_ppar(true) } else { ste };
         // Entries that do not translate ignore EATS, and guests' entries have it already.
         let said = matches!(stream, Stream::Nested(_));
         let marks = if self.asks(stream) { GUEST | GUEST_ASKS } else { GUEST };
         let ste = if said && stream.is_over_stage_2() { ste.with_sw_reserved(marks) } else { ste };
-        if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
+        if self.keeps(stream) && !said { ste.with_eats(self.ats().eats()).0 } else { ste.0 }
     }
 
     /// Whether its devices keep translations while its entries say `stream`.
@@ -302,7 +317,7 @@ impl MasterState {
     pub(crate) fn asks(&self, stream: Stream) -> bool {
         let nested = matches!(stream, Stream::Nested(_));
         let shown = || self.nest.as_ref().is_some_and(|nest| nest.has_page_requests());
-        self.page_requests != 0 && (!nested || shown())
+        cfg!(feature = "ats") && self.page_requests != 0 && (!nested || shown())
     }
 
     /// Changes the entries of all its streams to `stream`, a step of all of them at a time, each of which ends in CFGI
@@ -331,7 +346,7 @@ impl MasterState {
         // The leaves with these entries were made when the master was added, and stay.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
         let entries = streams.iter().filter_map(entry);
-        if cfg!(feature = "ats") && self.ats == AtsMode::Split {
+        if cfg!(feature = "ats") && self.ats() == AtsMode::Split {
             before_split(core, entries.clone(), &target, forget)?;
         }
         write_all::<P, SteKind>(core, entries, &target, forget)
@@ -377,6 +392,7 @@ impl MasterState {
     }
 
     /// Changes a context that hardware may read.
+    #[inline(never)]
     pub(crate) fn write_context<P: Platform>(
         &self,
         core: &Core<P>,

@@ -24,6 +24,7 @@ use crate::nest::{
 };
 use crate::place::WITHOUT;
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared};
 use crate::space::Space;
 
@@ -300,8 +301,8 @@ impl<P: Platform> Nest<P> {
         };
         let request = request.map_err(AttachError::Illegal)?;
         let mut own = Vec::new();
-        own.try_reserve_exact(streams.len()).map_err(|_| NoMemory)?;
-        own.extend(streams.iter().copied());
+        own.room_exact(streams.len())?;
+        own.put_all(streams.iter().copied());
         let (space, state) = (self.space.clone(), self.state.clone());
         let goal = Goal::Nest(Nesting { space, state, request, streams: own });
         change(&self.core, master.index, WITHOUT, goal).map(drop)

@@ -18,6 +18,7 @@ use crate::iommu::Core;
 use crate::nest::{Assignment, Guest, Illegal, Limits, Parent, Request, Streams};
 use crate::place::{Slot, WITHOUT};
 use crate::platform::Platform;
+use crate::room::Room;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Space;
 use crate::targets::{Retired, Snapshot};
@@ -105,13 +106,13 @@ impl NestState {
         let mut given = try_box(Given::default())?;
         let current = self.given.for_writer();
         let count = current.rows.len() + more.len();
-        given.rows.try_reserve_exact(count).map_err(|_| NoMemory)?;
-        given.since.try_reserve_exact(count).map_err(|_| NoMemory)?;
-        given.rows.extend(current.rows.iter().filter(|row| !host.contains(&row.host)).copied());
-        given.rows.extend(more);
+        given.rows.room_exact(count)?;
+        given.since.room_exact(count)?;
+        given.rows.put_all(current.rows.iter().filter(|row| !host.contains(&row.host)).copied());
+        given.rows.put_all(more);
         given.rows.sort_unstable();
         let Given { rows, since, .. } = &mut *given;
-        since.extend(rows.iter().map(|row| {
+        since.put_all(rows.iter().map(|row| {
             let goes_on = stay || !host.contains(&row.host);
             let same = current.rows.contains(row) && goes_on;
             let before = current.since(row.host).filter(|_| same);
@@ -203,7 +204,7 @@ impl Moves {
                 return Err(AttachError::GuestStreams { instance, streams });
             }
             let pairs = nesting.streams.iter().zip(&state.streams);
-            let ats = state.ats.is_some();
+            let ats = state.ats().is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
             // Whether the streams were this guest's all along, so that their events are too.
             let had = state.nest.as_ref().is_some_and(|nest| nest.is(&nesting.state));
@@ -243,7 +244,7 @@ impl Moves {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
         let master_of = configuration.masters.get(master);
-        let limits = master_of.map(|it| Limits { ats: it.ats, stalls: it.stalls });
+        let limits = master_of.map(|it| Limits { ats: it.ats(), stalls: it.stalls() });
         let limits = limits.unwrap_or_default();
         let (guest, ste) = state.entry(features, tables, nesting.request, limits);
         given.guest = guest;

@@ -8,6 +8,7 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 
 use super::Slot;
+use crate::room::Room;
 use crate::shared::NoMemory;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,7 +28,7 @@ impl Slots {
     /// Memory for `most`, none of which is made.
     pub(super) fn new(most: usize) -> Result<Self, NoMemory> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(most).map_err(|_| NoMemory)?;
+        memory.room_exact(most)?;
         // SAFETY: the capacity is at least that, and what is there need not be anything.
         unsafe { memory.set_len(most) };
         Ok(Self { memory, made: AtomicU64::new(0), making: AtomicBool::new(false) })

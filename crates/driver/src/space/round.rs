@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A round of an invalidation: every instance is told before the first is waited for.
 
+use smmuv3_formats::Command;
+
 use super::{Installed, Progress, Space, Targets, Which};
 use crate::command_queue::Ticket;
 use crate::error::{Failure, InstanceId, Unconfirmed};
@@ -18,6 +20,9 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let cpu = core.platform.cpu();
         let section = core.readers.section(cpu, &self.targets);
+        if !cfg!(feature = "fast-paths") {
+            return self.round_on(section, u64::MAX, scope, wanted, &mut Progress::new());
+        }
         self.round_in(section, cpu, Single::new(scope), wanted)
     }
 
@@ -34,7 +39,7 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let platform = &core.platform;
         let mut progress = Progress::new();
-        let rest = if section.plain && wanted != Which::Guests {
+        let rest = if section.plain && !wanted.are_guests() {
             self.tell_each(&section, &mut single, wanted, &mut progress)
         } else {
             section.as_slice()
@@ -182,7 +187,8 @@ impl<P: Platform> Space<P> {
     #[cold]
     #[inline(never)]
     pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
-        for index in bits(progress.kept | progress.silent) {
+        let devices = if cfg!(feature = "ats") { progress.kept | progress.silent } else { 0 };
+        for index in bits(devices) {
             let id = self.core.instances.id(index);
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
@@ -239,7 +245,7 @@ impl<P: Platform> Space<P> {
         let core = &*self.core;
         let named = |target: &Installed| {
             let tag = core.tag_of(target);
-            if wanted == Which::Guests { tag.guests() } else { tag }
+            if wanted.are_guests() { tag.guests() } else { tag }
         };
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
@@ -255,7 +261,7 @@ impl<P: Platform> Space<P> {
             rest = others;
             let Some(instance) = core.instances.get(id) else { continue };
             // An instance that cannot nest holds nothing of guests, and may not know the command.
-            let none = which == Which::Guests && !instance.features().may_hold_guests();
+            let none = which.are_guests() && !instance.features().may_hold_guests();
             if untold & id.bit() == 0 || none {
                 continue;
             }
@@ -283,7 +289,13 @@ impl<P: Platform> Space<P> {
         }
         let count = commands.len();
         if count != 0 {
-            let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
+            let (queue, mmio) = (instance.commands(), instance.mmio());
+            let placed = if cfg!(feature = "fast-paths") {
+                queue.try_submit(platform, mmio, &mut commands)
+            } else {
+                let commands: &mut dyn ExactSizeIterator<Item = Command> = &mut commands;
+                queue.try_submit(platform, mmio, &mut { commands })
+            };
             progress.placed(id, [count, 0], placed);
         }
     }
@@ -326,7 +338,7 @@ impl<P: Platform> Core<P> {
             return false;
         }
         let _ = (self, targets);
-        wanted != Which::Private || !target.shared
+        !cfg!(feature = "sva") || wanted != Which::Private || !target.shared
     }
 }
 

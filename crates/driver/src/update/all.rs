@@ -22,19 +22,21 @@ fn next(now: &Words, target: &Words, prepare: Prepare) -> Words {
         return *target;
     }
     let (prepared, differ) = prepare(now, target);
-    let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
-    match (critical.next(), critical.next()) {
-        (None, _) => *target,
-        (Some(word), None) => {
-            let mut before = prepared;
-            before[word] = now[word];
+    let critical = |word: &&u64| **word != 0;
+    match differ.iter().filter(critical).count() {
+        0 => *target,
+        1 => {
+            // All but the word that decides; then that as well.
+            let before =
+                core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { now[i] });
             if same(&before, now) {
-                before[word] = target[word];
+                core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { target[i] })
+            } else {
+                before
             }
-            before
         }
         // Two words would have to switch at once, so the entry becomes invalid in between.
-        (Some(_), Some(_)) => {
+        _ => {
             let mut invalid = *now;
             invalid[0] = 0;
             invalid
