@@ -189,7 +189,8 @@ impl State {
     /// As [`State::enter`], for someone who is about to draw a ticket: registers may be accessed if it gets one.
     ///
     /// No fence is needed for that. Whoever puts the SMMU to sleep closes its queues before it looks whether somebody is
-    /// inside: a ticket that was drawn all the same was drawn before, by a read-modify-write that passes the count on.
+    /// inside: of a ticket that is drawn all the same, room was claimed before, and it waits for that ticket, whose draw is a
+    /// read-modify-write that passes the count on.
     #[inline]
     pub(crate) fn arrive(&self, cpu: usize) -> Inside<'_> {
         let count = &self.inside[cpu % SHARDS].0;

@@ -6,7 +6,7 @@
 //!
 //! The word that tickets are drawn from also counts the runs that were drawn and are not published. Who draws the *first* of
 //! them has the baton: no other producer is there. It publishes its run and takes it off the count, and if that is 0 then, the
-//! queue is at rest: alone, a producer changes that word twice, and no other but its claim of room.
+//! queue is at rest: alone, a producer makes three read-modify-writes, of that word and of its claim of room.
 //!
 //! Who draws *behind* others exchanges the *mark* of its run's first slot for the position where the run ends, and leaves: the
 //! baton comes there. For whoever has it goes on for as long as the next run is marked, and if that is not, and the count says
@@ -44,20 +44,20 @@ pub(crate) enum NoTicket {
 /// Added to `claimed` while nobody may draw: no claim fits.
 const CLOSED: u64 = 1 << 62;
 
-/// Of `tail`: one run that was drawn, and is not published. There are no more than slots, and one that stands for somebody
-/// without a run.
+/// Of `tail`: one run that was drawn, and is not published, or was and is not off the count: at most one for each slot of either
+/// kind, and one that stands for somebody without a run.
 const RUN: u64 = 1;
 /// Of `tail`: how many these are.
 const RUNS: u64 = WANTED - 1;
 /// Of `tail`: whoever draws is to take the baton over.
-const WANTED: u64 = 1 << 20;
+const WANTED: u64 = 1 << 21;
 /// Of `tail`: from here on the next position to be drawn, as much of it as there is room for.
-const POSITION_SHIFT: u32 = 21;
+const POSITION_SHIFT: u32 = 22;
 
 /// Turns that whoever has the baton takes for others before it asks for somebody else: none where each order of steps is tried.
 const TURNS: u32 = if cfg!(loom) { 0 } else { 16 };
 
-/// The mark of the first position that is not published, while somebody has the baton who has no run there.
+/// The mark of the first position that is not published, while somebody has the baton who took it up there.
 const HELD: u64 = 1 << 63;
 
 /// The mark of the slot of `position`, if the baton lies there. Not what a mark is at first.
@@ -110,7 +110,7 @@ pub(crate) struct Tickets {
     pub(crate) told: bool,
 }
 
-/// Words that each producer changes.
+/// Words that each producer changes, the last two of them where it has the baton.
 struct Producers {
     /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back. Less the size of the
     /// queue, so that it is compared with what was consumed: negative at first. And [`CLOSED`].
@@ -199,6 +199,7 @@ impl Tickets {
     /// `consumed`.
     #[inline]
     pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<Drawn, NoTicket> {
+        debug_assert!(count != 0, "a run that nobody could publish");
         let Producers { claimed, tail, .. } = &self.producers.0;
         // A claim that stays was within the room together with all that stayed before it, so all tickets together are,
         // in whatever order they are drawn. (Claims are apart from positions because a position, once drawn, cannot be
@@ -396,14 +397,18 @@ impl Tickets {
     /// the position after it.
     ///
     /// The message may be an old one, if later ones were lost: then nothing is learnt from it. Nor is a value believed
-    /// that makes no sense; the register is read now and then anyway.
+    /// that makes no sense; the register is read now and then anyway. `published` is as in [`Tickets::observe`].
     #[inline]
-    pub(crate) fn hear(&self, read: impl FnOnce() -> u32) -> u64 {
+    pub(crate) fn hear(&self, published: &mut u64, read: impl FnOnce() -> u32) -> u64 {
         // Loaded before the message: what a later one says is ahead of it, by less than 2^31.
         let behind = self.consumed();
         let ahead = read().wrapping_sub(behind as u32).cast_signed();
         let position = behind + u64::from(ahead.max(0).cast_unsigned());
-        if position <= self.published() { position } else { behind }
+        if position > *published {
+            // As in `observe`.
+            *published = self.published();
+        }
+        if position <= *published { position } else { behind }
     }
 
     /// Lets others know that the SMMU has consumed everything before `position`, as one of them found: those who wait
@@ -474,8 +479,8 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        // This ends soon: whoever has the baton has interrupts masked, and while the SMMU stands still the queue fills
-        // up, so that no more runs come.
+        // This ends soon: whoever has the baton has interrupts masked (also a reset, in `begin`), and while the SMMU stands still
+        // the queue fills up, so that no more runs come.
         let (position, counted) = self.take_baton(marks, pause);
         change();
         tell(position);
@@ -485,16 +490,9 @@ impl Tickets {
         }
     }
 
-    /// Closes the queue once every ticket is published, for an SMMU that is off: what comes after [`Tickets::open`]
-    /// begins at a position at which PROD and CONS both show 0. `begins` is told of it before anything up to it
-    /// can count as consumed. One caller at a time. The position after the last ticket is returned.
-    pub(crate) fn close(
-        &self,
-        marks: &[AtomicU64],
-        relax: impl Fn(),
-        begins: impl FnOnce(u64),
-    ) -> u64 {
-        let Producers { claimed, tail, published, .. } = &self.producers.0;
+    /// Lets no tickets be drawn, and waits until those that were are published. One caller at a time.
+    pub(crate) fn close(&self, relax: impl Fn()) {
+        let Producers { claimed, tail, .. } = &self.producers.0;
         if !self.is_closed() {
             claimed.fetch_add(CLOSED, Ordering::AcqRel);
         }
@@ -507,12 +505,19 @@ impl Tickets {
             if drawn >> POSITION_SHIFT == all << POSITION_SHIFT >> POSITION_SHIFT
                 && self.published() == all
             {
-                break;
+                return;
             }
             relax();
         }
-        // With the baton taken nobody writes CMDQ_PROD any more: every run is marked and published.
-        let (end, _) = self.take_baton(marks, relax);
+    }
+
+    /// After [`Tickets::close`], for an SMMU that is off, or about to be: waits until nobody writes CMDQ_PROD any more, and has what
+    /// comes after [`Tickets::open`] begin at a position at which PROD and CONS both show 0. `begins` is told of it
+    /// before anything up to it can count as consumed. The position after the last ticket is returned. Interrupts are masked.
+    pub(crate) fn begin(&self, marks: &[AtomicU64], begins: impl FnOnce(u64)) -> u64 {
+        let Producers { claimed, tail, published, .. } = &self.producers.0;
+        // With the baton taken nobody writes CMDQ_PROD: every run is published, but whoever did it may be about to say so.
+        let (end, _) = self.take_baton(marks, pause);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);
         published.store(beginning, Ordering::Release);
@@ -579,7 +584,7 @@ fn why_not(claimed: u64) -> NoTicket {
     }
 }
 
-/// The position in a `tail`, by one that is not ahead of it, and less than 2^43 behind.
+/// The position in a `tail`, by one that is not ahead of it, and less than 2^42 behind.
 #[inline]
 const fn position_in(tail: u64, behind: u64) -> u64 {
     behind + (tail.wrapping_sub(behind << POSITION_SHIFT) >> POSITION_SHIFT)
@@ -632,7 +637,7 @@ fn pause() {
     #[cfg(loom)]
     loom::thread::yield_now();
     #[cfg(shuttle)]
-    shuttle::hint::spin_loop();
+    crate::sync::pause();
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

@@ -50,6 +50,8 @@ pub(super) struct Lane {
     began: AtomicU64,
     /// Position up to which all messages have arrived: unless commands were placed since, none is on its way.
     silenced: AtomicU64,
+    /// The position after the last command that a reset has to show, if it was not consumed; 0 if there is none.
+    unshown: AtomicU64,
     /// How many positions resets have skipped: no command was ever in them.
     skipped: AtomicU64,
     /// Held while errors are acknowledged.
@@ -90,6 +92,7 @@ impl Lane {
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
             silenced: AtomicU64::new(0),
+            unshown: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
         })
@@ -156,6 +159,17 @@ impl Lane {
         &self.port
     }
 
+    /// Lets no tickets be drawn, before an SMMU is told to use the queue no more: whoever drew one has written PROD by then, which
+    /// of an enhanced queue would turn it on again. What was given before and is not consumed has `failed`, if it is not
+    /// complete since the SMMU is asleep.
+    pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) {
+        let closed = self.tickets.is_closed();
+        let end = self.close(platform, failed);
+        if !closed {
+            self.unshown.store(end, Ordering::Relaxed);
+        }
+    }
+
     /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
     /// consumed has failed, and is shown to `unheard`; without that, it need not be.
     pub(super) fn restart<P: Platform>(
@@ -164,16 +178,16 @@ impl Lane {
         mmio: &P::Mmio,
         unheard: Option<&mut dyn FnMut(Command)>,
     ) {
-        // If the queue is closed already, an earlier reset has shown its unconsumed commands, or a suspend has let it
+        self.stop(platform, unheard.is_some());
+        // If nothing is left of it, an earlier reset has shown its unconsumed commands, or a suspend has let it
         // run empty; CONS does not refer to this epoch any more.
-        let shown = self.tickets.is_closed();
+        let end = self.unshown.swap(0, Ordering::Relaxed);
         let consumed = self.tickets.consumed();
-        let end = self.close(platform, unheard.is_some());
         self.recovery.with(platform, |aborts| {
             // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
             let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
             let consumed = self.size().position(consumed, register).unwrap_or(end);
-            if let Some(unheard) = unheard.filter(|_| !shown) {
+            if let Some(unheard) = unheard {
                 (consumed..end).for_each(|position| {
                     self.command(platform, position).into_iter().for_each(&mut *unheard)
                 });
@@ -195,7 +209,9 @@ impl Lane {
             }
         };
         let marks = self.marks(platform, self.size());
-        self.tickets.close(marks, || platform.relax(), begins)
+        self.tickets.close(|| platform.relax());
+        // Whoever acknowledges an error waits for this with interrupts masked.
+        platform.mask_irqs(|| self.tickets.begin(marks, begins))
     }
 
     /// Lets no tickets be drawn, and waits until all runs whose ticket was drawn are published. Returns whether no
@@ -439,9 +455,10 @@ impl Lane {
     pub(super) fn observe<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<u64, u32> {
         match self.word() {
             None => self.tickets.observe(&mut 0, || self.port.consumed(mmio)),
-            Some(word) => Ok(self
-                .tickets
-                .hear(|| u32::from_le(message(platform, word).load(Ordering::Acquire)))),
+            Some(word) => {
+                let heard = || u32::from_le(message(platform, word).load(Ordering::Acquire));
+                Ok(self.tickets.hear(&mut 0, heard))
+            }
         }
     }
 

@@ -14,6 +14,16 @@ use crate::platform::{Mmio, Platform};
 use crate::tickets::NoTicket;
 
 impl CommandQueue {
+    /// Lets nobody use the queues any more, before an SMMU is told to use none of them. They count as failed, as in
+    /// [`CommandQueue::restart`], which comes next.
+    pub(crate) fn stop<P: Platform>(&self, platform: &P) {
+        let asleep = self.common.state.now().is_asleep();
+        if !asleep {
+            self.give_up();
+        }
+        self.all(platform).for_each(|lane| lane.stop(platform, !asleep));
+    }
+
     /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
     /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
     /// earlier ticket is told that it failed. What an SMMU has not come to that lost nothing is shown to `unheard`. One

@@ -56,6 +56,7 @@ impl<P: Platform> Instance<P> {
         let mut cr0 = Cr0(mmio.read32(Cr0::OFFSET));
         cr0 = cr0.with_cmdqen(false).with_eventqen(false).with_priqen(false);
         self.write_cr0(platform, cr0)?;
+        self.commands.stop(platform);
         self.disable_others(platform)?;
         if let Some(requests) = &mut requests {
             requests.read(platform, self);

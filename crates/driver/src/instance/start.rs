@@ -116,6 +116,7 @@ impl<P: Platform> Instance<P> {
         }
         self.switch_off(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        self.commands.stop(platform);
         self.disable_others(platform)?;
         // Errors from before are acknowledged, and reported only where they concern queues that this driver had in use.
         let errors = self.commands.forget_errors(platform, mmio);

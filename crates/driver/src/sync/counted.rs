@@ -15,10 +15,12 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     /// Fences.
     pub(crate) fences: u64,
+    /// Turns in which one waits for another CPU with interrupts masked.
+    pub(crate) turns: u64,
 }
 
 std::thread_local! {
-    static COUNTS: Cell<Counts> = const { Cell::new(Counts { changes: 0, refused: 0, fences: 0 }) };
+    static COUNTS: Cell<Counts> = const { Cell::new(Counts { changes: 0, refused: 0, fences: 0, turns: 0 }) };
 }
 
 /// What was done since the last call.
@@ -37,6 +39,12 @@ fn count(change: impl FnOnce(&mut Counts)) {
     let mut counts = COUNTS.get();
     change(&mut counts);
     COUNTS.set(counts);
+}
+
+/// One turn of a loop that waits for another CPU, which has interrupts masked.
+pub(crate) fn pause() {
+    count(|counts| counts.turns += 1);
+    shuttle::hint::spin_loop();
 }
 
 pub(crate) fn fence(order: Ordering) {

@@ -392,6 +392,7 @@ fn measure<Q: Queue>(cpus: u64, commands: u64, log2: u32) -> Costs {
         sum.counts.changes += counts.changes;
         sum.counts.refused += counts.refused;
         sum.counts.fences += counts.fences;
+        sum.counts.turns += counts.turns;
         sum.writes += queue.hardware().writes.load(Ordering::Relaxed);
         sum.reads += queue.hardware().reads.load(Ordering::Relaxed);
         sum.spins += queue.hardware().spins.load(Ordering::Relaxed);
@@ -422,7 +423,8 @@ fn contention() {
             let costs = measure(cpus, batch, log2);
             print!("| {name} | {batch} + CMD_SYNC | {} |", 1 << log2);
             let Costs { counts, writes, reads, spins, waits, commands } = costs;
-            let Counts { changes, refused, fences } = counts;
+            let Counts { changes, refused, fences, turns } = counts;
+            let spins = spins + turns;
             for count in [changes, refused, fences, writes, reads, spins, waits] {
                 print!(" {:.2} |", count as f64 / commands as f64);
             }

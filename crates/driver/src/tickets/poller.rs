@@ -117,7 +117,7 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn_by_message(&mut self, read: impl FnOnce() -> u32) -> bool {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        self.found = self.tickets.hear(read);
+        self.found = self.tickets.hear(&mut self.published, read);
         turn % TURNS_PER_ERROR_CHECK == TURNS_PER_ERROR_CHECK - 1
     }
 }

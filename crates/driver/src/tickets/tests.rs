@@ -172,13 +172,8 @@ fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero
         }
         let mut beginnings = Vec::new();
         for _ in 0..2 {
-            queue.0.close(
-                &queue.1,
-                || panic!("there is nothing to wait for"),
-                |beginning| {
-                    beginnings.push(beginning);
-                },
-            );
+            queue.0.close(|| panic!("there is nothing to wait for"));
+            queue.0.begin(&queue.1, |beginning| beginnings.push(beginning));
             assert!(queue.0.is_closed());
             assert_eq!(queue.0.draw(1), Err(NoTicket::Closed));
             assert_eq!(queue.0.draw_at_once(4, queue.0.consumed()), Err(NoTicket::Closed));
@@ -204,13 +199,13 @@ fn a_message_tells_what_is_behind_it_and_nothing_else() {
     for round in 0..1000u64 {
         let start = 4 * round;
         publish(&queue, draw(tickets, 4, start), start + 4);
-        tickets.share(tickets.hear(|| (start + 2) as u32));
+        tickets.share(tickets.hear(&mut 0, || (start + 2) as u32));
         assert_eq!(tickets.consumed(), start + 2);
         for wrong in [start, start + 1, start + 5, start + 400, start.wrapping_sub(9)] {
-            tickets.share(tickets.hear(|| wrong as u32));
+            tickets.share(tickets.hear(&mut 0, || wrong as u32));
             assert_eq!(tickets.consumed(), start + 2, "{wrong}");
         }
-        tickets.share(tickets.hear(|| (start + 4) as u32));
+        tickets.share(tickets.hear(&mut 0, || (start + 4) as u32));
         assert_eq!(tickets.consumed(), start + 4);
     }
 }
@@ -224,7 +219,7 @@ fn messages_go_on_where_their_number_begins_anew() {
     begin_at(&queue, first);
     for start in (first..first + 32).step_by(4) {
         publish(&queue, draw(tickets, 4, start), start + 4);
-        tickets.share(tickets.hear(|| (start + 4) as u32));
+        tickets.share(tickets.hear(&mut 0, || (start + 4) as u32));
         assert_eq!(tickets.consumed(), start + 4);
     }
 }
@@ -233,7 +228,8 @@ fn messages_go_on_where_their_number_begins_anew() {
 fn begin_at((tickets, marks): &(Tickets, Vec<AtomicU64>), first: u64) {
     let size = tickets.size();
     assert_eq!((tickets.published(), size.register(first)), (0, 0));
-    tickets.close(marks, || (), |_| ());
+    tickets.close(|| ());
+    tickets.begin(marks, |_| ());
     let Producers { claimed, tail, published, .. } = &tickets.producers.0;
     claimed.fetch_add(first, Ordering::Relaxed);
     tail.store(first << POSITION_SHIFT, Ordering::Relaxed);
@@ -241,12 +237,12 @@ fn begin_at((tickets, marks): &(Tickets, Vec<AtomicU64>), first: u64) {
     tickets.open();
 }
 
-/// The word that tickets are drawn from has 43 bits of a position.
+/// The word that tickets are drawn from has 42 bits of a position.
 #[test]
 fn tickets_go_on_where_the_word_that_counts_them_begins_anew() {
     let queue = queue(3);
     let tickets = &queue.0;
-    let first = (1u64 << 43) - 16;
+    let first = (1u64 << 42) - 16;
     begin_at(&queue, first);
     for start in (first..first + 64).step_by(8) {
         let [one, other] = [start, start + 3].map(|start| draw(tickets, 3, start));
@@ -256,7 +252,34 @@ fn tickets_go_on_where_the_word_that_counts_them_begins_anew() {
         assert_eq!(publish(&queue, draw(tickets, 2, start + 6), start + 8), Some(start + 8));
         assert_eq!(observe(tickets, tickets.size().register(start + 8)), Ok(()));
     }
-    assert_eq!(tickets.close(&queue.1, || unreachable!(), |_| ()), first + 64);
+    tickets.close(|| unreachable!());
+    assert_eq!(tickets.begin(&queue.1, |_| ()), first + 64);
+}
+
+/// The largest queue, full of runs of one slot, which are all published, consumed, and followed by as many, before the first has
+/// taken any of them off the count.
+#[test]
+fn twice_as_many_runs_as_slots_are_counted() {
+    let queue = queue(19);
+    let (tickets, marks) = &queue;
+    let entries = tickets.size().entries();
+    let all = |from: u64| (from..from + entries).map(|start| draw(tickets, 1, start));
+    let drawn: Vec<_> = all(0).collect();
+    for behind in &drawn[1..] {
+        assert_eq!(publish(&queue, *behind, behind.start + 1), None);
+    }
+    let again = core::cell::RefCell::new(Vec::new());
+    let known = tickets.publish(marks, drawn[0], 1, |position| {
+        assert_eq!(position, entries);
+        assert_eq!(observe(tickets, tickets.size().register(position)), Ok(()));
+        *again.borrow_mut() = all(entries).collect();
+    });
+    assert_eq!(known, entries);
+    let again = again.into_inner();
+    assert!(again.iter().all(|drawn| drawn.turn == Turn::Behind), "the baton is there twice");
+    let told = again.into_iter().filter_map(|drawn| publish(&queue, drawn, drawn.start + 1));
+    assert_eq!(told.last(), Some(2 * entries));
+    assert_eq!(tickets.producers.tail.load(Ordering::Relaxed) & (RUNS | WANTED), 0);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn a_message_gives_room(hear: fn(&Queue, &AtomicU64)) -> bool {
 #[test]
 fn loom_what_a_message_gives_back_may_be_overwritten() {
     let hear = |queue: &Queue, word: &AtomicU64| {
-        queue.tickets.share(queue.tickets.hear(|| word.load(Ordering::Acquire) as u32));
+        queue.tickets.share(queue.tickets.hear(&mut 0, || word.load(Ordering::Acquire) as u32));
     };
     assert!(a_message_gives_room(hear), "there never was room");
 }
@@ -113,6 +113,6 @@ fn loom_what_a_message_gives_back_may_be_overwritten() {
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_that_reads_a_message_without_acquire_overwrites_what_is_being_read() {
     a_message_gives_room(|queue, word| {
-        queue.tickets.share(queue.tickets.hear(|| word.load(Ordering::Relaxed) as u32));
+        queue.tickets.share(queue.tickets.hear(&mut 0, || word.load(Ordering::Relaxed) as u32));
     });
 }

@@ -66,7 +66,7 @@ fn look(machine: &Machine) {
 }
 
 fn sleep(machine: &Machine) {
-    machine.queue.tickets.close(&machine.queue.marks, thread::yield_now, |_| ());
+    close(&machine.queue);
     machine.state.wait_outside(thread::yield_now);
 }
 
@@ -129,7 +129,8 @@ fn loom_twin_whose_draw_passes_nothing_on_looks_without_power() {
             // All but what publishing passes on.
             let Producers { claimed, .. } = &machine.queue.tickets.producers.0;
             claimed.fetch_add(CLOSED, Ordering::AcqRel);
-            while machine.queue.drawn() != claimed.load(Ordering::Acquire) - CLOSED + 2 {
+            while machine.queue.drawn() != claimed.load(Ordering::Acquire).wrapping_sub(CLOSED - 2)
+            {
                 thread::yield_now();
             }
             machine.state.wait_outside(thread::yield_now);
@@ -142,8 +143,45 @@ fn loom_twin_whose_draw_passes_nothing_on_looks_without_power() {
 fn loom_twin_that_looks_who_is_inside_before_it_closes_the_queue_takes_their_power() {
     power_goes(look, |machine| {
         machine.state.wait_outside(thread::yield_now);
-        machine.queue.tickets.close(&machine.queue.marks, thread::yield_now, |_| ());
+        close(&machine.queue);
     });
+}
+
+/// A producer that does not look for its command, and so is not among those inside, while the power goes.
+fn power_goes_from_one_who_leaves(close: fn(&Queue)) {
+    explore(2, move || {
+        let queue = Queue::new(1);
+        let powered = Arc::new(AtomicBool::new(true));
+        let producers = [(); 2].map(|()| {
+            let (queue, powered) = (queue.clone(), powered.clone());
+            thread::spawn(move || {
+                let Ok(drawn) = queue.tickets.draw(1) else { return };
+                queue.fill(drawn.start);
+                queue.tickets.publish(&queue.marks, drawn, drawn.start + 1, |position| {
+                    let power = powered.load(Ordering::Relaxed);
+                    assert!(power, "a register was accessed without power");
+                    queue.tell(position);
+                });
+            })
+        });
+        close(&queue);
+        powered.store(false, Ordering::Relaxed);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn loom_nobody_tells_an_smmu_without_power() {
+    power_goes_from_one_who_leaves(close);
+}
+
+/// What is shown as published may be about to be told.
+#[test]
+#[should_panic(expected = "without power")]
+fn loom_twin_that_does_not_wait_for_the_baton_is_told_of_without_power() {
+    power_goes_from_one_who_leaves(|queue| queue.tickets.close(thread::yield_now));
 }
 
 /// The SMMU refuses the only command, and is let go on; `go_on` does both. One waits for it by the register, as `look` says,
