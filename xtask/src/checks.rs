@@ -28,7 +28,7 @@ const BARE_PACKAGES: [&str; 5] =
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
 /// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 19] = [
     "alloc",
     "alloc,nested",
     "sva",
@@ -44,6 +44,7 @@ const FEATURES: [&str; 18] = [
     "alloc,policies",
     "alloc,stalls",
     "hand-over",
+    "hand-over,policies",
     "dirty",
     "alloc,ecmdq,sync-messages",
     "counts",

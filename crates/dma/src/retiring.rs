@@ -130,7 +130,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Whether no device reaches a buffer any more that was unmapped by [`unmap_later`](Self::unmap_later) or
     /// [`retire`](Self::retire): a flush that *began after* that is over, and every instance has confirmed it. Flushes are made
     /// as for addresses that wait, by later unmaps, [`tick`](Self::tick) and [`flush`](Self::flush), which makes it true where it
-    /// returns `Ok`. Never true of what is another space's.
+    /// returns `Ok`; in a strict space, where it is not true at once only if an instance did not confirm the unmap, by `flush` alone. Never true of what is another space's.
     ///
     /// May be called in interrupt context. Waits for nothing.
     #[inline]

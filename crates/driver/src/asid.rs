@@ -408,7 +408,9 @@ impl Asids {
     /// Gives the number of `tag` on `instance` back. Nothing there may carry it any more, and nothing anywhere
     /// where numbers are common.
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
-        if cfg!(feature = "stage-2") && tag.regime == Regime::Stage2 {
+        // A predecessor's streams may be of stage 2 where no domain is.
+        let has_stage_2 = cfg!(any(feature = "stage-2", feature = "hand-over"));
+        if has_stage_2 && tag.regime == Regime::Stage2 {
             let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
             // The hypervisor's VMIDs are not given out, so they are not given back either.
             if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
@@ -537,3 +539,22 @@ impl Asids {
 
 /// An instance's numbers, not added yet.
 pub(crate) struct Prepared(Numbers);
+
+#[cfg(all(test, feature = "hand-over", feature = "policies", not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// A predecessor's streams have a VMID of stage 2, and no ASID: that is given back without stage 2 as well, where no domain
+    /// is of it.
+    #[test]
+    fn a_predecessors_vmid_that_is_given_back_is_no_asid() {
+        let vmids = Partition { banks: Vmids::NONE, stage_2: Vmids::NONE, hypervisor: Vmids::NONE };
+        let cpu = Cpu { asid_bits: 16, el2_host: false, vmid: 0 };
+        let mut asids = Asids::new(AsidPolicy::SharedMinRefuse, vmids, cpu).unwrap();
+        let free = |asids: &Asids| asids.common.as_ref().map(Ids::free);
+        let before = free(&asids);
+        let instance = InstanceId::first(0);
+        asids.release(instance, Tag { regime: Regime::Stage2, vmid: 7, asid: 0 });
+        assert_eq!(free(&asids), before, "ASID 0 was given away");
+    }
+}

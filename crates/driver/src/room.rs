@@ -17,7 +17,8 @@ pub(crate) trait Room<T> {
     /// As [`Room::room`], for lists that are not to grow further: with no room for others that may follow.
     fn room_exact(&mut self, more: usize) -> Result<(), NoMemory>;
 
-    /// Adds `value`, for which there is [room](Room::room).
+    /// Adds `value`, for which there is [room](Room::room). Without, which is a mistake of the caller's, it is dropped: nothing is
+    /// allocated here.
     fn put(&mut self, value: T);
 
     /// Adds `values`, for which there is [room](Room::room).
@@ -67,8 +68,8 @@ impl<T> Room<T> for Vec<T> {
 #[inline(never)]
 fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> {
     let (len, capacity) = (list.len(), list.capacity());
-    // A list's pointer is never null.
-    let pointer = NonNull::from(list.as_mut_slice()).cast::<u8>();
+    // Of all that was allocated, not of the elements that are there. It is never null.
+    let Some(pointer) = NonNull::new(list.as_mut_ptr().cast::<u8>()) else { return Err(NoMemory) };
     // SAFETY: the list's memory, with room for `capacity` elements, of which there are `len`.
     let grown = unsafe { memory(pointer, [len, capacity, more], exact, Layout::new::<T>()) };
     let Some((pointer, capacity)) = grown else { return Err(NoMemory) };

@@ -36,7 +36,8 @@ pub enum StreamTableShape {
     ///
     /// [`sid_bits`]: crate::instance::InstanceConfig::sid_bits
     Linear,
-    /// A first level of 8 bytes for each of the leaves there may be, and those leaves that are needed.
+    /// A first level of 8 bytes for each of the leaves there may be, and those leaves that are needed. Without the feature
+    /// `two-level`, or where the SMMU has none of these, the table is linear, and of 16 bits at most.
     TwoLevel {
         /// How large leaves are.
         split: Split,

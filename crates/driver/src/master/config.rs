@@ -13,7 +13,7 @@ use crate::overrides::Overrides;
 #[non_exhaustive]
 pub struct MasterConfig {
     /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
-    /// most where it has linear context tables only.
+    /// most where it has linear context tables only. 0 without the feature `pasids`.
     pub pasid_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
