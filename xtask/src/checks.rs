@@ -235,8 +235,8 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
     });
 }
 
-/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone; and all tests of
-/// page tables whose general way does everything.
+/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone; all tests of
+/// page tables whose general way does everything; and random runs, judged by the oracle, of a driver of which that is so.
 fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
     let general = ["-p", "smmuv3-pagetable", "--no-default-features", "--features", "resizing"];
     let clippy =
@@ -245,7 +245,13 @@ fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
     if verdict.tally.failed > 0 {
         return Ok(verdict);
     }
-    let mut last = run_tests(step, &mut workspace.cargo(["test"].into_iter().chain(general)))?;
+    let judged = ["test", "-p", "smmuv3-testbench", "--no-default-features", "--test", "runs"];
+    let tables = ["test"].into_iter().chain(general);
+    let mut last = run_tests(step, &mut workspace.cargo(tables))?;
+    if last.tally.failed > 0 {
+        return Ok(last);
+    }
+    last = run_tests(step, &mut workspace.cargo(judged))?;
     if last.tally.failed > 0 {
         return Ok(last);
     }
