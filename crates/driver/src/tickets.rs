@@ -24,12 +24,14 @@
 //! Positions count up and never wrap ([`Size`] makes slots and registers of them). A mark of an earlier lap says nothing of
 //! the present position of its slot, so there is nothing to clear.
 
+mod mark;
 mod poller;
 
 use crate::queue::{Size, at};
 use crate::sync::plain::AtomicU64 as Plain;
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
 
+use mark::{HELD, awaits, baton, comes_to, end_in, lay_down};
 pub(crate) use poller::{Poller, give_way};
 
 /// Why there is no ticket. None was drawn.
@@ -56,30 +58,6 @@ const POSITION_SHIFT: u32 = 22;
 
 /// Turns that whoever has the baton takes for others before it asks for somebody else: none where each order of steps is tried.
 const TURNS: u32 = if cfg!(loom) { 0 } else { 16 };
-
-/// The mark of the first position that is not published, while somebody has the baton who took it up there.
-const HELD: u64 = 1 << 63;
-
-/// The mark of the slot of `position`, if the baton lies there. Not what a mark is at first.
-const fn baton(position: u64) -> u64 {
-    4 * position + 4
-}
-
-/// The mark of a run that ends at `position`, and of which whoever marked it has left.
-const fn filled(position: u64) -> u64 {
-    4 * position + 2
-}
-
-/// The mark of a run that ends at `position`, and of which whoever marked it waits for the baton.
-const fn awaits(position: u64) -> u64 {
-    4 * position + 3
-}
-
-/// Where the run that begins at `position` ends, by the mark of its slot; `None` if it is not marked yet.
-#[inline]
-const fn end_in(mark: u64, position: u64) -> Option<u64> {
-    if mark & 2 != 0 && mark > baton(position) { Some(mark / 4) } else { None }
-}
 
 /// A ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -588,46 +566,6 @@ fn why_not(claimed: u64) -> NoTicket {
 #[inline]
 const fn position_in(tail: u64, behind: u64) -> u64 {
     behind + (tail.wrapping_sub(behind << POSITION_SHIFT) >> POSITION_SHIFT)
-}
-
-/// Marks a run that was drawn behind others, up to `end`: whether the baton is here, or was waited for.
-fn comes_to(marks: &[AtomicU64], Drawn { start, turn }: Drawn, end: u64) -> bool {
-    let Some(mark) = at(marks, start) else { return false };
-    let stays = turn == Turn::Appointed;
-    let complete = if stays { awaits(end) } else { filled(end) };
-    // Release: whoever publishes this run for us sees its slots before it tells the SMMU. Acquire: where we have the
-    // baton, we see those of others, and tell it after others have.
-    if mark.swap(complete, Ordering::AcqRel) == baton(start) {
-        return true;
-    }
-    if stays {
-        receive(mark, start);
-    }
-    stays
-}
-
-/// Lays the baton down where it has come to, for whoever marks the run there; or for the one who has, and was appointed.
-/// False if a run was marked there since its mark was seen: the caller has it still.
-#[inline]
-fn lay_down(marks: &[AtomicU64], Reached { to, seen, .. }: Reached) -> bool {
-    // Release: whoever takes it up tells the SMMU after we have. Where a run was marked meanwhile, it is looked at again.
-    let (left, other) = (Ordering::Release, Ordering::Relaxed);
-    at(marks, to).is_none_or(|mark| {
-        // A load before the exchange: most that would be refused are not tried.
-        mark.load(Ordering::Relaxed) == seen
-            && mark.compare_exchange(seen, baton(to), left, other).is_ok()
-    })
-}
-
-/// Waits until the baton lies in the mark of the run that begins at `start`, and takes it up. Whoever was appointed for that
-/// has interrupts masked, as those have whom it waits for.
-#[cold]
-#[inline(never)]
-fn receive(mark: &AtomicU64, start: u64) {
-    let (taken, other) = (Ordering::Acquire, Ordering::Relaxed);
-    while mark.compare_exchange(baton(start), HELD, taken, other).is_err() {
-        pause();
-    }
 }
 
 /// One turn of a loop that waits for another CPU, which has interrupts masked.
