@@ -263,6 +263,8 @@ impl CommandQueue {
     }
 
     /// Notes that the SMMU has failed.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn give_up(&self) {
         self.common.state.fail();
     }
