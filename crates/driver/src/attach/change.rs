@@ -137,6 +137,7 @@ struct Entering {
 
 impl<'a, P: Platform> Call<'a, P> {
     /// Looks at what is asked for; `None` if there is nobody of whom it is asked any more.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn new(
         core: &'a Core<P>,
         configuration: &Configuration<P>,
@@ -282,6 +283,7 @@ impl<'a, P: Platform> Call<'a, P> {
     }
 
     /// Takes all memory, and looks for a seat.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn prepare(
         &self,
         configuration: &mut Configuration<P>,
@@ -336,6 +338,7 @@ impl<'a, P: Platform> Call<'a, P> {
 
     /// Publishes the new targets, and then lets hardware reach the tables. Where that is not confirmed the master is blocked, until
     /// a reset.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn install(
         &self,
         configuration: &mut Configuration<P>,
