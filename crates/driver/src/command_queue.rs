@@ -151,8 +151,13 @@ impl CommandQueue {
     /// The same queue, with the instance's name for traces.
     #[must_use]
     pub fn named(mut self, name: Name) -> Self {
-        self.common.name = name;
+        self.set_name(name);
         self
+    }
+
+    /// As [`CommandQueue::named`], where it is.
+    pub(crate) fn set_name(&mut self, name: Name) {
+        self.common.name = name;
     }
 
     /// Whether invalidations have to be given twice: once more after the first time is complete.
