@@ -232,7 +232,6 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    #[inline(never)]
     pub(crate) unsafe fn build_on<R>(
         self,
         platform: &P,
@@ -333,8 +332,8 @@ impl Parts {
         match (events, streams, page_requests) {
             (Some(mut events), Some(streams), Some(mut page_requests)) => {
                 if features.page_0_only {
-                    events = events.in_page_0();
-                    page_requests = page_requests.map(PriQueue::in_page_0);
+                    events.move_to_page_0();
+                    page_requests.iter_mut().for_each(PriQueue::move_to_page_0);
                 }
                 Some(Self {
                     commands,
