@@ -70,7 +70,7 @@ fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> 
     // A list's pointer is never null.
     let pointer = NonNull::from(list.as_mut_slice()).cast::<u8>();
     // SAFETY: the list's memory, with room for `capacity` elements, of which there are `len`.
-    let grown = unsafe { memory(pointer, [len, capacity, more], exact, Layout::new::<T>()) };
+    let grown = unsafe { memory(pointer, len, capacity, more, exact, Layout::new::<T>()) };
     let Some((pointer, capacity)) = grown else { return Err(NoMemory) };
     // SAFETY: memory of the global allocator, with room for so many elements, and the list's. What the list had took its
     // place, so that the list is overwritten, and not dropped.
@@ -88,7 +88,9 @@ fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> 
 #[inline(never)]
 unsafe fn memory(
     pointer: NonNull<u8>,
-    [len, capacity, more]: [usize; 3],
+    len: usize,
+    capacity: usize,
+    more: usize,
     exact: bool,
     one: Layout,
 ) -> Option<(NonNull<u8>, usize)> {
