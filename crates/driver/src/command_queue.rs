@@ -29,6 +29,7 @@ mod direct;
 mod errors;
 #[cfg(feature = "alloc")]
 mod first;
+mod given;
 mod judge;
 mod lane;
 mod memory;
@@ -54,6 +55,7 @@ use crate::trace::Trace;
 use counts::FULL;
 #[cfg(feature = "alloc")]
 pub(crate) use direct::Begun;
+pub(crate) use given::Given;
 use lane::{Lane, Run};
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
@@ -490,8 +492,7 @@ impl CommandQueue {
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
         if self.count() == 0 {
-            let mut none: &mut dyn ExactSizeIterator<Item = Command> = &mut iter::empty();
-            let ticket = self.submit(platform, mmio, &mut none)?;
+            let ticket = self.submit(platform, mmio, &mut Given(&mut iter::empty()))?;
             return self.wait_calmly(platform, mmio, &ticket);
         }
         // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.
