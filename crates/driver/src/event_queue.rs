@@ -392,9 +392,11 @@ impl EventQueue {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
                 if let Some(record) = revise(self.read(platform, position)) {
-                    self.words(platform, position).iter().zip(record.0).for_each(|(word, value)| {
-                        word.store(value.to_le(), Ordering::Relaxed);
-                    });
+                    self.words(platform, position).iter().zip(record.0).for_each(
+                        |(word, value)| {
+                            word.store(value.to_le(), Ordering::Relaxed);
+                        },
+                    );
                 }
             }
         });
