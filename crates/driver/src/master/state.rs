@@ -293,7 +293,8 @@ impl MasterState {
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
         // Guests' entries as well: guests are shown no overrides, so their entries have none of their own.
-        let ste = self.overrides.on(stream.encode(features), bypass);
+        let mut ste = stream.encode(features);
+        ste.0[1] = self.overrides.on(ste, bypass).0[1];
         let ste = stall::entry(ste, self.stalls());
         // PPAR in blocked entries as well: what the device asked for before is still to be answered.
         let ste =
