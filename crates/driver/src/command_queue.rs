@@ -206,7 +206,12 @@ impl CommandQueue {
     /// The lane of a number; the first for one that does not exist.
     #[inline]
     fn lane<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
-        if number == 0 { &self.main } else { self.other(platform, number) }
+        // Without enhanced queues there is one, which is known when the driver is compiled.
+        if !cfg!(feature = "ecmdq") || number == 0 {
+            &self.main
+        } else {
+            self.other(platform, number)
+        }
     }
 
     #[inline(never)]
