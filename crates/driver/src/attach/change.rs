@@ -283,7 +283,6 @@ impl<'a, P: Platform> Call<'a, P> {
     }
 
     /// Takes all memory, and looks for a seat.
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn prepare(
         &self,
         configuration: &mut Configuration<P>,
