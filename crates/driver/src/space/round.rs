@@ -182,8 +182,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells devices that have still to be told, and what did not do as it was told.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "ats", cold, inline(never))]
     pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
         let devices = if cfg!(feature = "ats") { progress.kept | progress.silent } else { 0 };
         for index in bits(devices) {
