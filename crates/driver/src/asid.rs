@@ -205,7 +205,8 @@ impl Asids {
         } else {
             1
         };
-        let shares = features.broadcast
+        let shares = cfg!(feature = "sva")
+            && features.broadcast
             && cpu.el2_host == features.el2_host
             && bits >= cpu.asid_bits
             && (!in_el1 || vmid == cpu.vmid);
@@ -383,8 +384,9 @@ impl Asids {
         vmid: u16,
         bits: u32,
     ) -> Option<u16> {
-        // Wide instances leave low numbers to those that can use no others.
-        let order = if bits > NARROW { Order::Descending } else { Order::Ascending };
+        // Wide instances leave low numbers to those that can use no others: other instances, or processes.
+        let leaves = cfg!(any(feature = "policies", feature = "sva")) && bits > NARROW;
+        let order = if leaves { Order::Descending } else { Order::Ascending };
         // At most 16 bits.
         Some(self.ids(instance, vmid)?.allocate(bits, order)? as u16)
     }

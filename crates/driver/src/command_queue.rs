@@ -29,6 +29,7 @@ mod direct;
 mod errors;
 #[cfg(feature = "alloc")]
 mod first;
+mod given;
 mod judge;
 mod lane;
 mod memory;
@@ -54,6 +55,7 @@ use crate::trace::Trace;
 use counts::FULL;
 #[cfg(feature = "alloc")]
 pub(crate) use direct::Begun;
+pub(crate) use given::Given;
 use lane::{Lane, Run};
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
@@ -151,8 +153,13 @@ impl CommandQueue {
     /// The same queue, with the instance's name for traces.
     #[must_use]
     pub fn named(mut self, name: Name) -> Self {
-        self.common.name = name;
+        self.set_name(name);
         self
+    }
+
+    /// As [`CommandQueue::named`], where it is.
+    pub(crate) fn set_name(&mut self, name: Name) {
+        self.common.name = name;
     }
 
     /// Whether invalidations have to be given twice: once more after the first time is complete.
@@ -199,7 +206,12 @@ impl CommandQueue {
     /// The lane of a number; the first for one that does not exist.
     #[inline]
     fn lane<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
-        if number == 0 { &self.main } else { self.other(platform, number) }
+        // Without enhanced queues there is one, which is known when the driver is compiled.
+        if !cfg!(feature = "ecmdq") || number == 0 {
+            &self.main
+        } else {
+            self.other(platform, number)
+        }
     }
 
     #[inline(never)]
@@ -263,6 +275,8 @@ impl CommandQueue {
     }
 
     /// Notes that the SMMU has failed.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn give_up(&self) {
         self.common.state.fail();
     }
@@ -483,8 +497,7 @@ impl CommandQueue {
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
         if self.count() == 0 {
-            let mut none: &mut dyn ExactSizeIterator<Item = Command> = &mut iter::empty();
-            let ticket = self.submit(platform, mmio, &mut none)?;
+            let ticket = self.submit(platform, mmio, &mut Given(&mut iter::empty()))?;
             return self.wait_calmly(platform, mmio, &ticket);
         }
         // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.

@@ -200,6 +200,7 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// As [`Configuration::withdraw`], but the place stays unless it is `empty`, with the devices of `user`.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn withdraw_for(
         &self,
         index: usize,

@@ -158,13 +158,35 @@ impl Stream {
         }
     }
 
+    /// The entry of blocked streams, for any SMMU (§5.2).
+    pub(crate) const BLOCKED: Ste = Ste([0; 8]).with_v(true).with_config(config::ABORT);
+
+    /// As far as a master can have it: what needs a part that is left out it has not, which is known when the driver is compiled.
+    #[cfg(feature = "alloc")]
+    const fn of_master(self) -> Self {
+        match self {
+            Self::Stage2(_) if !cfg!(feature = "stage-2") => Self::Blocked,
+            Self::Nested(_) if !cfg!(feature = "nested") => Self::Blocked,
+            Self::Stage1 { contexts, format, without, vmid, .. } if !cfg!(feature = "pasids") => {
+                Self::Stage1 { contexts, format, bits: 0, without, vmid }
+            }
+            all => all,
+        }
+    }
+
+    /// As [`Stream::encode`], for a master.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn encode_for_master(self, features: &Features) -> Ste {
+        self.of_master().encode(features)
+    }
+
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
         const SHARE_AS_INCOMING: u64 = crate::overrides::AS_INCOMING;
         const EL2: u64 = 2;
         let valid = Ste::default().with_v(true);
         match self {
-            Self::Blocked => valid.with_config(config::ABORT),
+            Self::Blocked => Self::BLOCKED,
             Self::Identity => valid.with_config(config::BYPASS).with_sh_cfg(SHARE_AS_INCOMING),
             Self::Stage1 { contexts, format, bits, without, vmid } => {
                 let (cacheability, shareability) = walk_attributes(features.coherent);

@@ -148,8 +148,13 @@ impl EventQueue {
     /// [`Features::page_0_only`]: crate::Features::page_0_only
     #[must_use]
     pub fn in_page_0(mut self) -> Self {
-        self.offsets = self.offsets.map(|offset| offset & 0xffff);
+        self.move_to_page_0();
         self
+    }
+
+    /// As [`EventQueue::in_page_0`], where it is.
+    pub(crate) fn move_to_page_0(&mut self) {
+        self.offsets.iter_mut().for_each(|offset| *offset &= 0xffff);
     }
 
     /// Leaves a step out, if that is one of its own.
@@ -387,9 +392,11 @@ impl EventQueue {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
                 if let Some(record) = revise(self.read(platform, position)) {
-                    self.words(platform, position).zip(record.0).for_each(|(word, value)| {
-                        word.store(value.to_le(), Ordering::Relaxed);
-                    });
+                    self.words(platform, position).iter().zip(record.0).for_each(
+                        |(word, value)| {
+                            word.store(value.to_le(), Ordering::Relaxed);
+                        },
+                    );
                 }
             }
         });
@@ -410,7 +417,7 @@ impl EventQueue {
 
     fn read<P: Platform>(&self, platform: &P, position: u64) -> EventRecord {
         let mut record = EventRecord([0; 4]);
-        for (word, value) in self.words(platform, position).zip(&mut record.0) {
+        for (word, value) in self.words(platform, position).iter().zip(&mut record.0) {
             *value = u64::from_le(word.load(Ordering::Relaxed));
         }
         record
@@ -420,7 +427,7 @@ impl EventQueue {
     /// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
     /// number of no event.
     fn clear<P: Platform>(&self, platform: &P, position: u64) {
-        self.words(platform, position).for_each(|word| word.store(0, Ordering::Relaxed));
+        self.words(platform, position).iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// The words of a record.
@@ -428,15 +435,12 @@ impl EventQueue {
         &'a self,
         platform: &'a P,
         position: u64,
-    ) -> impl Iterator<Item = &'a AtomicU64> + use<'a, P> {
+    ) -> &'a [AtomicU64; EVENT_BYTES / 8] {
         let record = self.base.0 + (self.size.slot(position) * EVENT_BYTES) as u64;
-        [0, 8, 16, 24].into_iter().map(move |byte| {
-            let word = platform.pointer(PhysAddr(record + byte)).cast::<AtomicU64>();
-            // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`,
-            // 8-byte aligned, which lives until `free` consumes the queue; hardware writes it, so it is only ever
-            // accessed as atomic words.
-            unsafe { &*word.as_ptr() }
-        })
+        let words = platform.pointer(PhysAddr(record)).cast();
+        // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`, 8-byte aligned,
+        // which lives until `free` consumes the queue; hardware writes it, so it is only ever accessed as atomic words.
+        unsafe { words.as_ref() }
     }
 }
 

@@ -47,6 +47,24 @@ impl IdRegisters {
     }
 }
 
+/// Fields with a size, and the largest there is.
+const LARGEST: [(&str, u64); 6] = [
+    ("IDR1.SIDSIZE", 32),
+    ("IDR1.SSIDSIZE", 20),
+    ("IDR1.CMDQS", 19),
+    ("IDR1.EVENTQS", 19),
+    ("IDR1.PRIQS", 19),
+    ("IDR5.VAX", 2),
+];
+
+/// What no SMMU contradicts.
+const RULES: [&str; 4] = [
+    "IDR0.STALL_MODEL 3 is reserved",
+    "PRI needs ATS",
+    "v3.2 and later have range invalidation",
+    "v3.2 and later have BBML 1 or 2",
+];
+
 /// What the driver uses of an SMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -189,14 +207,15 @@ impl Features {
         if idr1.tables_preset() || idr1.queues_preset() {
             return Err(Unsupported::Preset { idr1: idr1.0 });
         }
-        for (field, value, largest) in [
-            ("IDR1.SIDSIZE", idr1.sidsize(), 32),
-            ("IDR1.SSIDSIZE", idr1.ssidsize(), 20),
-            ("IDR1.CMDQS", idr1.cmdqs(), 19),
-            ("IDR1.EVENTQS", idr1.eventqs(), 19),
-            ("IDR1.PRIQS", idr1.priqs(), 19),
-            ("IDR5.VAX", idr5.vax(), 2),
-        ] {
+        let sizes = [
+            idr1.sidsize(),
+            idr1.ssidsize(),
+            idr1.cmdqs(),
+            idr1.eventqs(),
+            idr1.priqs(),
+            idr5.vax(),
+        ];
+        for (value, &(field, largest)) in sizes.into_iter().zip(&LARGEST) {
             if value > largest {
                 return Err(Unsupported::Size { field, value, largest });
             }
@@ -213,12 +232,13 @@ impl Features {
         let output_bits = address_bits(idr5.oas())
             .filter(|bits| *bits <= 52 || idr5.d128())
             .ok_or(Unsupported::OutputSize { oas: idr5.oas() })?;
-        for (broken, rule) in [
-            (idr0.stall_model() == 3, "IDR0.STALL_MODEL 3 is reserved"),
-            (idr0.pri() && !idr0.ats(), "PRI needs ATS"),
-            (aidr.minor() >= 2 && !idr3.ril(), "v3.2 and later have range invalidation"),
-            (aidr.minor() >= 2 && idr3.bbml() == 0, "v3.2 and later have BBML 1 or 2"),
-        ] {
+        let broken = [
+            idr0.stall_model() == 3,
+            idr0.pri() && !idr0.ats(),
+            aidr.minor() >= 2 && !idr3.ril(),
+            aidr.minor() >= 2 && idr3.bbml() == 0,
+        ];
+        for (broken, &rule) in broken.into_iter().zip(&RULES) {
             if broken {
                 return Err(Unsupported::Contradiction { rule });
             }

@@ -63,7 +63,7 @@ impl Ids {
 
     /// A free number of at most `bits` bits (6 at least), taken from now on.
     pub(crate) fn allocate(&mut self, bits: u32, order: Order) -> Option<u32> {
-        let words = 1usize << (bits.clamp(6, self.bits) - 6);
+        let words = 1usize << (bits.max(6).min(self.bits) - 6);
         // The words of a group that numbers of `bits` bits lie in: fewer than 64 only if there is just one group.
         let counting = if words < 64 { (1u64 << words) - 1 } else { u64::MAX };
         let groups = self.full.get(..words.div_ceil(64))?;

@@ -232,7 +232,6 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    #[inline(never)]
     pub(crate) unsafe fn build_on<R>(
         self,
         platform: &P,
@@ -297,28 +296,28 @@ impl Parts {
         let commands = Size::new(features.command_queue_log2)?;
         let events = Size::new(features.event_queue_log2)?;
         // SAFETY: the caller's promise, for this and for those below.
-        let commands = unsafe {
+        let mut commands = unsafe {
             CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
         }?;
-        let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
+        commands.set_name(config.name);
+        commands.wait_for_devices(config.device_deadline);
+        if let Some(slots) = Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
+            // At most one queue for each CPU, counting the command queue.
+            let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
+            let most = config.enhanced_queues.min(slots.count()).min(cpus);
+            let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
+            let count = slots.offsets(mmio).take(most as usize).count();
+            // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
+            unsafe { commands.add_beside(platform, count, usable) };
+        }
         let completion = features.completion(config.completion);
-        let commands = match Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
-            None => commands,
-            Some(slots) => {
-                // At most one queue for each CPU, counting the command queue.
-                let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
-                let most = config.enhanced_queues.min(slots.count()).min(cpus);
-                let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
-                let count = slots.offsets(mmio).take(most as usize).count();
-                // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
-                unsafe { commands.beside(platform, count, usable) }
-            }
-        };
         // SAFETY: just made.
-        let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
-        let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
+        unsafe { commands.tell_by(platform, completion, config.messages.sync) };
+        if features.repeated_invalidation {
+            commands.repeat();
+        }
         // SAFETY: just made.
-        let commands = unsafe { commands.judged(platform, features) };
+        unsafe { commands.judge_by(platform, features) };
         // SAFETY: as above.
         let events = unsafe { EventQueue::new(platform, events) };
         let shape = config.stream_table;
@@ -333,8 +332,8 @@ impl Parts {
         match (events, streams, page_requests) {
             (Some(mut events), Some(streams), Some(mut page_requests)) => {
                 if features.page_0_only {
-                    events = events.in_page_0();
-                    page_requests = page_requests.map(PriQueue::in_page_0);
+                    events.move_to_page_0();
+                    page_requests.iter_mut().for_each(PriQueue::move_to_page_0);
                 }
                 Some(Self {
                     commands,

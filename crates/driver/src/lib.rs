@@ -91,7 +91,8 @@
 //! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
 //!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
 //! * `fast-paths` (default): shorter ways for what most calls are: a page, a block, an unmap that one command for each instance is
-//!   enough for. Without it all goes the general way, which does the same in more instructions and fewer bytes of code.
+//!   enough for. Without it all goes the general way, which does the same in more instructions and fewer bytes of code, and every
+//!   domain takes every attribute, as with [`DomainConfig::all_attributes`].
 //! * `pasids` (default; `sva`, `ats` and `nested` include it): accesses with PASIDs (`Iommu::attach_pasid`). Without it a
 //!   master has one context, and nobody has a PASID.
 //! * `two-level` (default; `hand-over` includes it): stream tables in two levels. Without it all are linear, as where an SMMU has no
@@ -108,7 +109,8 @@
 //!   Without it such a domain is refused, too.
 //! * `ecmdq` (default): enhanced command queues. Without it all CPUs share the command queue.
 //! * `sync-messages` (default): [`Completion::Message`]. Without it completion is polled then, as where an SMMU sends none.
-//! * `counts` (default): counts of domains ([`DomainConfig::statistics`]). Without it a domain that is to count is refused.
+//! * `counts` (default): counts of domains ([`DomainConfig::statistics`]). Without it a domain that is to count is refused,
+//!   and waits for a command queue, their turns and refusals are counted as none ([`InstanceStatistics`]).
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.

@@ -119,8 +119,13 @@ impl PriQueue {
     /// [`Features::page_0_only`]: crate::Features::page_0_only
     #[must_use]
     pub fn in_page_0(mut self) -> Self {
-        self.offsets = self.offsets.map(|offset| offset & 0xffff);
+        self.move_to_page_0();
         self
+    }
+
+    /// As [`PriQueue::in_page_0`], where it is.
+    pub(crate) fn move_to_page_0(&mut self) {
+        self.offsets.iter_mut().for_each(|offset| *offset &= 0xffff);
     }
 
     /// Gives the memory back.

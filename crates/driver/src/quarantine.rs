@@ -217,17 +217,18 @@ impl Quarantine {
         });
         let Some(wanted) = wanted else { return Ok(()) };
         // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
-        let (mut larger, mut more) = (Vec::new(), [const { None }; MORE]);
+        let (mut larger, mut more) = (Vec::new(), Vec::new());
         larger.room_exact(wanted)?;
-        for block in &mut more {
-            *block = Some(Items::block()?);
+        more.room_exact(MORE)?;
+        while more.len() < MORE {
+            more.put(Items::block()?);
         }
         self.records.with(platform, |records| {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
             if blocks.len() + MORE <= larger.capacity() {
                 larger.put_all(blocks.iter_mut().map(mem::take));
-                larger.put_all(more.iter_mut().filter_map(Option::take));
+                larger.put_all(more.iter_mut().map(mem::take));
                 core::mem::swap(&mut larger, blocks);
             }
         });

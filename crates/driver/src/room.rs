@@ -71,7 +71,7 @@ fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> 
     // Of all that was allocated, not of the elements that are there. It is never null.
     let Some(pointer) = NonNull::new(list.as_mut_ptr().cast::<u8>()) else { return Err(NoMemory) };
     // SAFETY: the list's memory, with room for `capacity` elements, of which there are `len`.
-    let grown = unsafe { memory(pointer, [len, capacity, more], exact, Layout::new::<T>()) };
+    let grown = unsafe { memory(pointer, len, capacity, more, exact, Layout::new::<T>()) };
     let Some((pointer, capacity)) = grown else { return Err(NoMemory) };
     // SAFETY: memory of the global allocator, with room for so many elements, and the list's. What the list had took its
     // place, so that the list is overwritten, and not dropped.
@@ -89,7 +89,9 @@ fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> 
 #[inline(never)]
 unsafe fn memory(
     pointer: NonNull<u8>,
-    [len, capacity, more]: [usize; 3],
+    len: usize,
+    capacity: usize,
+    more: usize,
     exact: bool,
     one: Layout,
 ) -> Option<(NonNull<u8>, usize)> {

@@ -33,14 +33,21 @@ impl<T> SpinLock<T> {
         critical: impl FnOnce(&mut T) -> R,
     ) -> R {
         platform.mask_irqs(|| {
-            while self.taken.swap(true, Ordering::Acquire) {
-                // Not the platform's `relax`, which may yield: interrupts are masked, and the lock is free soon.
-                core::hint::spin_loop();
-            }
-            // SAFETY: the swap found `taken` false, and nobody else passes the loop before the store below.
+            take(&self.taken);
+            // SAFETY: `take` found it false, and nobody else returns from there before the store below.
             let result = critical(unsafe { &mut *self.value.get() });
             self.taken.store(false, Ordering::Release);
             result
         })
+    }
+}
+
+/// Changes `taken` from false to true. Without shorter ways it is compiled once.
+#[cfg_attr(feature = "fast-paths", inline)]
+#[cfg_attr(not(feature = "fast-paths"), inline(never))]
+fn take(taken: &AtomicBool) {
+    while taken.swap(true, Ordering::Acquire) {
+        // Not the platform's `relax`, which may yield: interrupts are masked, and the lock is free soon.
+        core::hint::spin_loop();
     }
 }

@@ -39,6 +39,8 @@ unsafe impl RawMutex for SpinMutex {
         Self::new()
     }
 
+    // Without shorter ways it is compiled once.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn lock(&self) {
         while self.taken.swap(true, Ordering::Acquire) {
             // Loads alone do not take the cache line away from the holder.

@@ -357,7 +357,7 @@ const DESCRIPTOR_BYTES: usize = 8;
 
 /// Makes the 2^`log2` entries at `table`, zeroed memory that hardware does not know of yet, abort.
 fn block<P: Platform>(platform: &P, features: &Features, table: PhysAddr, log2: u32) {
-    let blocked = Stream::Blocked.encode(features).0;
+    let blocked = Stream::BLOCKED.0;
     legal::ste(&blocked, features);
     for index in 0..1u64 << log2 {
         // SAFETY: inside the table, which is coherent memory and aligned; nobody else knows it yet.

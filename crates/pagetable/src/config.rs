@@ -34,7 +34,7 @@ pub struct TableConfig {
     /// Mappings may have every attribute that the tables can say, and look-ups take half as long again. Otherwise types are
     /// [`NormalCacheable`](crate::Memory::NormalCacheable), [`NormalNonCacheable`](crate::Memory::NormalNonCacheable)
     /// and [`Device`](crate::Memory::Device), and permissions without PXN, UXN and GUARDED; others are refused. A MAIR that
-    /// has those types elsewhere is a reason to set it.
+    /// has those types elsewhere is a reason to set it. Without the feature `fast-paths` every table is so.
     pub all_attributes: bool,
     /// Stage 1: CD.MAIR of the contexts that use the table. By default [`MAIR`](crate::MAIR).
     pub mair: u64,

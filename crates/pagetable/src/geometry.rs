@@ -226,8 +226,25 @@ pub(crate) use straight_levels;
 
 /// Runs a block for each level above 3 from that of the first table on, whose entries span `1 << $root`
 /// bytes, with the log2 of what an entry spans. Written out so that each copy works with constants: a loop
-/// over levels costs twice as many instructions a level.
+/// over levels costs twice as many instructions a level. Without shorter ways it is one, for a third of the code.
 macro_rules! upper_levels {
+    ($granule:ident, $wide:ident, $root:expr, $shift:ident => $body:block) => {
+        if !$crate::FAST {
+            let mut next = $root;
+            while next > $granule {
+                let $shift = next;
+                next -= $crate::geometry::Geometry::<$granule, $wide>::BITS;
+                $body
+            }
+        } else {
+            $crate::geometry::each_upper_level!($granule, $wide, $root, $shift => $body);
+        }
+    };
+}
+pub(crate) use upper_levels;
+
+/// As [`upper_levels`], written out.
+macro_rules! each_upper_level {
     ($granule:ident, $wide:ident, $root:expr, $shift:ident => $body:block) => {
         if $wide && $granule == 12 {
             let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(-1);
@@ -255,4 +272,4 @@ macro_rules! upper_levels {
         }
     };
 }
-pub(crate) use upper_levels;
+pub(crate) use each_upper_level;

@@ -162,9 +162,9 @@ impl<const STAGE: u8> Encoding<STAGE> {
         self.access_flags
     }
 
-    /// Whether leaves need not be plain.
+    /// Whether leaves need not be plain: without shorter ways, among which look-ups of plain leaves are, none need.
     pub(crate) const fn has_all(&self) -> bool {
-        self.all
+        !crate::FAST || self.all
     }
 
     /// The descriptor bits for ordinary attributes; `None` if that takes [`encode`](Self::encode).
@@ -187,7 +187,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let permissions = self.permissions(prot).ok_or(MapErrorKind::NoPermission { prot })?;
         let bits = self.memory(memory).ok_or(MapErrorKind::NoMemoryType { memory })?;
         match permissions | bits {
-            leaf if self.all || self.is_plain(leaf) => Ok(leaf),
+            leaf if self.has_all() || self.is_plain(leaf) => Ok(leaf),
             // If the memory type alone makes the leaf not plain, that is the reason.
             _ if self.permissions(Prot::READ).is_none_or(|read| !self.is_plain(read | bits)) => {
                 Err(MapErrorKind::NoMemoryType { memory })

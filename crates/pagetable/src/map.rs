@@ -76,7 +76,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// As for [`map`](Self::map).
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn map_more<F: Frames + ?Sized>(
         frames: &F,
         iova: Iova,

@@ -137,6 +137,7 @@ struct Entering {
 
 impl<'a, P: Platform> Call<'a, P> {
     /// Looks at what is asked for; `None` if there is nobody of whom it is asked any more.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn new(
         core: &'a Core<P>,
         configuration: &Configuration<P>,
@@ -336,6 +337,7 @@ impl<'a, P: Platform> Call<'a, P> {
 
     /// Publishes the new targets, and then lets hardware reach the tables. Where that is not confirmed the master is blocked, until
     /// a reset.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn install(
         &self,
         configuration: &mut Configuration<P>,

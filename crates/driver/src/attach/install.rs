@@ -24,7 +24,8 @@ use crate::stall::{self, Ending};
 use crate::update::{Entry, Kind, SteKind, Words, update_all};
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
-/// at the space that is entered, and what its entries say if a guest has a say in it.
+/// at the space that is entered, and what its entries say if a guest has a say in it. If that fails, the master's slot is the
+/// caller's to set.
 pub(super) fn install<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -108,19 +109,13 @@ pub(super) fn install<P: Platform>(
         if !core.leaves_out(Mutation::DeviceFirst) {
             state.switch_off(core);
         }
-        if let Err(what) = state.forget_kept(core, instance, WITHOUT) {
-            state.set_slot(substream, old);
-            return Err(what);
-        }
+        state.forget_kept(core, instance, WITHOUT)?;
     }
     if core.leaves_out(Mutation::DeviceFirst) && !state.is_on() && state.keeps(after) {
         state.switch_on(core, instance)?;
     }
     if after != before || state.is_adopted() {
-        if let Err(what) = change(core, instance, state, before, after) {
-            state.set_slot(substream, old);
-            return Err(what);
-        }
+        change(core, instance, state, before, after)?;
         state.adopted = false;
     }
     if !state.keeps(after) {
@@ -128,11 +123,7 @@ pub(super) fn install<P: Platform>(
         // Even if the driver had page requests off: as long as its entry had EATS, the device may have asked.
         if state.keeps(before) {
             let which = Which::All;
-            let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
-            if let Err(what) = ended {
-                state.set_slot(substream, old);
-                return Err(what);
-            }
+            page_group::end(core, instance, state, which, Some(Answer::Invalid))?;
         }
     }
     // The substream had a context, and is to have none.
@@ -142,14 +133,9 @@ pub(super) fn install<P: Platform>(
             // With V = 0 in word 0 the other words mean nothing.
             let mut invalid = entry.load(platform);
             invalid[0] = 0;
-            let mut written = state.write_context(core, instance, entry, pasid, &invalid);
+            state.write_context(core, instance, entry, pasid, &invalid)?;
             if stalls {
-                let ending = Ending::Substream(substream);
-                written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
-            }
-            if let Err(what) = written {
-                state.set_slot(substream, old);
-                return Err(what);
+                stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
             }
         } else {
             // The entries do not lead to contexts any more: hardware does not see this store.
@@ -171,12 +157,13 @@ pub(super) fn install<P: Platform>(
         let which = if nested { Which::All } else { Which::Substream(substream) };
         page_group::end(core, instance, state, which, Some(answer))
     };
-    let told = if state.is_on() {
-        state.forget_kept(core, instance, substream).and_then(|()| end(state))
+    if state.is_on() {
+        state.forget_kept(core, instance, substream)?;
+        end(state)
     } else {
-        end(state).and_then(|()| state.switch_on(core, instance))
-    };
-    told.inspect_err(|_| state.set_slot(substream, old))
+        end(state)?;
+        state.switch_on(core, instance)
+    }
 }
 
 /// Lets the entries of a master that is about to use a context have the bank `vmid`, where they lead to contexts already of which

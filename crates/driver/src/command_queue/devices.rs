@@ -35,9 +35,8 @@ impl Common {
 
 impl CommandQueue {
     /// Lets the SMMU stand still for `deadline` where a device may be why.
-    pub(crate) fn waiting_for_devices(mut self, deadline: Duration) -> Self {
+    pub(crate) fn wait_for_devices(&mut self, deadline: Duration) {
         self.common.device_deadline = nanoseconds(deadline);
-        self
     }
 
     /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, for each in turn, and

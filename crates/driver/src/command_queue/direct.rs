@@ -4,6 +4,7 @@
 
 use smmuv3_formats::{Command, Opcode};
 
+use super::given::{Give, Given};
 use super::lane::{Known, Run};
 use super::{CommandQueue, Ticket};
 use crate::error::Failure;
@@ -206,8 +207,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut dyn Source,
     ) -> Result<(), Failure> {
-        let count = commands.next().len() as u64;
-        let fill = |run: &mut Run<'_, P, true>| run.fill(&mut commands.next(), count);
+        let count = commands.left() as u64;
+        let fill = |run: &mut Run<'_, P, true>| run.fill(&mut Given(commands), count);
         let begun = self.arrive(platform.cpu(), count).and_then(|(inside, moment)| {
             let placed = self.main.place_at_once(platform, mmio, count + 1, moment, fill);
             placed.map(|(ticket, known)| Begun { inside, ticket, known })
@@ -240,17 +241,18 @@ impl CommandQueue {
         commands: &mut dyn Source,
     ) -> Result<(), Failure> {
         loop {
-            let before = commands.next().len();
+            let before = commands.left();
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
-            let twice = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
-            let ticket = self.submit(platform, mmio, &mut commands.next())?;
-            self.wait_calmly(platform, mmio, &ticket)?;
-            if twice {
-                commands.rewind();
-                let ticket = self.submit(platform, mmio, &mut commands.next())?;
+            let mut again = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
+            loop {
+                let ticket = self.submit(platform, mmio, &mut Given(commands))?;
                 self.wait_calmly(platform, mmio, &ticket)?;
+                if !core::mem::take(&mut again) {
+                    break;
+                }
+                commands.rewind();
             }
-            let left = commands.next().len();
+            let left = commands.left();
             // `left == before`: an iterator whose `len()` does not shrink would keep this loop going for ever.
             if left == 0 || left == before {
                 return Ok(());
@@ -260,10 +262,7 @@ impl CommandQueue {
 }
 
 /// Commands that can be given once more.
-trait Source {
-    /// The commands that are left.
-    fn next(&mut self) -> &mut dyn ExactSizeIterator<Item = Command>;
-
+trait Source: Give {
     /// Remembers the present position, and returns the opcode of the next command.
     fn mark(&mut self) -> Option<Opcode>;
 
@@ -276,11 +275,25 @@ struct Rewound<I> {
     mark: I,
 }
 
-impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
-    fn next(&mut self) -> &mut dyn ExactSizeIterator<Item = Command> {
-        &mut self.next
+impl<I: ExactSizeIterator<Item = Command>> Iterator for Rewound<I> {
+    type Item = Command;
+
+    fn next(&mut self) -> Option<Command> {
+        self.next.next()
     }
 
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.next.size_hint()
+    }
+}
+
+impl<I: ExactSizeIterator<Item = Command>> ExactSizeIterator for Rewound<I> {
+    fn len(&self) -> usize {
+        self.next.len()
+    }
+}
+
+impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
     fn mark(&mut self) -> Option<Opcode> {
         self.mark = self.next.clone();
         self.next.clone().next()?.opcode()

@@ -85,12 +85,27 @@ impl CommandQueue {
         most: usize,
         slots: impl Iterator<Item = u32>,
     ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.add_beside(platform, most, slots) };
+        self
+    }
+
+    /// As [`CommandQueue::beside`], where it is.
+    ///
+    /// # Safety
+    /// The same.
+    pub(crate) unsafe fn add_beside<P: Platform>(
+        &mut self,
+        platform: &P,
+        most: usize,
+        slots: impl Iterator<Item = u32>,
+    ) {
         debug_assert_eq!(self.count(), 0);
         if most == 0 || !cfg!(feature = "ecmdq") {
-            return self;
+            return;
         }
         let memory = platform.allocate(lanes_bytes(most), LANE_ALIGN);
-        let Some(memory) = memory else { return self };
+        let Some(memory) = memory else { return };
         let lanes = platform.pointer(memory).cast::<MaybeUninit<Lane>>();
         // SAFETY: just allocated for so many, aligned; uninitialised is what they may be.
         let lanes = unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), most) };
@@ -110,12 +125,11 @@ impl CommandQueue {
             }
             // SAFETY: just allocated, with this size; nobody uses it.
             unsafe { platform.free(memory, lanes_bytes(most), LANE_ALIGN) };
-            return self;
+            return;
         }
         // At most as many as were allocated, far below 2^32.
         (self.others, self.count) = (memory, most as u32);
         self.common.direct_below = 0;
-        self
     }
 
     /// The same queue, whose batches are to tell of their completion so; with [`Completion::Interrupt`] by `message`, if
@@ -131,15 +145,30 @@ impl CommandQueue {
         completion: Completion,
         message: Option<Message>,
     ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.tell_by(platform, completion, message) };
+        self
+    }
+
+    /// As [`CommandQueue::telling`], where it is.
+    ///
+    /// # Safety
+    /// The same.
+    pub(crate) unsafe fn tell_by<P: Platform>(
+        &mut self,
+        platform: &P,
+        completion: Completion,
+        message: Option<Message>,
+    ) {
         if cfg!(feature = "sync-messages") && completion == Completion::Message {
             let lanes = 1 + self.count();
             self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
-            let Some(words) = self.words else { return self };
+            let Some(words) = self.words else { return };
             self.common.direct_below = 0;
             for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
                 lane.end_with_message(PhysAddr(word));
             }
-            return self;
+            return;
         }
         let how = match completion {
             Completion::Poll | Completion::Message => completion::NONE,
@@ -152,7 +181,6 @@ impl CommandQueue {
         for lane in self.lanes_mut(platform) {
             lane.end_with(sync, completion != Completion::Poll);
         }
-        self
     }
 
     /// The same queue, of an SMMU that has to be told twice of what it is to forget
@@ -160,8 +188,13 @@ impl CommandQueue {
     /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
     #[must_use]
     pub fn repeating(mut self) -> Self {
-        (self.common.repeating, self.common.direct_below) = (true, 0);
+        self.repeat();
         self
+    }
+
+    /// As [`CommandQueue::repeating`], where it is.
+    pub(crate) fn repeat(&mut self) {
+        (self.common.repeating, self.common.direct_below) = (true, 0);
     }
 
     /// The same queue, of an SMMU with these features: in builds with debug assertions commands that it would not accept, or
@@ -172,11 +205,20 @@ impl CommandQueue {
     /// The queue was not used before.
     #[must_use]
     pub unsafe fn judged<P: Platform>(mut self, platform: &P, features: &Features) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.judge_by(platform, features) };
+        self
+    }
+
+    /// As [`CommandQueue::judged`], where it is.
+    ///
+    /// # Safety
+    /// The same.
+    pub(crate) unsafe fn judge_by<P: Platform>(&mut self, platform: &P, features: &Features) {
         if cfg!(debug_assertions) {
             let judge = Judge::of(features);
             self.lanes_mut(platform).for_each(|lane| lane.judge_by(judge));
         }
-        self
     }
 
     /// Gives the memory back, except words that messages may still be written to.

@@ -37,7 +37,7 @@ pub struct DomainConfig {
     /// least of those enabled now.
     pub bbml: Option<u32>,
     /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
-    /// most need, for which maps and look-ups are faster.
+    /// most need, for which maps and look-ups are faster. Without the feature `fast-paths` every domain is so.
     pub all_attributes: bool,
     /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] and [`Domain::unmap_reporting`]
     /// (HTTU, §14). It takes coherent instances.

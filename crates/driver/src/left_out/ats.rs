@@ -19,8 +19,8 @@ pub(crate) mod pri_queue {
             None
         }
 
-        pub(crate) fn in_page_0(self) -> Self {
-            self
+        pub(crate) fn move_to_page_0(&mut self) {
+            match *self {}
         }
 
         pub(crate) unsafe fn free<P: Platform>(self, _: &P) {

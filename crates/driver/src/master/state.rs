@@ -293,7 +293,8 @@ impl MasterState {
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
         // Guests' entries as well: guests are shown no overrides, so their entries have none of their own.
-        let ste = self.overrides.on(stream.encode(features), bypass);
+        let mut ste = stream.encode_for_master(features);
+        ste.0[1] = self.overrides.on(ste, bypass).0[1];
         let ste = stall::entry(ste, self.stalls());
         // PPAR in blocked entries as well: what the device asked for before is still to be answered.
         let ste =
@@ -371,7 +372,7 @@ impl MasterState {
     /// Blocks its streams in memory, without a word to an instance that did not confirm what was changed before: by the
     /// word that decides, since hardware may have read that already and the others not yet.
     pub(crate) fn block_streams<P: Platform>(&self, platform: &P, instance: &Instance<P>) {
-        let [decides, ..] = Stream::Blocked.encode(instance.features()).0;
+        let [decides, ..] = Stream::BLOCKED.0;
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 entry.write(platform, 0, decides);

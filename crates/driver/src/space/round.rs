@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A round of an invalidation: every instance is told before the first is waited for.
 
-use smmuv3_formats::Command;
-
 use super::{Installed, Progress, Space, Targets, Which};
-use crate::command_queue::Ticket;
+use crate::command_queue::{Given, Ticket};
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::invalidate::{Commands, Scope, Single, Tag};
@@ -184,8 +182,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells devices that have still to be told, and what did not do as it was told.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "ats", cold, inline(never))]
     pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
         let devices = if cfg!(feature = "ats") { progress.kept | progress.silent } else { 0 };
         for index in bits(devices) {
@@ -293,8 +290,7 @@ impl<P: Platform> Space<P> {
             let placed = if cfg!(feature = "fast-paths") {
                 queue.try_submit(platform, mmio, &mut commands)
             } else {
-                let commands: &mut dyn ExactSizeIterator<Item = Command> = &mut commands;
-                queue.try_submit(platform, mmio, &mut { commands })
+                queue.try_submit(platform, mmio, &mut Given(&mut commands))
             };
             progress.placed(id, [count, 0], placed);
         }
