@@ -144,8 +144,11 @@ impl<P: Platform> Configuration<P> {
         empty
     }
 
-    /// Changes the [`Bound`] that `user`'s master has for its seat at `place`.
+    /// Changes the [`Bound`] that `user`'s master has for its seat at `place`. A ghost has none: its master sits elsewhere.
     pub(crate) fn rebind(&mut self, user: User, place: usize, change: impl FnOnce(&mut Bound)) {
+        if user.substream == GHOST {
+            return;
+        }
         let master = self.masters.get_mut(user.master);
         let bound = master.and_then(|master| master.bound_mut(user.substream, place));
         if let Some(bound) = bound {

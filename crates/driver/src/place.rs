@@ -32,11 +32,11 @@ pub(crate) struct User {
 /// Stands for accesses without a substream, whose context is the first: no PASID is 0.
 pub(crate) const WITHOUT: u32 = 0;
 
-/// Whether `substream` is [`WITHOUT`]: without the feature `pasids` there is no other but [`GHOST`], which is known when the
-/// driver is compiled.
+/// Whether `substream` is [`WITHOUT`]: there is no other without the feature `pasids`, which is known when the driver is
+/// compiled. Not to be asked of a [`GHOST`].
 #[inline(always)]
 pub(crate) const fn is_without(substream: u32) -> bool {
-    substream == WITHOUT || !cfg!(feature = "pasids") && substream != GHOST
+    substream == WITHOUT || !cfg!(feature = "pasids")
 }
 
 /// Stands for a master that has another tag by now, which its instance did not confirm: the place's tag stays in use
