@@ -123,6 +123,10 @@ fn stage_1_types_are_bytes_of_mair() {
 
 #[test]
 fn what_is_unusual_is_refused_unless_it_was_asked_for() {
+    // Without shorter ways every table takes all that can be said.
+    if !cfg!(feature = "fast-paths") {
+        return;
+    }
     let some = TableConfig::new(48, 48);
     let map = |attributes| descriptor::<12, 1, false>(some, attributes);
     let prot = RX | Prot::PXN;
@@ -243,7 +247,6 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(walked::<16, 1, true>(all), 9 * (4 * 3 + 2 * 3) * 2);
     // Two shareabilities of three can't be said.
     assert_eq!(walked::<14, 1, true>(all), 7 * (4 * 3 + 2 * 3) * 2);
-    assert_eq!(walked::<12, 1, false>(TableConfig::new(48, 48)), 3 * (2 * 3 + 2 * 3));
     assert_eq!(walked::<12, 2, false>(full()), 9 * 2 * 3);
     assert_eq!(walked::<12, 2, false>(full().with_execute_by_privilege()), 9 * 4 * 3);
     assert_eq!(
@@ -251,7 +254,12 @@ fn everything_that_can_be_said_is_understood() {
         9 * 4 * 3
     );
     assert_eq!(walked::<14, 2, true>(full().with_forced_types()), 6 * 2 * 3);
-    assert_eq!(walked::<12, 2, false>(TableConfig::new(48, 48).with_forced_types()), 3 * 2 * 3);
+    // Without shorter ways every table takes all of them.
+    if cfg!(feature = "fast-paths") {
+        let some = TableConfig::new(48, 48);
+        assert_eq!(walked::<12, 1, false>(some), 3 * (2 * 3 + 2 * 3));
+        assert_eq!(walked::<12, 2, false>(some.with_forced_types()), 3 * 2 * 3);
+    }
 }
 
 /// What hardware marks permits the same, to the walker and to look-ups, clean or dirty.
