@@ -408,7 +408,7 @@ be stopped at any atomic access. For each command and CMD_SYNC: read-modify-writ
 words, those among them that were refused, fences, register accesses, and turns in which a CPU can only wait
 for another one: with interrupts masked, and otherwise (its commands are not published yet, and the SMMU
 has nothing to do). *Tickets* is the driver's queue. It waits with interrupts masked only where it takes over from a CPU
-that has published for others sixteen times; an exchange of its that is refused has found another run complete, which it
+that has published for others sixteen times, and where an error of an enhanced queue is acknowledged; an exchange of its that is refused has found another run complete, which it
 publishes next, where those of the loop are repeated.
 The other two exist only for this comparison: one with a spin lock, and one with the
 compare-and-exchange loop, owners, shared lock and valid bits of Linux, written from its
