@@ -49,6 +49,13 @@ macro_rules! commands {
                 }
             }
 
+            /// The bits that its fields have, word by word; all other bits are reserved.
+            const fn defined(self) -> [u64; 2] {
+                match self {
+                    $(Self::$variant => const { defined($variant::FIELDS) },)*
+                }
+            }
+
             /// Its row of [`ALL`](crate::structure::ALL).
             pub(crate) const fn structure(self) -> &'static Structure {
                 match self {
@@ -310,6 +317,15 @@ commands! {
     0x73 DptiPa = "DPTI_PA" {}
 }
 
+const fn defined(fields: &[Field]) -> [u64; 2] {
+    let (mut bits, mut at) = ([0; 2], 0);
+    while at < fields.len() {
+        bits[fields[at].word] |= fields[at].mask();
+        at += 1;
+    }
+    bits
+}
+
 /// The row of a command. A VMID's place in CFGI_VMS_PIDM, the NS bit of TLBI_S_S2_IPA and all operands of
 /// DPTI_PA are uncertain.
 const fn command<T: Layout>(opcode: Opcode) -> Structure {
@@ -364,13 +380,9 @@ impl Command {
 
     /// The bits that are set although the command has no field there.
     pub fn reserved_bits(&self) -> [u64; 2] {
-        let mut left = self.0;
-        for field in self.opcode().map_or(&[][..], Opcode::fields) {
-            if let Some(word) = left.get_mut(field.word) {
-                *word &= !field.mask();
-            }
-        }
-        left
+        let ([first, second], [low, high]) =
+            (self.0, self.opcode().map_or([0; 2], Opcode::defined));
+        [first & !low, second & !high]
     }
 
     /// CFGI_ALL: forget the configuration of every stream.

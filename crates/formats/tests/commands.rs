@@ -351,6 +351,20 @@ fn each_field_alone_decodes_alone() {
     }
 }
 
+/// Whoever looks at many commands of a kind looks through the layout of one of them.
+#[test]
+fn operands_are_at_one_place_in_all_commands_that_have_them() {
+    let names =
+        ["SSec", "SID", "SSID", "VMID", "ASID", "NUM", "SCALE", "TTL", "TTL128", "TG", "Leaf"];
+    for name in names {
+        let all = Opcode::ALL.iter().flat_map(|opcode| opcode.fields());
+        let mut places =
+            all.filter(|field| field.name == name).map(|field| (field.word, field.hi, field.lo));
+        let first = places.next().unwrap();
+        assert!(places.all(|place| place == first), "{name}");
+    }
+}
+
 /// Bits outside the listed fields are reserved (§4): all of them are reported.
 #[test]
 fn bits_outside_the_fields_are_reserved() {

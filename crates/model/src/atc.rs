@@ -232,6 +232,9 @@ impl<M: Memory> Model<M> {
     /// At a CMD_SYNC: whether devices left invalidations of its queue before it unanswered. These have failed, and nothing
     /// is known of them any more (§3.2).
     pub(crate) fn devices_time_out(&mut self, queue: usize) -> bool {
+        if self.atc_pending.is_empty() {
+            return false;
+        }
         let (left, unanswered): (Vec<_>, Vec<_>) = self
             .atc_pending
             .iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! CFGI and TLBI commands: what they must hit, and nothing more (§4.2).
 
-use smmuv3_formats::command::ALL_STREAMS;
+use smmuv3_formats::command::{ALL_STREAMS, CfgiCd, CfgiSteRange, TlbiNhVa, TlbiS2Ipa};
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Command, Opcode};
 
@@ -256,9 +256,11 @@ impl<M: Memory> Model<M> {
     /// What `command` must hit; `None` for nothing.
     fn scope(&self, command: &Command) -> Result<Option<Scope>, Misuse> {
         use Opcode as Op;
-        let field = |name| command.field(name).unwrap_or(0);
-        // SID has 32 and SSID 20 bits.
-        let (stream, substream) = (field("SID") as u32, field("SSID") as u32);
+        // At one place in all that have them. SID has 32 and SSID 20 bits.
+        let of_stream = CfgiCd(command.0);
+        let has_substream = command.opcode() == Some(Op::CfgiCd);
+        let stream = of_stream.sid() as u32;
+        let substream = if has_substream { of_stream.ssid() as u32 } else { 0 };
         let missing = Misuse::NoSuchStream { stream, substream };
         let exists = u64::from(stream) >> self.profile.idr1.sidsize().min(63) == 0;
         let scope = |kinds, asid, range| {
@@ -273,25 +275,23 @@ impl<M: Memory> Model<M> {
             Scope::Tlb(TlbScope { worlds, vmid: None, asid, range, kinds, shared: false })
         };
         Ok(Some(match command.opcode() {
-            Some(Op::CfgiSteRange) if field("Range") == ALL_STREAMS => {
+            Some(Op::CfgiSteRange) if CfgiSteRange(command.0).range() == ALL_STREAMS => {
                 Scope::Stes { first: 0, last: u32::MAX, l1: true }
             }
             Some(Op::CfgiSte | Op::CfgiSteRange | Op::CfgiCd | Op::CfgiCdAll) if !exists => {
                 return Err(missing);
             }
-            Some(Op::CfgiSte) => {
-                Scope::Stes { first: stream, last: stream, l1: field("Leaf") == 0 }
-            }
+            Some(Op::CfgiSte) => Scope::Stes { first: stream, last: stream, l1: !of_stream.leaf() },
             Some(Op::CfgiSteRange) => {
                 // Range is at most 30 here.
-                let low = u32::MAX >> (31 - field("Range") as u32);
+                let low = u32::MAX >> (31 - CfgiSteRange(command.0).range() as u32);
                 Scope::Stes { first: stream & !low, last: stream | low, l1: true }
             }
             Some(Op::CfgiCd) => {
                 if u64::from(substream) >> self.profile.idr1.ssidsize().min(63) != 0 {
                     return Err(missing);
                 }
-                Scope::Cds { stream, substream: Some(substream), l1: field("Leaf") == 0 }
+                Scope::Cds { stream, substream: Some(substream), l1: !of_stream.leaf() }
             }
             Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None, l1: true },
             Some(Op::TlbiNhAll) => return tlb(Asids::Any, None),
@@ -335,19 +335,21 @@ impl<M: Memory> Model<M> {
         }))
     }
 
+    /// Of a command that has an ASID, which is at one place in all of them.
     fn asid(&self, command: &Command) -> Result<u16, Misuse> {
         // The field has 16 bits.
-        let asid = command.field("ASID").unwrap_or(0) as u16;
+        let asid = TlbiNhVa(command.0).asid() as u16;
         match self.profile.idr0.asid16() || asid <= 0xff {
             true => Ok(asid),
             false => Err(Misuse::AsidTooWide { asid }),
         }
     }
 
+    /// Of a command that has a VMID, which is at one place in all of them.
     fn vmid(&self, command: &Command) -> Result<Option<(u16, u16)>, Misuse> {
         let idr0 = self.profile.idr0;
         // The field has 16 bits.
-        let vmid = command.field("VMID").unwrap_or(0) as u16;
+        let vmid = TlbiNhVa(command.0).vmid() as u16;
         let limit = match (idr0.s2p(), idr0.vmid16()) {
             (false, _) => 0,
             (true, false) => 0xff,
@@ -359,14 +361,16 @@ impl<M: Memory> Model<M> {
         }
     }
 
+    /// Of a command that has a range, which is at one place in all of them, but for the width of the address.
     fn range(&self, command: &Command) -> Result<Range, Misuse> {
         let (idr3, idr5) = (self.profile.idr3, self.profile.idr5);
-        let field = |name| command.field(name).unwrap_or(0);
-        let (num, scale, ttl, tg) = (field("NUM"), field("SCALE"), field("TTL"), field("TG"));
+        let of_range = TlbiNhVa(command.0);
+        let (num, scale) = (of_range.num(), of_range.scale());
+        let (ttl, tg, ttl128) = (of_range.ttl(), of_range.tg(), of_range.ttl128());
         let bad = Misuse::BadRange { command: *command };
-        let first = field("Addr");
-        let leaf = field("Leaf") == 1;
         let intermediate = command.opcode() == Some(Opcode::TlbiS2Ipa);
+        let first = if intermediate { TlbiS2Ipa(command.0).addr() } else { of_range.addr() };
+        let leaf = of_range.leaf();
         // Bits 63:48 must agree where addresses have 49 bits.
         let top = (first as i64) >> (48 + 4 * idr5.vax().min(2));
         let outside = match intermediate {
@@ -378,12 +382,12 @@ impl<M: Memory> Model<M> {
         }
         let granule = Granule::from_tlbi(tg);
         let Some(granule) = granule.filter(|_| idr3.ril()) else {
-            if num != 0 || scale != 0 || ttl != 0 || tg != 0 || field("TTL128") != 0 {
+            if num != 0 || scale != 0 || ttl != 0 || tg != 0 || ttl128 {
                 return Err(bad);
             }
             return Ok(Range { first, last: first, granule: None, ttl: 0, leaf });
         };
-        if scale > if idr5.ds() { 63 } else { 31 } || field("TTL128") != 0 {
+        if scale > if idr5.ds() { 63 } else { 31 } || ttl128 {
             return Err(bad);
         }
         // Level 1 of the 16 KiB granule has no leaves unless DS: as if no level was given.

@@ -2,7 +2,7 @@
 //! Which commands are rejected (§4.1, last column, and §4.2).
 
 use super::{Implementation, Rule, check, reserved_bits, rule};
-use crate::command::{Command, Opcode};
+use crate::command::{CfgiSte, Command, Opcode, PriResp, Sync, TlbiNhVa};
 use crate::granule::Granule;
 
 /// Whether the Non-secure command queue accepts `command`; a rejected one stops it with CERROR_ILL
@@ -18,12 +18,15 @@ pub fn command(command: &Command, implementation: &Implementation) -> Result<(),
         let own = rule("4.1", "Opcode", "is implementation defined");
         return Err(if command.is_implementation_defined() { own } else { reserved });
     };
-    check!(
-        command.field("SSec") == Some(1),
-        "4.1",
-        "SSec",
-        "must be 0 on the Non-secure command queue"
-    );
+    // At one place in all that have it.
+    let secure = match opcode {
+        Op::PrefetchConfig | Op::PrefetchAddr | Op::CfgiVmsPidm | Op::Resume | Op::StallTerm => {
+            CfgiSte(command.0).ssec()
+        }
+        Op::CfgiSte | Op::CfgiSteRange | Op::CfgiCd | Op::CfgiCdAll => CfgiSte(command.0).ssec(),
+        _ => false,
+    };
+    check!(secure, "4.1", "SSec", "must be 0 on the Non-secure command queue");
     let available = match opcode {
         Op::PrefetchConfig | Op::PrefetchAddr | Op::CfgiSte | Op::CfgiSteRange => true,
         Op::TlbiNsnhAll | Op::Sync => true,
@@ -43,21 +46,26 @@ pub fn command(command: &Command, implementation: &Implementation) -> Result<(),
         Op::TlbiSS12Vmall | Op::TlbiSS2Ipa | Op::TlbiSnhAll => false,
     };
     check!(!available, "4.1", "Opcode", "the command is not available on this queue");
-    let reserved_cs = opcode == Op::Sync && command.field("CS") == Some(3);
+    let reserved_cs = opcode == Op::Sync && Sync(command.0).cs() == 3;
     check!(reserved_cs, "4.1", "CS", "3 is reserved");
-    check!(command.field("Resp") == Some(3), "4.1", "Resp", "3 is reserved");
-    // With a granule given, the range of one page without level hint is reserved (§4.2).
-    if let (true, Some(tg)) = (idr3.ril(), command.field("TG")) {
-        let ttl = match command.field("TTL") {
+    let reserved_answer = opcode == Op::PriResp && PriResp(command.0).resp() == 3;
+    check!(reserved_answer, "4.1", "Resp", "3 is reserved");
+    // With a granule given, the range of one page without level hint is reserved (§4.2). At one place in all that are
+    // available and have it.
+    let range = match opcode {
+        Op::TlbiNhVa | Op::TlbiNhVaa | Op::TlbiEl2Va | Op::TlbiEl2Vaa | Op::TlbiS2Ipa => {
+            Some(TlbiNhVa(command.0)).filter(|_| idr3.ril())
+        }
+        _ => None,
+    };
+    if let Some(range) = range {
+        let ttl = match range.ttl() {
             // Level 1 of the 16 KiB granule has no leaves unless DS: reserved, treated as 0.
-            Some(1) if tg == 2 && !idr5.ds() => Some(0),
+            1 if range.tg() == 2 && !idr5.ds() => 0,
             other => other,
         };
         check!(
-            tg != 0
-                && command.field("NUM") == Some(0)
-                && command.field("SCALE") == Some(0)
-                && ttl == Some(0),
+            range.tg() != 0 && range.num() == 0 && range.scale() == 0 && ttl == 0,
             "4.2",
             "TG",
             "NUM = SCALE = TTL = 0 is reserved with TG set"
