@@ -2,6 +2,7 @@
 //! What the configuration mutex guards: who is attached to what, and by which tags.
 
 use alloc::boxed::Box;
+#[cfg(feature = "pasids")]
 use alloc::vec::Vec;
 
 use smmuv3_formats::StreamId;
@@ -26,11 +27,9 @@ pub(crate) struct Configuration<P: Platform> {
     /// Masters, by the index that a [`Master`](crate::Master) holds.
     pub(crate) masters: Slab<MasterState>,
     pub(crate) owners: Owners,
-    /// Where address spaces are attached; [`Installed`] has the index.
+    /// Where address spaces are attached; [`Installed`] has the index. Those without users are held
+    /// ([`Place::is_held`]).
     pub(crate) places: Slab<Place<P>>,
-    /// Places that nobody uses any more, but whose tags an instance did not flush. Their spaces stay alive:
-    /// translations may lead there.
-    pub(crate) held: Vec<usize>,
     pub(crate) asids: Asids,
     /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Adoptions,
@@ -48,7 +47,6 @@ impl<P: Platform> Configuration<P> {
             masters: Slab::new(),
             owners: Owners::new(),
             places: Slab::new(),
-            held: Vec::new(),
             asids,
             adopted: Adoptions::new(),
             #[cfg(feature = "pasids")]
@@ -89,8 +87,6 @@ impl<P: Platform> Configuration<P> {
             users.put(user);
             users.len() - 1
         });
-        // The tag is in use again, so it is no longer among those that only wait for a reset.
-        self.held.retain(|held| *held != place);
         self.seats += 1;
         Bound { place, at, bonds: 1, seat: self.seats }
     }
@@ -134,14 +130,12 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// Takes all ghosts off a place. Returns whether it lost its last user by that.
-    pub(crate) fn exorcise(&mut self, place: usize) -> bool {
+    /// Takes all ghosts off a place.
+    pub(crate) fn exorcise(&mut self, place: usize) {
         let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
-        let mut empty = false;
         while let Some(at) = self.places.get(place).and_then(ghost) {
-            empty = self.quit(place, at);
+            self.quit(place, at);
         }
-        empty
     }
 
     /// Changes the [`Bound`] that `user`'s master has for its seat at `place`. A ghost has none: its master sits elsewhere.

@@ -20,6 +20,19 @@ pub(crate) struct Place<P: Platform> {
     pub(crate) users: Vec<User>,
 }
 
+impl<P: Platform> Place<P> {
+    /// Whether nobody uses it any more, but its instance did not flush its tag. Its space stays alive: translations may lead
+    /// there. Otherwise a place goes with its last user, in the same call.
+    pub(crate) fn is_held(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Whether it has a [`GHOST`].
+    pub(crate) fn is_haunted(&self) -> bool {
+        self.users.iter().any(|user| user.substream == GHOST)
+    }
+}
+
 /// A master that uses a place, with one of its substreams.
 #[derive(Clone, Copy)]
 pub(crate) struct User {

@@ -296,7 +296,6 @@ impl<'a, P: Platform> Call<'a, P> {
                 .map_err(|what| self.unconfirmed(what))?;
         }
         core.quarantine.reserve(&core.platform)?;
-        configuration.held.room(1)?;
         let leaving = self.slot.bound().map(|old| leaving(configuration, old));
         let leaving = leaving.transpose()?.flatten();
         let entering = match self.space {
@@ -407,12 +406,8 @@ impl<'a, P: Platform> Call<'a, P> {
             if let Some(tag) = tag.filter(|_| emptied) {
                 settled = flush(core, instance, tag);
             }
-            if settled.is_err() {
-                // Prepare reserved the room.
-                configuration.held.put(place);
-            }
             left = Some(place).filter(|_| emptied && settled.is_ok());
-            // Where others keep the place, or it is held, only this master's devices leave the targets.
+            // Where others keep the place, or it is held from here on, only this master's devices leave the targets.
             if left.is_some() || user.is_some() {
                 withdrawn = configuration.withdraw_for(place, targets, left.is_some(), user);
             }
