@@ -160,35 +160,10 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn publish_for(
         &self,
         index: usize,
-        mut spare: Box<Targets>,
+        spare: Box<Targets>,
         user: Option<User>,
     ) -> Option<Retired<Targets>> {
-        let place = self.places.get(index)?;
-        let key = |target: &Installed| (target.instance, target.tag);
-        let (instance, tag, shared) = (place.instance, place.tag, place.shared);
-        let new = Installed::new(instance, tag, shared, index);
-        let current = place.space.targets.for_writer();
-        let is_there = current.iter().any(|target| target.place == index);
-        let mut new = if is_there { None } else { Some(new) };
-        for target in current.iter() {
-            if let Some(new) = new.take_if(|new| key(new) <= key(target)) {
-                spare.put(new);
-            }
-            spare.put(*target);
-        }
-        spare.put_all(new.into_iter());
-        if current.has_devices() {
-            spare.devices.put_all(current.devices.iter().copied());
-        }
-        let user = user.filter(|_| cfg!(feature = "ats"));
-        let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
-        if let Some((user, state)) = joining {
-            let device = |stream: &StreamId| Device::new(instance, *stream, user);
-            spare.devices.put_all(state.streams.iter().map(device));
-            spare.devices.sort_unstable_by_key(Device::key);
-        }
-        spare.complete();
-        Some(place.space.targets.replace(spare))
+        self.replace_targets(index, spare, true, user, true)
     }
 
     /// Takes a place off the targets of its space, in `spare`, which has room for all that there are.
@@ -197,20 +172,51 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// As [`Configuration::withdraw`], but the place stays unless it is `empty`, with the devices of `user`.
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn withdraw_for(
         &self,
         index: usize,
-        mut spare: Box<Targets>,
+        spare: Box<Targets>,
         empty: bool,
         user: Option<User>,
     ) -> Option<Retired<Targets>> {
+        self.replace_targets(index, spare, !empty, user, false)
+    }
+
+    /// Replaces the targets of a place's space by `spare`, which has room: all others, the place itself if it `stays`, and all
+    /// devices, but those of `user` only if that `joins`.
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
+    fn replace_targets(
+        &self,
+        index: usize,
+        mut spare: Box<Targets>,
+        stays: bool,
+        user: Option<User>,
+        joins: bool,
+    ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
+        let key = |target: &Installed| (target.instance, target.tag);
+        let mut own =
+            stays.then(|| Installed::new(place.instance, place.tag, place.shared, index));
         let current = place.space.targets.for_writer();
-        spare.put_all(current.iter().filter(|target| target.place != index || !empty).copied());
-        let stays = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
-        if current.has_devices() {
-            spare.devices.put_all(current.devices.iter().filter(stays).copied());
+        for target in current.iter().filter(|target| target.place != index) {
+            if let Some(own) = own.take_if(|own| key(own) <= key(target)) {
+                spare.put(own);
+            }
+            spare.put(*target);
+        }
+        if let Some(own) = own {
+            spare.put(own);
+        }
+        if cfg!(feature = "ats") {
+            let others = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
+            spare.devices.put_all(current.devices.iter().filter(others).copied());
+            let joining = user.filter(|_| joins);
+            let joining = joining.and_then(|user| Some((user, self.masters.get(user.master)?)));
+            if let Some((user, state)) = joining {
+                let device = |stream: &StreamId| Device::new(place.instance, *stream, user);
+                spare.devices.put_all(state.streams.iter().map(device));
+                spare.devices.sort_unstable_by_key(Device::key);
+            }
         }
         spare.complete();
         Some(place.space.targets.replace(spare))
