@@ -195,8 +195,7 @@ impl<P: Platform> Configuration<P> {
     ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
         let key = |target: &Installed| (target.instance, target.tag);
-        let mut own =
-            stays.then(|| Installed::new(place.instance, place.tag, place.shared, index));
+        let mut own = stays.then(|| Installed::new(place.instance, place.tag, place.shared, index));
         let current = place.space.targets.for_writer();
         for target in current.iter().filter(|target| target.place != index) {
             if let Some(own) = own.take_if(|own| key(own) <= key(target)) {

@@ -22,7 +22,7 @@ use crate::place::{Bound, Slot, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
-use crate::update::{CdKind, Entry, SteKind, Words, critical};
+use crate::update::{CdKind, Entry, SteKind, Words, switches};
 
 /// What a master is, under the configuration mutex.
 pub(crate) struct MasterState {
@@ -278,9 +278,7 @@ impl MasterState {
         bound.filter(|_| was_read && self.vmid == vmid)?;
         let table = self.table.as_ref()?;
         let current = table.entry(platform, pasid)?.load(platform);
-        let differ = critical::<CdKind>(&current, context);
-        let words = differ.iter().filter(|word| **word != 0).count();
-        if words > 1 { table.copy(platform, pasid) } else { None }
+        if switches::<CdKind>(&current, context) > 1 { table.copy(platform, pasid) } else { None }
     }
 
     /// The entry for `stream`, with the attributes that the master overrides.
