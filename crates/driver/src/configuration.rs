@@ -2,7 +2,6 @@
 //! What the configuration mutex guards: who is attached to what, and by which tags.
 
 use alloc::boxed::Box;
-#[cfg(feature = "pasids")]
 use alloc::vec::Vec;
 
 use smmuv3_formats::StreamId;
@@ -30,6 +29,8 @@ pub(crate) struct Configuration<P: Platform> {
     /// Where address spaces are attached; [`Installed`] has the index. Those without users are held
     /// ([`Place::is_held`]).
     pub(crate) places: Slab<Place<P>>,
+    /// An empty list for the next place; with room for one, if [`Configuration::make_room`] was the last to use it.
+    pub(crate) first_user: Vec<User>,
     pub(crate) asids: Asids,
     /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Adoptions,
@@ -47,6 +48,7 @@ impl<P: Platform> Configuration<P> {
             masters: Slab::new(),
             owners: Owners::new(),
             places: Slab::new(),
+            first_user: Vec::new(),
             asids,
             adopted: Adoptions::new(),
             #[cfg(feature = "pasids")]
@@ -78,6 +80,24 @@ impl<P: Platform> Configuration<P> {
             user.substream != GHOST && state.is_some_and(|state| !state.is_stuck())
         };
         !place.users.is_empty() && place.users.iter().all(settled)
+    }
+
+    /// Makes room for one more place, and for one more user at each of `space` on `instance`.
+    pub(crate) fn make_room(
+        &mut self,
+        instance: InstanceId,
+        space: &Space<P>,
+    ) -> Result<(), NoMemory> {
+        self.places.reserve(1)?;
+        self.first_user.room(1)?;
+        for target in space.targets.for_writer().iter() {
+            if target.instance == instance
+                && let Some(place) = self.places.get_mut(target.place)
+            {
+                place.users.room(1)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds `user` to a place that has room for it, and returns its seat.
@@ -231,8 +251,8 @@ impl<P: Platform> Configuration<P> {
             self.asids.release(instance, tag);
         }
         if shared
-            && !left.iter().any(|target| target.shared)
             && let Some(registers) = space.process()
+            && !left.iter().any(|target| target.shared)
         {
             core.platform.unpin_asid(registers.cookie, tag.asid);
         }
@@ -246,16 +266,17 @@ impl<P: Platform> Configuration<P> {
         instance: InstanceId,
         wanted: impl Fn(&Installed) -> bool,
     ) -> Option<usize> {
-        let mut found: Option<usize> = None;
-        for target in space.targets.for_writer().iter() {
-            // A place with users is preferred to one that only waits for a reset.
-            let place = target.place;
-            let preferred = || found.is_none_or(|it| self.users(place) != 0 || self.users(it) == 0);
-            if target.instance == instance && wanted(target) && preferred() {
-                found = Some(place);
+        let mut held = None;
+        for target in space.targets.for_writer().iter().rev() {
+            if target.instance == instance && wanted(target) {
+                // A place with users is preferred to one that only waits for a reset.
+                if self.users(target.place) != 0 {
+                    return Some(target.place);
+                }
+                held = held.or(Some(target.place));
             }
         }
-        found
+        held
     }
 }
 

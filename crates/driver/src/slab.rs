@@ -38,8 +38,8 @@ impl<T> Slab<T> {
         if let Some(slot) = self.slots.get_mut(index)
             && let Slot::Vacant(next) = *slot
         {
-            self.next = next;
             *slot = Slot::Taken(value);
+            self.next = next;
         }
         index
     }

@@ -2,7 +2,7 @@
 //! One change of what a master's accesses are subject to: prepare, install, commit, as the module above tells it.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use core::mem;
 
 use smmuv3_formats::SubstreamId;
 
@@ -20,10 +20,9 @@ use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::process::{Binding, SeatNumber};
-use crate::room::Room;
 use crate::seat::{self, Number, Seat};
-use crate::shared::{NoMemory, Shared};
-use crate::space::{Installed, Space, Targets};
+use crate::shared::Shared;
+use crate::space::{Space, Targets};
 use crate::targets::Retired;
 use crate::trace::{Change, Trace};
 
@@ -69,8 +68,12 @@ fn carry_out<P: Platform>(
     substream: u32,
     goal: &Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
-    let Some(call) = Call::new(core, configuration, master, substream, goal)? else {
-        return Ok(None);
+    let call = Call::new(core, configuration, master, substream, goal);
+    // By reference: it is large.
+    let call = match &call {
+        Ok(Some(call)) => call,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(*error),
     };
     if let Some(seat) = call.is_so_already(configuration) {
         return Ok(seat);
@@ -84,9 +87,16 @@ fn carry_out<P: Platform>(
         restated.map_err(|what| call.unconfirmed(what))?;
         return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
     }
-    let ready = call.prepare(configuration, moves)?;
-    let done = call.install(configuration, ready)?;
-    call.commit(configuration, done)
+    let mut ready = Ready::new(moves);
+    call.prepare(configuration, &mut ready)?;
+    let done = call.install(configuration, &mut ready);
+    let done = done.and_then(|()| call.commit(configuration, &mut ready));
+    done.map_err(|what| call.unconfirmed(what))?;
+    let seat = ready.new.map(|new| new.seat);
+    match call.silent(configuration) {
+        Some(error) if seat.is_some() => Err(error),
+        _ => Ok(seat),
+    }
 }
 
 /// One call of [`change`], under the configuration mutex: whose accesses, and to what.
@@ -115,15 +125,16 @@ struct Ready {
     entering: Option<Entering>,
     /// Memory for the old space's targets without the old place.
     leaving: Option<Box<Targets>>,
-}
-
-/// What [`Call::install`] has put in place.
-struct Done {
-    old: Option<Bound>,
+    /// The seat that [`Call::install`] gives it.
     new: Option<Bound>,
-    leaving: Option<Box<Targets>>,
     /// The new space's targets of before.
     published: Option<Retired<Targets>>,
+}
+
+impl Ready {
+    const fn new(moves: Moves) -> Self {
+        Self { moves, old: None, entering: None, leaving: None, new: None, published: None }
+    }
 }
 
 /// The place that a master is about to enter, with the memory for that.
@@ -131,8 +142,8 @@ struct Entering {
     place: usize,
     /// The place was made for this.
     is_new: bool,
-    /// Memory for the space's next targets, if the place is new or devices join it.
-    targets: Option<Box<Targets>>,
+    /// Memory for the space's next targets.
+    targets: Box<Targets>,
 }
 
 impl<'a, P: Platform> Call<'a, P> {
@@ -184,7 +195,7 @@ impl<'a, P: Platform> Call<'a, P> {
         if state.is_stuck() || instance.commands().has_failed() {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
-        let slot = state.slot(substream);
+        let slot = *state.slot(substream);
         let devices = if cfg!(feature = "ats") && state.ats().depends_on_tables() {
             state.streams.len()
         } else {
@@ -286,26 +297,29 @@ impl<'a, P: Platform> Call<'a, P> {
     fn prepare(
         &self,
         configuration: &mut Configuration<P>,
-        mut moves: Moves,
-    ) -> Result<Ready, AttachError> {
+        ready: &mut Ready,
+    ) -> Result<(), AttachError> {
         let (core, instance, master) = (self.core, self.instance, self.master);
         if !matches!(self.slot, Slot::At(_)) {
             // Hardware reads no guest's entry for this master now, so guests that still have its streams can lose them
             // first.
-            part(core, configuration, instance, master, &mut moves)
+            part(core, configuration, instance, master, &mut ready.moves)
                 .map_err(|what| self.unconfirmed(what))?;
         }
         core.quarantine.reserve(&core.platform)?;
-        let leaving = self.slot.bound().map(|old| leaving(configuration, old));
-        let leaving = leaving.transpose()?.flatten();
-        let entering = match self.space {
-            Some(space) => Some(self.find(configuration, space)?),
-            None => None,
-        };
+        if let Slot::At(old) = self.slot
+            && let Some(place) = configuration.places.get(old.place)
+        {
+            ready.leaving = Some(spare(&place.space, MORE)?);
+        }
+        if let Some(space) = self.space {
+            ready.entering = Some(self.find(configuration, space)?);
+        }
         // Read after the search, which may have moved the old seat to another place.
-        let state = configuration.masters.get(master);
-        let old = state.and_then(|state| state.slot(self.substream).bound());
-        Ok(Ready { moves, old, entering, leaving })
+        if let Some(state) = configuration.masters.get(master) {
+            ready.old = state.slot(self.substream).bound();
+        }
+        Ok(())
     }
 
     /// The place that the master is about to enter, with the memory for that.
@@ -326,12 +340,11 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         // All memory is taken before the search for a seat: that may change tags, and after it only hardware
         // may fail.
-        let room = Spare::new(configuration, id, space, self.devices)?;
+        configuration.make_room(id, space)?;
+        let targets = spare_for(space, MORE, self.devices)?;
         let seat = seat::find(core, configuration, self.master, space)?;
-        let entering = enter(configuration, id, space, seat, room)?;
-        // A place that exists is among the targets already: they change only if devices are added.
-        let targets = entering.targets.filter(|_| entering.is_new || self.has_devices());
-        Ok(Entering { targets, ..entering })
+        let (place, is_new) = enter(configuration, id, space, seat)?;
+        Ok(Entering { place, is_new, targets })
     }
 
     /// Publishes the new targets, and then lets hardware reach the tables. Where that is not confirmed the master is blocked, until
@@ -340,15 +353,19 @@ impl<'a, P: Platform> Call<'a, P> {
     fn install(
         &self,
         configuration: &mut Configuration<P>,
-        ready: Ready,
-    ) -> Result<Done, AttachError> {
-        let Ready { mut moves, old, entering, leaving } = ready;
+        ready: &mut Ready,
+    ) -> Result<(), Failure> {
         let (core, instance, master) = (self.core, self.instance, self.master);
-        let new = entering.as_ref().map(|it| configuration.join(it.place, self.user()));
-        let joins = self.has_devices() && entering.as_ref().is_some_and(|it| !it.is_new);
-        let published = entering.and_then(|Entering { place, targets, .. }| {
-            configuration.publish_for(place, targets?, self.among_targets())
-        });
+        let mut joins = false;
+        if let Some(Entering { place, is_new, targets }) = ready.entering.take() {
+            ready.new = Some(configuration.join(place, self.user()));
+            joins = self.has_devices() && !is_new;
+            // A place that exists is among the targets already: they change only if devices are added.
+            if is_new || joins {
+                ready.published = configuration.publish_for(place, targets, self.among_targets());
+            }
+        }
+        let (new, moves) = (ready.new, &mut ready.moves);
         let tables = new.and_then(|new| {
             let place = configuration.places.get(new.place)?;
             place.space.stage_2(place.tag)
@@ -367,20 +384,19 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         let installed = installed.and_then(|()| {
             moves.begin(core, configuration, instance, master, self.goal);
-            part(core, configuration, instance, master, &mut moves)
+            part(core, configuration, instance, master, moves)
         });
-        if let Err(what) = installed {
+        if installed.is_err() {
             // Guests that had the master's streams keep them until a reset: hardware may still read their entries, or have
             // something of theirs cached.
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
                 state.switch_off(core);
-                state.set_slot(self.substream, Slot::Stuck([old, new]));
+                state.set_slot(self.substream, Slot::Stuck([ready.old, new]));
             }
-            Retired::free([published], &core.readers, || core.platform.relax());
-            return Err(self.unconfirmed(what));
+            Retired::free([ready.published.take()], &core.readers, || core.platform.relax());
         }
-        Ok(Done { old, new, leaving, published })
+        installed
     }
 
     /// The master as a user whose devices are among the targets.
@@ -392,9 +408,9 @@ impl<'a, P: Platform> Call<'a, P> {
     fn commit(
         &self,
         configuration: &mut Configuration<P>,
-        done: Done,
-    ) -> Result<Option<u64>, AttachError> {
-        let Done { old, new, leaving, published } = done;
+        ready: &mut Ready,
+    ) -> Result<(), Failure> {
+        let (old, leaving, published) = (ready.old, ready.leaving.take(), ready.published.take());
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
         let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
         let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
@@ -419,12 +435,7 @@ impl<'a, P: Platform> Call<'a, P> {
         if is_left && self.has_devices() {
             settled = settled.and_then(|()| settle(core, instance));
         }
-        settled.map_err(|what| self.unconfirmed(what))?;
-        let seat = new.map(|new| new.seat);
-        match self.silent(configuration) {
-            Some(error) if seat.is_some() => Err(error),
-            _ => Ok(seat),
-        }
+        settled
     }
 }
 
@@ -451,59 +462,20 @@ fn described<P: Platform>(
     })
 }
 
-/// Memory for the targets of `old`'s space without its place.
-fn leaving<P: Platform>(
-    configuration: &Configuration<P>,
-    old: Bound,
-) -> Result<Option<Box<Targets>>, NoMemory> {
-    let place = configuration.places.get(old.place);
-    place.map(|place| spare(&place.space, MORE)).transpose()
-}
-
 /// How many more targets a space may have once a master has entered it: the new one, and one in another bank.
 const MORE: usize = 2;
 
-/// Memory for a seat at a new place; there is room for one more user at those that exist.
-struct Spare {
-    targets: Box<Targets>,
-    users: Vec<User>,
-}
-
-impl Spare {
-    fn new<P: Platform>(
-        configuration: &mut Configuration<P>,
-        instance: InstanceId,
-        space: &Space<P>,
-        devices: usize,
-    ) -> Result<Self, NoMemory> {
-        configuration.places.reserve(1)?;
-        let targets = spare_for(space, MORE, devices)?;
-        let mut users = Vec::new();
-        users.room(1)?;
-        let here = |target: &&Installed| target.instance == instance;
-        for target in space.targets.for_writer().iter().filter(here) {
-            if let Some(place) = configuration.places.get_mut(target.place) {
-                place.users.room(1)?;
-            }
-        }
-        Ok(Self { targets, users })
-    }
-}
-
-/// The place that `seat` names, made if it is new. Fails only if no ASID or VMID is free, and then the search for the
-/// seat had changed no tag.
+/// The place that `seat` names, and whether it was made for that. There is [room](Configuration::make_room) for it. Fails
+/// only if no ASID or VMID is free, and then the search for the seat had changed no tag.
 fn enter<P: Platform>(
     configuration: &mut Configuration<P>,
     instance: InstanceId,
     space: &Shared<Space<P>>,
     seat: Seat,
-    room: Spare,
-) -> Result<Entering, AttachError> {
+) -> Result<(usize, bool), AttachError> {
     let asids = &mut configuration.asids;
     let (tag, shared) = match seat {
-        Seat::At(place) => {
-            return Ok(Entering { place, is_new: false, targets: Some(room.targets) });
-        }
+        Seat::At(place) => return Ok((place, false)),
         Seat::New { vmid, number: Number::Free } => {
             let bits = asids.bits_of_new(instance);
             let free = asids.allocate(instance, vmid);
@@ -523,9 +495,9 @@ fn enter<P: Platform>(
             (Tag::stage_2(free.ok_or(AttachError::NoVmid { instance, bits })?), false)
         }
     };
-    let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
-    let place = configuration.places.insert(place);
-    Ok(Entering { place, is_new: true, targets: Some(room.targets) })
+    let users = mem::take(&mut configuration.first_user);
+    let place = Place { space: space.clone(), instance, tag, shared, users };
+    Ok((configuration.places.insert(place), true))
 }
 
 /// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without

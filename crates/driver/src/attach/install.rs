@@ -49,7 +49,7 @@ pub(super) fn install<P: Platform>(
     let before = state.stream();
     let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
     let was_read = contexts(before);
-    let (old, stalls) = (state.slot(substream), state.stalls());
+    let (was_bound, stalls) = (state.slot(substream).bound().is_some(), state.stalls());
 
     // The context is written before the entry that leads to it.
     if let Some((context, vmid)) = target {
@@ -62,7 +62,7 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
-        if stalls && was_read && old.bound().is_some() {
+        if stalls && was_read && was_bound {
             // What waits now stalled by the old context, and ends here. What stalls from here on may have met either,
             // which cannot be told without a moment in which nothing stalls: it is the caller's to answer, and goes by
             // the new context when it is tried again.
@@ -127,7 +127,7 @@ pub(super) fn install<P: Platform>(
         }
     }
     // The substream had a context, and is to have none.
-    let leaves = old.bound().is_some() && target.is_none();
+    let leaves = was_bound && target.is_none();
     if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
         if contexts(after) {
             // With V = 0 in word 0 the other words mean nothing.
@@ -309,6 +309,7 @@ pub(crate) fn before_split<'a, P: Platform>(
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
+#[inline(never)]
 pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     entry.store_changed(platform, &mut entry.load(platform), words);
 }

@@ -111,12 +111,16 @@ impl MasterState {
     /// Whether an unconfirmed change waits for a reset.
     pub(crate) fn is_stuck(&self) -> bool {
         cfg!(feature = "policies") && self.adrift
-            || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
+            || self.any_slot(|slot| matches!(slot, Slot::Stuck(_)))
     }
 
     /// Whether it uses an address space, or, after an unconfirmed change, may.
     pub(crate) fn is_occupied(&self) -> bool {
-        self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+        self.any_slot(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+    }
+
+    fn any_slot(&self, is_it: impl Fn(&Slot) -> bool) -> bool {
+        is_it(&self.own) || self.others.iter().any(|(_, slot)| is_it(slot))
     }
 
     /// Whether its accesses without a substream are translated by stage 2; those with one are then refused.
@@ -150,8 +154,8 @@ impl MasterState {
         self.slots().filter_map(Slot::bound)
     }
 
-    pub(crate) fn slot(&self, substream: u32) -> Slot {
-        if is_without(substream) { self.own } else { self.others.slot(substream) }
+    pub(crate) fn slot(&self, substream: u32) -> &Slot {
+        if is_without(substream) { &self.own } else { self.others.slot(substream) }
     }
 
     /// A change that waits for a reset, with the seats that it was between.
