@@ -52,10 +52,12 @@ impl<T> Slab<T> {
         }
     }
 
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         self.slots.get(index)?.taken()
     }
 
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match self.slots.get_mut(index)? {
             Slot::Taken(value) => Some(value),

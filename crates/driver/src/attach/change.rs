@@ -83,7 +83,7 @@ fn carry_out<P: Platform>(
     if cfg!(feature = "nested")
         && let Some(bound) = call.stays(configuration)
     {
-        let restated = restate(core, configuration, call.instance, master, bound, goal, &mut moves);
+        let restated = call.restate(configuration, bound, &mut moves);
         restated.map_err(|what| call.unconfirmed(what))?;
         return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
     }
@@ -389,14 +389,52 @@ impl<'a, P: Platform> Call<'a, P> {
         if installed.is_err() {
             // Guests that had the master's streams keep them until a reset: hardware may still read their entries, or have
             // something of theirs cached.
-            if let Some(state) = configuration.masters.get_mut(master) {
-                state.block_streams(&core.platform, instance);
-                state.switch_off(core);
-                state.set_slot(self.substream, Slot::Stuck([ready.old, new]));
-            }
+            self.give_up(configuration, [ready.old, new]);
             Retired::free([ready.published.take()], &core.readers, || core.platform.relax());
         }
         installed
+    }
+
+    /// Makes the entries of the master, which is at `bound`, say what the goal asks for over the same tables.
+    fn restate(
+        &self,
+        configuration: &mut Configuration<P>,
+        bound: Bound,
+        moves: &mut Moves,
+    ) -> Result<(), Failure> {
+        let (core, instance, master) = (self.core, self.instance, self.master);
+        let place = configuration.places.get(bound.place);
+        let tables = place.and_then(|place| place.space.stage_2(place.tag));
+        let (nested, entered) =
+            moves.enter(configuration, master, instance.features(), tables, self.goal);
+        let nested = core.guests_entry(nested);
+        moves.end(configuration, master);
+        let mut done = Ok(());
+        if let Some(state) = configuration.masters.get_mut(master) {
+            let before = state.stream();
+            state.nested = nested;
+            done = install::restate(core, instance, state, before);
+        }
+        if entered.is_some() {
+            Retired::free([entered], &core.readers, || core.platform.relax());
+        }
+        let done = done.and_then(|()| {
+            moves.begin(core, configuration, instance, master, self.goal);
+            part(core, configuration, instance, master, moves)
+        });
+        if done.is_err() {
+            self.give_up(configuration, [Some(bound), None]);
+        }
+        done
+    }
+
+    /// The instance did not confirm a change between these seats: blocks the master in memory, and notes that it is stuck.
+    fn give_up(&self, configuration: &mut Configuration<P>, seats: [Option<Bound>; 2]) {
+        if let Some(state) = configuration.masters.get_mut(self.master) {
+            state.block_streams(&self.core.platform, self.instance);
+            state.switch_off(self.core);
+            state.set_slot(self.substream, Slot::Stuck(seats));
+        }
     }
 
     /// The master as a user whose devices are among the targets.
@@ -526,42 +564,4 @@ fn part<P: Platform>(
         settle(core, instance)?;
     }
     Ok(())
-}
-
-/// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
-fn restate<P: Platform>(
-    core: &Core<P>,
-    configuration: &mut Configuration<P>,
-    instance: &Instance<P>,
-    master: usize,
-    bound: Bound,
-    goal: &Goal<P>,
-    moves: &mut Moves,
-) -> Result<(), Failure> {
-    let place = configuration.places.get(bound.place);
-    let tables = place.and_then(|place| place.space.stage_2(place.tag));
-    let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
-    let nested = core.guests_entry(nested);
-    moves.end(configuration, master);
-    let mut done = Ok(());
-    if let Some(state) = configuration.masters.get_mut(master) {
-        let before = state.stream();
-        state.nested = nested;
-        done = install::restate(core, instance, state, before);
-    }
-    if entered.is_some() {
-        Retired::free([entered], &core.readers, || core.platform.relax());
-    }
-    let done = done.and_then(|()| {
-        moves.begin(core, configuration, instance, master, goal);
-        part(core, configuration, instance, master, moves)
-    });
-    if done.is_err()
-        && let Some(state) = configuration.masters.get_mut(master)
-    {
-        state.block_streams(&core.platform, instance);
-        state.switch_off(core);
-        state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
-    }
-    done
 }
