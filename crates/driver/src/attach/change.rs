@@ -213,8 +213,13 @@ impl<'a, P: Platform> Call<'a, P> {
         cfg!(feature = "ats") && self.devices != 0
     }
 
+    /// Whose is [`WITHOUT`] where there is no other, which is known when the driver is compiled.
+    const fn substream(&self) -> u32 {
+        if is_without(self.substream) { WITHOUT } else { self.substream }
+    }
+
     fn user(&self) -> User {
-        User { master: self.master, substream: self.substream }
+        User { master: self.master, substream: self.substream() }
     }
 
     /// Whether the master is in quarantine, which is found before anything was `changed`, or after.
@@ -234,7 +239,7 @@ impl<'a, P: Platform> Call<'a, P> {
     /// The seat that the master has, if the goal changes nothing in hardware: only how often it is bound.
     fn is_so_already(&self, configuration: &mut Configuration<P>) -> Option<Option<u64>> {
         let state = configuration.masters.get(self.master)?;
-        let alone = self.substream == WITHOUT;
+        let alone = self.substream() == WITHOUT;
         let adopted = state.is_adopted() && !self.core.leaves_out(Mutation::NoAdoptedEnd);
         let nested = cfg!(feature = "nested") && alone && state.nested.is_some();
         // After a reset a guest may still have the master's streams.
@@ -281,13 +286,13 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         if let Some(space) = self.space {
             let state = configuration.masters.get(self.master);
-            let clash = state.and_then(|state| state.clash(self.substream, space.stage()));
+            let clash = state.and_then(|state| state.clash(self.substream(), space.stage()));
             if let Some(clash) = clash {
                 let pasid = SubstreamId(clash);
                 return Err(AttachError::PasidStage { instance: self.id, pasid });
             }
         }
-        let moves = Moves::prepare(configuration, self.master, self.substream, self.goal)?;
+        let moves = Moves::prepare(configuration, self.master, self.substream(), self.goal)?;
         // Faults so far are counted for what the master used until now.
         configuration.settle_faults(self.core, self.id);
         Ok(moves)
@@ -317,7 +322,7 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         // Read after the search, which may have moved the old seat to another place.
         if let Some(state) = configuration.masters.get(master) {
-            ready.old = state.slot(self.substream).bound();
+            ready.old = state.slot(self.substream()).bound();
         }
         Ok(())
     }
@@ -332,10 +337,10 @@ impl<'a, P: Platform> Call<'a, P> {
         let features = self.instance.features();
         space.fits(features).map_err(|what| AttachError::Mismatch { instance: id, what })?;
         if let Some(state) = configuration.masters.get_mut(self.master) {
-            state.reserve(self.substream)?;
-            state.make_room(&core.platform, features, SubstreamId(self.substream))?;
+            state.reserve(self.substream())?;
+            state.make_room(&core.platform, features, SubstreamId(self.substream()))?;
             if space.stage() == Stage::One {
-                state.make_copy(&core.platform, self.substream);
+                state.make_copy(&core.platform, self.substream());
             }
         }
         // All memory is taken before the search for a seat: that may change tags, and after it only hardware
@@ -377,7 +382,7 @@ impl<'a, P: Platform> Call<'a, P> {
         let caught_up = if joins { catch_up(core, instance) } else { Ok(()) };
         let installed = caught_up.and_then(|()| {
             let new = (new, nested);
-            install(core, configuration, instance, master, self.substream, self.goal, new)
+            install(core, configuration, instance, master, self.substream(), self.goal, new)
         });
         if entered.is_some() {
             Retired::free([entered], &core.readers, || core.platform.relax());
@@ -433,7 +438,7 @@ impl<'a, P: Platform> Call<'a, P> {
         if let Some(state) = configuration.masters.get_mut(self.master) {
             state.block_streams(&self.core.platform, self.instance);
             state.switch_off(self.core);
-            state.set_slot(self.substream, Slot::Stuck(seats));
+            state.set_slot(self.substream(), Slot::Stuck(seats));
         }
     }
 
