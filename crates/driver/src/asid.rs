@@ -367,12 +367,13 @@ impl Asids {
         (asids, vmids)
     }
 
-    /// A number for a domain that has none yet on `instance`, in the bank of `vmid`.
-    pub(crate) fn allocate(&mut self, instance: InstanceId, vmid: u16) -> Option<u16> {
-        self.allocate_within(instance, vmid, self.bits_of_new(instance))
+    /// The tag for a domain that has none yet on `instance`, with a number in the bank of `vmid`.
+    pub(crate) fn allocate(&mut self, instance: InstanceId, vmid: u16) -> Option<Tag> {
+        let asid = self.allocate_within(instance, vmid, self.bits_of_new(instance))?;
+        Some(self.tag(instance, vmid, asid))
     }
 
-    /// Bits of what [`Asids::allocate`] returns.
+    /// Bits of the number of what [`Asids::allocate`] returns.
     pub(crate) fn bits_of_new(&self, instance: InstanceId) -> u32 {
         self.policy().bits_of_new(self.bits(instance))
     }

@@ -341,8 +341,7 @@ fn tag<P: Platform>(
     } else {
         asids.bank_with_room(id).map_err(|NoMemory| EnableError::NoMemory)?.ok_or(none)?
     };
-    let asid = asids.allocate(id, vmid).ok_or(none)?;
-    Ok(asids.tag(id, vmid, asid))
+    asids.allocate(id, vmid).ok_or(none)
 }
 
 /// The instance works: all of `ready` are masters from here on.

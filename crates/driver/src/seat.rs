@@ -80,7 +80,10 @@ pub(crate) fn find<P: Platform>(
         };
         return Ok(Seat::New { vmid: home, number });
     }
-    if !occupied {
+    if !cfg!(feature = "policies") {
+        // There is one bank: it has room, or the master finds none.
+        vmid = home;
+    } else if !occupied {
         vmid = configuration.asids.bank_with_room(id)?.ok_or(none)?;
     } else if !configuration.asids.has_room(id, vmid) {
         vmid = retag::change_bank(core, configuration, master)?.ok_or(none)?;

@@ -522,7 +522,7 @@ fn enter<P: Platform>(
         Seat::New { vmid, number: Number::Free } => {
             let bits = asids.bits_of_new(instance);
             let free = asids.allocate(instance, vmid);
-            (asids.tag(instance, vmid, free.ok_or(AttachError::NoAsid { instance, bits })?), false)
+            (free.ok_or(AttachError::NoAsid { instance, bits })?, false)
         }
         Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
         Seat::New { vmid, number: Number::Pinned(asid) } => {
