@@ -32,13 +32,14 @@ impl<T> Slab<T> {
     /// Puts `value` where there is room ([`Slab::reserve`]); its index.
     pub(crate) fn insert(&mut self, value: T) -> usize {
         let index = self.next;
-        if index == self.slots.len() {
-            self.slots.put(Slot::Vacant(index + 1));
+        if index == self.slots.len() && index < self.slots.capacity() {
+            self.slots.push(Slot::Vacant(index + 1));
         }
         if let Some(slot) = self.slots.get_mut(index)
             && let Slot::Vacant(next) = *slot
         {
-            *slot = Slot::Taken(value);
+            // Nothing is left of a vacant slot, nor is it looked for.
+            mem::forget(mem::replace(slot, Slot::Taken(value)));
             self.next = next;
         }
         index
