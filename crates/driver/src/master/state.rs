@@ -28,7 +28,7 @@ use crate::update::{CdKind, Entry, SteKind, Words, switches};
 pub(crate) struct MasterState {
     pub(crate) instance: InstanceId,
     pub(crate) streams: Vec<StreamId>,
-    /// While streams are let out of quarantine, these; with room for all of `streams`.
+    /// While streams are let out of quarantine, these; with room for all of `streams` where there is ATS.
     pub(crate) cut_off: Vec<StreamId>,
     /// Bits of a substream.
     pub(crate) bits: u32,
