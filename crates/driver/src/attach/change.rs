@@ -27,17 +27,17 @@ use crate::targets::Retired;
 use crate::trace::{Change, Trace};
 
 /// What a master's accesses are to be subject to, or how that is to change.
-pub(crate) enum Goal<P: Platform> {
+pub(crate) enum Goal<'a, P: Platform> {
     Blocked,
     Identity,
-    Space(Shared<Space<P>>),
+    Space(&'a Shared<Space<P>>),
     /// As `Space`; if the master is bound to the space already, one bond more.
-    Bind(Shared<Space<P>>, Binding),
+    Bind(&'a Shared<Space<P>>, Binding),
     /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
     /// more.
     Unbind(SeatNumber),
     /// As `Space`, with the entry that a guest asks for.
-    Nest(Nesting<P>),
+    Nest(&'a Nesting<P>),
 }
 
 /// Changes what the accesses of a master with `substream`, or without, are subject to. Returns the number of the seat
@@ -46,16 +46,16 @@ pub(crate) fn change<P: Platform>(
     core: &Core<P>,
     master: usize,
     substream: u32,
-    goal: Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Result<Option<u64>, AttachError> {
     let substream = if is_without(substream) { WITHOUT } else { substream };
     core.configuration.with(|configuration| {
-        let change = described(configuration, master, substream, &goal);
+        let change = described(configuration, master, substream, goal);
         let Some(change) = change else {
-            return carry_out(core, configuration, master, substream, &goal);
+            return carry_out(core, configuration, master, substream, goal);
         };
         core.platform.trace(&Trace::Begun(change));
-        let result = carry_out(core, configuration, master, substream, &goal);
+        let result = carry_out(core, configuration, master, substream, goal);
         core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
         result
     })
@@ -66,7 +66,7 @@ fn carry_out<P: Platform>(
     configuration: &mut Configuration<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Result<Option<u64>, AttachError> {
     let call = Call::new(core, configuration, master, substream, goal);
     // By reference: it is large.
@@ -107,7 +107,7 @@ struct Call<'a, P: Platform> {
     id: InstanceId,
     master: usize,
     substream: u32,
-    goal: &'a Goal<P>,
+    goal: &'a Goal<'a, P>,
     /// The space that the goal leads to.
     space: Option<&'a Shared<Space<P>>>,
     /// What the master is attached to at the beginning.
@@ -154,7 +154,7 @@ impl<'a, P: Platform> Call<'a, P> {
         configuration: &Configuration<P>,
         master: usize,
         substream: u32,
-        goal: &'a Goal<P>,
+        goal: &'a Goal<'a, P>,
     ) -> Result<Option<Self>, AttachError> {
         // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
         // lent: it is bound and unbound alone.
@@ -185,7 +185,7 @@ impl<'a, P: Platform> Call<'a, P> {
             Goal::Space(space) | Goal::Bind(space, _) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
-            Goal::Space(space) | Goal::Bind(space, _) => Some(space),
+            Goal::Space(space) | Goal::Bind(space, _) => Some(*space),
             Goal::Nest(nesting) => Some(&nesting.space),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
@@ -488,7 +488,7 @@ fn described<P: Platform>(
     configuration: &Configuration<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Option<Change> {
     let state = configuration.masters.get(master)?;
     let (instance, stream) = (state.instance, *state.streams.first()?);

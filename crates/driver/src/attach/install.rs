@@ -32,7 +32,7 @@ pub(super) fn install<P: Platform>(
     instance: &Instance<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
     (new, nested): (Option<Bound>, Option<Ste>),
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
