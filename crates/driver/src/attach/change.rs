@@ -455,7 +455,7 @@ impl<'a, P: Platform> Call<'a, P> {
     ) -> Result<(), Failure> {
         let (old, leaving, published) = (ready.old, ready.leaving.take(), ready.published.take());
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
-        let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
+        let emptied = old.is_some_and(|old| configuration.quit(old.place, self.user()));
         let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
         let (mut settled, mut withdrawn, mut left) = (Ok(()), None, None);
         let is_left = place.is_some() && leaving.is_some();
