@@ -520,7 +520,6 @@ impl Asids {
         (first..=last).filter(move |vmid| *vmid != home && u64::from(*vmid) >> bits == 0)
     }
 
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn ids(&mut self, instance: InstanceId, vmid: u16) -> Option<&mut Ids> {
         let index = self.bank_index(instance, vmid);
         if self.policy().is_common() {

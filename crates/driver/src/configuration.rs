@@ -186,7 +186,6 @@ impl<P: Platform> Configuration<P> {
 
     /// Replaces the targets of a place's space by `spare`, which has room: all others, the place itself if it `stays`, and all
     /// devices, but those of `user` only if that `joins`.
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn replace_targets(
         &self,
         index: usize,

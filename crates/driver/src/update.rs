@@ -350,8 +350,7 @@ pub(crate) fn switches<K: Kind>(current: &Words, target: &Words) -> usize {
     count(current, target, Bits::of::<K>())
 }
 
-/// As [`switches`]. Compiled once for all kinds.
-#[inline(never)]
+/// As [`switches`], for all kinds.
 fn count(current: &Words, target: &Words, bits: &Bits) -> usize {
     prepare(current, target, bits).iter().filter(|(_, differ)| *differ != 0).count()
 }
