@@ -276,7 +276,7 @@ pub(crate) fn spare_for<P: Platform>(
     let current = space.targets.for_writer();
     spare.room_exact(current.len() + more)?;
     let devices = current.devices.len() + devices;
-    if devices != 0 {
+    if cfg!(feature = "ats") && devices != 0 {
         spare.devices.room_exact(devices)?;
     }
     Ok(spare)
