@@ -90,8 +90,13 @@ impl<'a> Entry<'a> {
     /// # Safety
     /// As for [`Entry::new`], but for [`Entry::quarantine`]. All that are made of one address have the same lock.
     pub(crate) const unsafe fn guarded(address: PhysAddr, first: &'a FirstWords) -> Self {
-        // Nobody is put in quarantine without ATS: what a predecessor put there is an entry that aborts.
-        Self { address, first: if cfg!(feature = "ats") { Some(first) } else { None } }
+        Self { address, first: Some(first) }
+    }
+
+    /// The lock for the first word, where there can be one, which is known when the driver is compiled: nobody is put in
+    /// quarantine without ATS, and what a predecessor put there is an entry that aborts.
+    fn first(self) -> Option<&'a FirstWords> {
+        self.first.filter(|_| cfg!(feature = "ats"))
     }
 
     /// Where it is.
@@ -126,7 +131,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn write<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);
-        match self.first.filter(|_| index == 0) {
+        match self.first().filter(|_| index == 0) {
             // Quarantine is entered under this same lock.
             Some(first) => first.with(platform, |()| {
                 if word.load(Ordering::Relaxed) != QUARANTINED {
@@ -146,7 +151,7 @@ impl<'a> Entry<'a> {
 
     /// Whether it was in quarantine when it held `words`. Hardware may not have noticed yet: nothing is planned from that.
     fn is_cut_off(self, words: &Words) -> bool {
-        self.first.is_some() && words[0] == QUARANTINED
+        self.first().is_some() && words[0] == QUARANTINED
     }
 
     /// Puts a stream table entry in quarantine: it aborts, and stays so. A store that is under way has been made before, or
@@ -175,7 +180,7 @@ impl<'a> Entry<'a> {
             }
             new.is_some()
         };
-        let changed = match self.first {
+        let changed = match self.first() {
             Some(first) => first.with(platform, |()| decide()),
             None => decide(),
         };
