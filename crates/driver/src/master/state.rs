@@ -250,7 +250,8 @@ impl MasterState {
         features: &Features,
         substream: SubstreamId,
     ) -> Result<(), NoMemory> {
-        if self.table.is_none() {
+        // A single context came with the master, unless that was kept.
+        if cfg!(any(feature = "pasids", feature = "hand-over")) && self.table.is_none() {
             // SAFETY: there is one platform only.
             self.table =
                 Some(unsafe { ContextTable::new(platform, features, self.bits) }.ok_or(NoMemory)?);
