@@ -147,6 +147,7 @@ pub(crate) fn flush<P: Platform>(
     instance: &Instance<P>,
     tag: Tag,
 ) -> Result<(), Failure> {
-    let command = Some(invalidate::whole(tag)).filter(|_| !core.leaves_out_flush(tag));
-    instance.carry_out_shared(&core.platform, command.as_slice().iter().copied())
+    let command = [invalidate::whole(tag)];
+    let commands = if core.leaves_out_flush(tag) { &[][..] } else { &command };
+    instance.carry_out_shared(&core.platform, commands.iter().copied())
 }

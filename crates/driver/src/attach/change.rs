@@ -453,29 +453,28 @@ impl<'a, P: Platform> Call<'a, P> {
         configuration: &mut Configuration<P>,
         ready: &mut Ready,
     ) -> Result<(), Failure> {
-        let (old, leaving, published) = (ready.old, ready.leaving.take(), ready.published.take());
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
-        let emptied = old.is_some_and(|old| configuration.quit(old.place, self.user()));
-        let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
-        let (mut settled, mut withdrawn, mut left) = (Ok(()), None, None);
-        let is_left = place.is_some() && leaving.is_some();
-        if let (Some(place), Some(targets)) = (place, leaving) {
+        let old = ready.old.map(|old| old.place);
+        let emptied = old.is_some_and(|old| configuration.quit(old, self.user()));
+        let mut settled = Ok(());
+        if emptied && let Some(place) = old.and_then(|old| configuration.places.get(old)) {
             // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
-            let tag = configuration.places.get(place).map(|place| place.tag);
-            if let Some(tag) = tag.filter(|_| emptied) {
-                settled = flush(core, instance, tag);
-            }
-            left = Some(place).filter(|_| emptied && settled.is_ok());
-            // Where others keep the place, or it is held from here on, only this master's devices leave the targets.
-            if left.is_some() || user.is_some() {
-                withdrawn = configuration.withdraw_for(place, targets, left.is_some(), user);
-            }
+            settled = flush(core, instance, place.tag);
         }
-        Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        // Where others keep the place, or it is held from here on, only this master's devices leave the targets.
+        let left = old.filter(|_| emptied && settled.is_ok());
+        let mut withdrawn = None;
+        if (left.is_some() || user.is_some())
+            && let (Some(old), Some(targets)) = (old, ready.leaving.take())
+        {
+            withdrawn = configuration.withdraw_for(old, targets, left.is_some(), user);
+        }
+        let retired = [ready.published.take(), withdrawn];
+        Retired::free(retired, &core.readers, || core.platform.relax());
         if let Some(place) = left {
             drop(configuration.forget(core, place));
         }
-        if is_left && self.has_devices() {
+        if old.is_some() && self.has_devices() {
             settled = settled.and_then(|()| settle(core, instance));
         }
         settled
