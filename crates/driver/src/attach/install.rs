@@ -37,9 +37,10 @@ pub(super) fn install<P: Platform>(
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let stalls = configuration.masters.get(master).is_some_and(MasterState::stalls);
     let target = place.filter(|_| tables.is_none()).map(|place| {
         let context = place.space.context(instance.features(), place.tag, place.shared);
-        (context, place.tag.vmid)
+        (stall::context(context, stalls).0, place.tag.vmid)
     });
     let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
     let (platform, pasid) = (&core.platform, SubstreamId(substream));
@@ -49,11 +50,11 @@ pub(super) fn install<P: Platform>(
     let before = state.stream();
     let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
     let was_read = contexts(before);
-    let (was_bound, stalls) = (state.slot(substream).bound().is_some(), state.stalls());
+    let was_bound = state.slot(substream).bound().is_some();
 
     // The context is written before the entry that leads to it.
-    if let Some((context, vmid)) = target {
-        let context = stall::context(context, stalls).0;
+    if let Some((context, vmid)) = &target {
+        let vmid = *vmid;
         if !was_read {
             state.vmid = vmid;
         }
@@ -68,12 +69,12 @@ pub(super) fn install<P: Platform>(
             // the new context when it is tried again.
             stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
         }
-        let copy = state.copy_for(platform, was_read, &context, (pasid, vmid));
+        let copy = state.copy_for(platform, was_read, context, (pasid, vmid));
         if let Some(copy) = copy {
             // Hardware cannot reach the copy before the exchange below, and forgot the copy's former contents when that
             // was last exchanged.
-            state.judge(&context, instance.features());
-            fill(platform, copy, &context);
+            state.judge(context, instance.features());
+            fill(platform, copy, context);
             let leads = state.table.as_mut().is_some_and(|it| it.exchange(platform, pasid));
             let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
             if leads {
@@ -83,11 +84,11 @@ pub(super) fn install<P: Platform>(
             }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
-                state.write_context(core, instance, entry, pasid, &context)?;
+                state.write_context(core, instance, entry, pasid, context)?;
             } else {
                 // No stream table entry leads to the context yet, so hardware cannot have read it.
-                state.judge(&context, instance.features());
-                fill(platform, entry, &context);
+                state.judge(context, instance.features());
+                fill(platform, entry, context);
             }
         }
     }
