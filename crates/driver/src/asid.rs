@@ -189,8 +189,12 @@ impl Asids {
         if cfg!(feature = "policies") { self.policy } else { AsidPolicy::PerInstance }
     }
 
-    /// Makes room for one more instance.
-    pub(crate) fn prepare(&mut self, features: &Features) -> Result<Prepared, NoMemory> {
+    /// Adds `instance`: its number is the next, or that of one that was removed.
+    pub(crate) fn add(
+        &mut self,
+        instance: InstanceId,
+        features: &Features,
+    ) -> Result<(), NoMemory> {
         self.instances.room(1)?;
         let bits = features.asid_bits;
         let cpu = self.cpu;
@@ -212,7 +216,7 @@ impl Asids {
             && (!in_el1 || vmid == cpu.vmid);
         let regime = if in_el1 { Regime::El1 } else { Regime::El2 };
         let vmid_bits = features.tag_vmid_bits();
-        Ok(Prepared(Numbers {
+        let numbers = Numbers {
             bits,
             open: 0,
             banks,
@@ -223,16 +227,12 @@ impl Asids {
             vmids: None,
             most_vmids: 0,
             removed: false,
-        }))
-    }
-
-    /// Adds `instance`: its number is the next, or that of one that was removed.
-    pub(crate) fn add(&mut self, instance: InstanceId, Prepared(numbers): Prepared) {
+        };
         match self.instances.get_mut(instance.index()) {
             Some(former) => *former = numbers,
-            // There is room.
             None => self.instances.put(numbers),
         }
+        Ok(())
     }
 
     /// Undoes [`Asids::add`]: nobody has one of its numbers.
@@ -367,12 +367,13 @@ impl Asids {
         (asids, vmids)
     }
 
-    /// A number for a domain that has none yet on `instance`, in the bank of `vmid`.
-    pub(crate) fn allocate(&mut self, instance: InstanceId, vmid: u16) -> Option<u16> {
-        self.allocate_within(instance, vmid, self.bits_of_new(instance))
+    /// The tag for a domain that has none yet on `instance`, with a number in the bank of `vmid`.
+    pub(crate) fn allocate(&mut self, instance: InstanceId, vmid: u16) -> Option<Tag> {
+        let asid = self.allocate_within(instance, vmid, self.bits_of_new(instance))?;
+        Some(self.tag(instance, vmid, asid))
     }
 
-    /// Bits of what [`Asids::allocate`] returns.
+    /// Bits of the number of what [`Asids::allocate`] returns.
     pub(crate) fn bits_of_new(&self, instance: InstanceId) -> u32 {
         self.policy().bits_of_new(self.bits(instance))
     }
@@ -519,7 +520,6 @@ impl Asids {
         (first..=last).filter(move |vmid| *vmid != home && u64::from(*vmid) >> bits == 0)
     }
 
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     fn ids(&mut self, instance: InstanceId, vmid: u16) -> Option<&mut Ids> {
         let index = self.bank_index(instance, vmid);
         if self.policy().is_common() {
@@ -530,6 +530,10 @@ impl Asids {
 
     /// Index of the bank of `vmid`: banks are opened in the order of [`Asids::vmids`].
     fn bank_index(&self, instance: InstanceId, vmid: u16) -> usize {
+        // Nobody has a VMID that is not from here where there is one bank, and no predecessor.
+        if !cfg!(any(feature = "policies", feature = "hand-over")) {
+            return 0;
+        }
         let (home, first) = (self.home(instance), self.vmids.banks.first);
         if vmid == home {
             return 0;
@@ -538,9 +542,6 @@ impl Asids {
         1 + before - usize::from((first..vmid).contains(&home))
     }
 }
-
-/// An instance's numbers, not added yet.
-pub(crate) struct Prepared(Numbers);
 
 #[cfg(all(test, feature = "hand-over", feature = "policies", not(any(loom, shuttle))))]
 mod tests {

@@ -57,7 +57,7 @@ impl<P: Platform> Iommu<P> {
         if !master.core.is(&domain.space.core) {
             return Err(AttachError::Foreign);
         }
-        change(&master.core, master.index, WITHOUT, Goal::Space(domain.space.clone())).map(drop)
+        change(&master.core, master.index, WITHOUT, &Goal::Space(&domain.space)).map(drop)
     }
 
     /// Blocks `master`: when it has returned, all its DMA without a PASID is refused.
@@ -66,7 +66,7 @@ impl<P: Platform> Iommu<P> {
     /// [`DetachError::Unconfirmed`], [`DetachError::NoMemory`]. A device that does not answer is none: it is cut off
     /// ([`Master::is_quarantined`]).
     pub fn detach(&self, master: &Master<P>) -> Result<(), DetachError> {
-        end(&master.core, master.index, WITHOUT, Goal::Blocked)
+        end(&master.core, master.index, WITHOUT, &Goal::Blocked)
     }
 
     /// Lets `master` reach all memory, untranslated, where it gives no PASID.
@@ -77,7 +77,7 @@ impl<P: Platform> Iommu<P> {
     /// # Safety
     /// The device behind `master` only accesses memory that it was given.
     pub unsafe fn attach_identity(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master.index, WITHOUT, Goal::Identity).map(drop)
+        change(&master.core, master.index, WITHOUT, &Goal::Identity).map(drop)
     }
 
     /// As [`Iommu::attach`], for accesses of `master` with `pasid` ([`Iommu::allocate_pasid`]) alone.
@@ -97,7 +97,7 @@ impl<P: Platform> Iommu<P> {
         if pasid.0 == WITHOUT {
             return Err(AttachError::PasidUnknown { pasid });
         }
-        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone())).map(drop)
+        change(&master.core, master.index, pasid.0, &Goal::Space(&domain.space)).map(drop)
     }
 
     /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
@@ -109,7 +109,7 @@ impl<P: Platform> Iommu<P> {
         if pasid.0 == WITHOUT {
             return Err(DetachError::PasidUnknown { pasid });
         }
-        end(&master.core, master.index, pasid.0, Goal::Blocked)
+        end(&master.core, master.index, pasid.0, &Goal::Blocked)
     }
 }
 
@@ -118,9 +118,12 @@ pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     master: usize,
     substream: u32,
-    goal: Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Result<(), DetachError> {
-    change(core, master, substream, goal).map(drop).map_err(DetachError::of)
+    match &change(core, master, substream, goal) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(DetachError::of(error)),
+    }
 }
 
 /// Waits until all commands in all queues of `instance` are complete: no command for a device that has left the targets
@@ -144,6 +147,7 @@ pub(crate) fn flush<P: Platform>(
     instance: &Instance<P>,
     tag: Tag,
 ) -> Result<(), Failure> {
-    let command = Some(invalidate::whole(tag)).filter(|_| !core.leaves_out_flush(tag));
-    instance.carry_out_shared(&core.platform, command.as_slice().iter().copied())
+    let command = [invalidate::whole(tag)];
+    let commands = if core.leaves_out_flush(tag) { &[][..] } else { &command };
+    instance.carry_out_shared(&core.platform, commands.iter().copied())
 }

@@ -26,11 +26,11 @@ pub(crate) struct Configuration<P: Platform> {
     /// Masters, by the index that a [`Master`](crate::Master) holds.
     pub(crate) masters: Slab<MasterState>,
     pub(crate) owners: Owners,
-    /// Where address spaces are attached; [`Installed`] has the index.
+    /// Where address spaces are attached; [`Installed`] has the index. Those without users are held
+    /// ([`Place::is_held`]).
     pub(crate) places: Slab<Place<P>>,
-    /// Places that nobody uses any more, but whose tags an instance did not flush. Their spaces stay alive:
-    /// translations may lead there.
-    pub(crate) held: Vec<usize>,
+    /// An empty list for the next place; with room for one, if [`Configuration::make_room`] was the last to use it.
+    pub(crate) first_user: Vec<User>,
     pub(crate) asids: Asids,
     /// Streams and tags of adopted instances that still work as their predecessor left them.
     pub(crate) adopted: Adoptions,
@@ -48,7 +48,7 @@ impl<P: Platform> Configuration<P> {
             masters: Slab::new(),
             owners: Owners::new(),
             places: Slab::new(),
-            held: Vec::new(),
+            first_user: Vec::new(),
             asids,
             adopted: Adoptions::new(),
             #[cfg(feature = "pasids")]
@@ -82,66 +82,62 @@ impl<P: Platform> Configuration<P> {
         !place.users.is_empty() && place.users.iter().all(settled)
     }
 
+    /// Makes room for one more place, and for one more user at each of `space` on `instance`.
+    pub(crate) fn make_room(
+        &mut self,
+        instance: InstanceId,
+        space: &Space<P>,
+    ) -> Result<(), NoMemory> {
+        self.places.reserve(1)?;
+        self.first_user.room(1)?;
+        for target in space.targets.for_writer().iter() {
+            if target.instance == instance
+                && let Some(place) = self.places.get_mut(target.place)
+            {
+                place.users.room(1)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds `user` to a place that has room for it, and returns its seat.
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
-        let users = self.places.get_mut(place).map(|place| &mut place.users);
-        let at = users.map_or(0, |users| {
-            users.put(user);
-            users.len() - 1
-        });
-        // The tag is in use again, so it is no longer among those that only wait for a reset.
-        self.held.retain(|held| *held != place);
+        if let Some(place) = self.places.get_mut(place) {
+            place.users.put(user);
+        }
         self.seats += 1;
-        Bound { place, at, bonds: 1, seat: self.seats }
+        Bound { place, bonds: 1, seat: self.seats }
     }
 
-    /// Takes the `at`th user off a place. Returns whether it was the last one.
-    pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
+    /// Takes `user` off a place, among whose users it is looked for. Returns whether it was the last one.
+    pub(crate) fn quit(&mut self, index: usize, user: User) -> bool {
         let Some(place) = self.places.get_mut(index) else { return false };
-        if at >= place.users.len() {
-            return false;
-        }
+        let Some(at) = place.users.iter().position(|other| *other == user) else { return false };
         place.users.swap_remove(at);
-        let empty = place.users.is_empty();
-        // `swap_remove` moved the last user to index `at`: its `Bound` has to say so.
-        if let Some(moved) = place.users.get(at).copied() {
-            self.rebind(moved, index, |moved| moved.at = at);
-        }
-        empty
+        place.users.is_empty()
     }
 
-    /// Moves the `at`th user of the place `from` to the place `to`, which has room. Unless the change was `confirmed`,
-    /// a [`GHOST`] stays in its seat at `from`.
-    pub(crate) fn change_seat(
-        &mut self,
-        user: User,
-        from: usize,
-        at: usize,
-        to: usize,
-        confirmed: bool,
-    ) {
-        let Some(seats) = self.places.get(to).map(|place| place.users.len()) else { return };
-        self.rebind(user, from, |bound| (bound.place, bound.at) = (to, seats));
-        let ghost = self.places.get_mut(from).and_then(|place| place.users.get_mut(at));
-        match ghost {
-            Some(ghost) if !confirmed => ghost.substream = GHOST,
-            _ => {
-                self.quit(from, at);
-            }
+    /// Moves `user` from the place `from` to the place `to`, which has room. Unless the change was `confirmed`, a [`GHOST`]
+    /// stays in its seat at `from`.
+    pub(crate) fn change_seat(&mut self, user: User, from: usize, to: usize, confirmed: bool) {
+        self.rebind(user, from, |bound| bound.place = to);
+        if confirmed {
+            self.quit(from, user);
+        } else if let Some(place) = self.places.get_mut(from)
+            && let Some(ghost) = place.users.iter_mut().find(|other| **other == user)
+        {
+            ghost.substream = GHOST;
         }
         if let Some(place) = self.places.get_mut(to) {
             place.users.put(user);
         }
     }
 
-    /// Takes all ghosts off a place. Returns whether it lost its last user by that.
-    pub(crate) fn exorcise(&mut self, place: usize) -> bool {
-        let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
-        let mut empty = false;
-        while let Some(at) = self.places.get(place).and_then(ghost) {
-            empty = self.quit(place, at);
+    /// Takes all ghosts off a place.
+    pub(crate) fn exorcise(&mut self, place: usize) {
+        if let Some(place) = self.places.get_mut(place) {
+            place.users.retain(|user| user.substream != GHOST);
         }
-        empty
     }
 
     /// Changes the [`Bound`] that `user`'s master has for its seat at `place`. A ghost has none: its master sits elsewhere.
@@ -166,35 +162,10 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn publish_for(
         &self,
         index: usize,
-        mut spare: Box<Targets>,
+        spare: Box<Targets>,
         user: Option<User>,
     ) -> Option<Retired<Targets>> {
-        let place = self.places.get(index)?;
-        let key = |target: &Installed| (target.instance, target.tag);
-        let (instance, tag, shared) = (place.instance, place.tag, place.shared);
-        let new = Installed::new(instance, tag, shared, index);
-        let current = place.space.targets.for_writer();
-        let is_there = current.iter().any(|target| target.place == index);
-        let mut new = if is_there { None } else { Some(new) };
-        for target in current.iter() {
-            if let Some(new) = new.take_if(|new| key(new) <= key(target)) {
-                spare.put(new);
-            }
-            spare.put(*target);
-        }
-        spare.put_all(new.into_iter());
-        if current.has_devices() {
-            spare.devices.put_all(current.devices.iter().copied());
-        }
-        let user = user.filter(|_| cfg!(feature = "ats"));
-        let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
-        if let Some((user, state)) = joining {
-            let device = |stream: &StreamId| Device::new(instance, *stream, user);
-            spare.devices.put_all(state.streams.iter().map(device));
-            spare.devices.sort_unstable_by_key(Device::key);
-        }
-        spare.complete();
-        Some(place.space.targets.replace(spare))
+        self.replace_targets(index, spare, true, user, true)
     }
 
     /// Takes a place off the targets of its space, in `spare`, which has room for all that there are.
@@ -203,20 +174,49 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// As [`Configuration::withdraw`], but the place stays unless it is `empty`, with the devices of `user`.
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn withdraw_for(
         &self,
         index: usize,
-        mut spare: Box<Targets>,
+        spare: Box<Targets>,
         empty: bool,
         user: Option<User>,
     ) -> Option<Retired<Targets>> {
+        self.replace_targets(index, spare, !empty, user, false)
+    }
+
+    /// Replaces the targets of a place's space by `spare`, which has room: all others, the place itself if it `stays`, and all
+    /// devices, but those of `user` only if that `joins`.
+    fn replace_targets(
+        &self,
+        index: usize,
+        mut spare: Box<Targets>,
+        stays: bool,
+        user: Option<User>,
+        joins: bool,
+    ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
+        let key = |target: &Installed| (target.instance, target.tag);
+        let mut own = stays.then(|| Installed::new(place.instance, place.tag, place.shared, index));
         let current = place.space.targets.for_writer();
-        spare.put_all(current.iter().filter(|target| target.place != index || !empty).copied());
-        let stays = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
-        if current.has_devices() {
-            spare.devices.put_all(current.devices.iter().filter(stays).copied());
+        for target in current.iter().filter(|target| target.place != index) {
+            if let Some(own) = own.take_if(|own| key(own) <= key(target)) {
+                spare.put(own);
+            }
+            spare.put(*target);
+        }
+        if let Some(own) = own {
+            spare.put(own);
+        }
+        if cfg!(feature = "ats") {
+            let others = |device: &&Device| !user.is_some_and(|user| device.is_of(user));
+            spare.devices.put_all(current.devices.iter().filter(others).copied());
+            let joining = user.filter(|_| joins);
+            let joining = joining.and_then(|user| Some((user, self.masters.get(user.master)?)));
+            if let Some((user, state)) = joining {
+                let device = |stream: &StreamId| Device::new(place.instance, *stream, user);
+                spare.devices.put_all(state.streams.iter().map(device));
+                spare.devices.sort_unstable_by_key(Device::key);
+            }
         }
         spare.complete();
         Some(place.space.targets.replace(spare))
@@ -232,8 +232,8 @@ impl<P: Platform> Configuration<P> {
             self.asids.release(instance, tag);
         }
         if shared
-            && !left.iter().any(|target| target.shared)
             && let Some(registers) = space.process()
+            && !left.iter().any(|target| target.shared)
         {
             core.platform.unpin_asid(registers.cookie, tag.asid);
         }
@@ -247,16 +247,17 @@ impl<P: Platform> Configuration<P> {
         instance: InstanceId,
         wanted: impl Fn(&Installed) -> bool,
     ) -> Option<usize> {
-        let mut found: Option<usize> = None;
-        for target in space.targets.for_writer().iter() {
-            // A place with users is preferred to one that only waits for a reset.
-            let place = target.place;
-            let preferred = || found.is_none_or(|it| self.users(place) != 0 || self.users(it) == 0);
-            if target.instance == instance && wanted(target) && preferred() {
-                found = Some(place);
+        let mut held = None;
+        for target in space.targets.for_writer().iter().rev() {
+            if target.instance == instance && wanted(target) {
+                // A place with users is preferred to one that only waits for a reset.
+                if self.users(target.place) != 0 {
+                    return Some(target.place);
+                }
+                held = held.or(Some(target.place));
             }
         }
-        found
+        held
     }
 }
 
@@ -275,7 +276,7 @@ pub(crate) fn spare_for<P: Platform>(
     let current = space.targets.for_writer();
     spare.room_exact(current.len() + more)?;
     let devices = current.devices.len() + devices;
-    if devices != 0 {
+    if cfg!(feature = "ats") && devices != 0 {
         spare.devices.room_exact(devices)?;
     }
     Ok(spare)

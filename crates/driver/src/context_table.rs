@@ -232,14 +232,14 @@ impl ContextTable {
         platform: &P,
         substream: SubstreamId,
     ) -> Option<Entry<'static>> {
-        // The entry that is used now.
+        // The entry that is used now, and where it is in its piece.
         let used = self.entry(platform, substream)?.address().0;
         let piece = self.piece() as u64;
-        let (from, to) = (used & !(piece - 1), self.copy?.0);
+        let own = u64::from(substream.0) * CD_BYTES as u64 & (piece - 1);
+        let (from, to) = (used - own, self.copy?.0);
         // SAFETY: both are within memory of that size, as in `entry`.
         let entries =
             |at: u64| unsafe { (Entry::new(PhysAddr(from + at)), Entry::new(PhysAddr(to + at))) };
-        let own = used - from;
         for at in (0..piece).step_by(CD_BYTES).filter(|at| *at != own) {
             let (from, to) = entries(at);
             // Words that are equal were published when they were stored.

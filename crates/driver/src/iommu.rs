@@ -280,24 +280,24 @@ impl<P: Platform> Probe<P> {
                 let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
                 return Err(Refused { value: probed, error });
             };
-            let Ok(asids) = configuration.asids.prepare(probed.features()) else {
-                return Err(Refused { value: probed, error: EnableError::NoMemory });
-            };
             let place = match try_box(MaybeUninit::uninit()) {
                 Ok(place) => place,
                 Err(NoMemory) => {
                     return Err(Refused { value: probed, error: EnableError::NoMemory });
                 }
             };
+            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
+            if configuration.asids.add(id, probed.features()).is_err() {
+                return Err(Refused { value: probed, error: EnableError::NoMemory });
+            }
             // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
             let table = adopted.as_mut().map(|found| unsafe { found.table() });
             let requests = adopted.as_mut().and_then(Found::take_requests);
             let put = |instance| Box::write(place, instance);
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let mut instance = unsafe { probed.build_on(&core.platform, table, put) }?;
+            let built = unsafe { probed.build_on(&core.platform, table, put) };
+            let mut instance = built.inspect_err(|_| configuration.asids.take_back(id))?;
             instance.leave_out(core.left_out());
-            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
-            configuration.asids.add(id, asids);
             let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
                 Ok(ready) => ready,
                 Err(error) => {

@@ -277,7 +277,7 @@ fn ready<P: Platform>(
     let tables = space.stage_2(tag);
     let without = SubstreamId(WITHOUT);
     // A stand-in, so that `stream` encodes a translating entry; `commit` sets the real seat.
-    let seat = Bound { place: usize::MAX, at: 0, bonds: 1, seat: 0 };
+    let seat = Bound { place: usize::MAX, bonds: 1, seat: 0 };
     let mut state = MasterState {
         instance: id,
         streams,
@@ -341,8 +341,7 @@ fn tag<P: Platform>(
     } else {
         asids.bank_with_room(id).map_err(|NoMemory| EnableError::NoMemory)?.ok_or(none)?
     };
-    let asid = asids.allocate(id, vmid).ok_or(none)?;
-    Ok(asids.tag(id, vmid, asid))
+    asids.allocate(id, vmid).ok_or(none)
 }
 
 /// The instance works: all of `ready` are masters from here on.

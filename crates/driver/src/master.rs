@@ -187,7 +187,7 @@ impl<P: Platform> Master<P> {
             }
             let (mut own, mut cut_off) = (Vec::new(), Vec::new());
             if own.room_exact(streams.len()).is_err()
-                || cut_off.room_exact(streams.len()).is_err()
+                || cfg!(feature = "ats") && cut_off.room_exact(streams.len()).is_err()
                 || configuration.owners.reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {

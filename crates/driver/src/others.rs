@@ -28,9 +28,9 @@ impl Others {
         self.0.binary_search_by_key(&substream, |(substream, _)| *substream)
     }
 
-    pub(crate) fn slot(&self, substream: u32) -> Slot {
+    pub(crate) fn slot(&self, substream: u32) -> &Slot {
         let at = self.search(substream);
-        at.ok().and_then(|at| self.0.get(at)).map_or(Slot::Blocked, |(_, slot)| *slot)
+        at.ok().and_then(|at| self.0.get(at)).map_or(&Slot::Blocked, |(_, slot)| slot)
     }
 
     /// The slot of `substream`, unless it is blocked.

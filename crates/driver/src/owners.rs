@@ -11,7 +11,14 @@ use crate::shared::NoMemory;
 
 /// Streams that belong to a master, in order, with the index of it.
 pub(crate) struct Owners {
-    streams: Vec<(InstanceId, StreamId, usize)>,
+    streams: Vec<(Key, usize)>,
+}
+
+/// A stream of an instance, as one number.
+type Key = u64;
+
+const fn key(instance: InstanceId, stream: StreamId) -> Key {
+    (instance.raw() as u64) << 32 | stream.0 as u64
 }
 
 impl Owners {
@@ -28,7 +35,7 @@ impl Owners {
     pub(crate) fn add(&mut self, instance: InstanceId, streams: &[StreamId], master: usize) {
         for stream in streams {
             if let Err(at) = self.search(instance, *stream) {
-                self.streams.put_at(at, (instance, *stream, master));
+                self.streams.put_at(at, (key(instance, *stream), master));
             }
         }
     }
@@ -45,7 +52,7 @@ impl Owners {
     /// The master that `stream` of `instance` belongs to. It looks at few of the streams that there are.
     pub(crate) fn of(&self, instance: InstanceId, stream: StreamId) -> Option<usize> {
         let at = self.search(instance, stream).ok()?;
-        self.streams.get(at).map(|(.., master)| *master)
+        self.streams.get(at).map(|(_, master)| *master)
     }
 
     /// Where a stream is, or is to be.
@@ -61,9 +68,10 @@ impl Owners {
         stream: StreamId,
         mut looks: impl FnMut(),
     ) -> Result<usize, usize> {
-        self.streams.binary_search_by(|(of, other, _)| {
+        let wanted = key(instance, stream);
+        self.streams.binary_search_by(|(key, _)| {
             looks();
-            (*of, *other).cmp(&(instance, stream))
+            key.cmp(&wanted)
         })
     }
 }

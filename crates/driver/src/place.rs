@@ -20,8 +20,21 @@ pub(crate) struct Place<P: Platform> {
     pub(crate) users: Vec<User>,
 }
 
-/// A master that uses a place, with one of its substreams.
-#[derive(Clone, Copy)]
+impl<P: Platform> Place<P> {
+    /// Whether nobody uses it any more, but its instance did not flush its tag. Its space stays alive: translations may lead
+    /// there. Otherwise a place goes with its last user, in the same call.
+    pub(crate) fn is_held(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Whether it has a [`GHOST`].
+    pub(crate) fn is_haunted(&self) -> bool {
+        self.users.iter().any(|user| user.substream == GHOST)
+    }
+}
+
+/// A master that uses a place, with one of its substreams: once.
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct User {
     /// Index of the master.
     pub(crate) master: usize,
@@ -43,12 +56,10 @@ pub(crate) const fn is_without(substream: u32) -> bool {
 /// until a reset.
 pub(crate) const GHOST: u32 = u32::MAX;
 
-/// Which user of which place a [`Slot`] is: a seat.
+/// Of which place a [`Slot`] is a user: a seat.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) place: usize,
-    /// Index among the place's users.
-    pub(crate) at: usize,
     /// How many [`Bond`](crate::Bond)s stand for it.
     pub(crate) bonds: usize,
     /// Number of the seat, never used again: a bond that outlives its seat finds another number there.

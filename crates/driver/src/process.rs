@@ -363,11 +363,10 @@ impl<P: Platform> Process<P> {
         if !master.core.is(&self.space.core) {
             return Err(AttachError::Foreign);
         }
-        let (space, pasid) = (self.space.clone(), self.pasid());
-        let goal = Goal::Bind(space.clone(), ());
-        let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
+        let goal = Goal::Bind(&self.space, ());
+        let seat = attach::change(&master.core, master.index, self.pasid().0, &goal)?;
         // A bind that succeeds always returns a seat, whose numbers begin with 1.
-        Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
+        Ok(Bond { space: self.space.clone(), master: master.index, seat: seat.unwrap_or(0) })
     }
 
     /// To be called after the process's tables were changed, before what they led to, or they themselves, are used
@@ -447,7 +446,7 @@ impl<P: Platform> Bond<P> {
             &self.space.core,
             self.master,
             pasid.0,
-            Goal::Unbind(SeatNumber(self.seat)),
+            &Goal::Unbind(SeatNumber(self.seat)),
         );
         ended.map_err(|error| Refused { value: self, error })
     }

@@ -138,15 +138,9 @@ struct Items {
 }
 
 /// Items of a block.
-const BLOCK: usize = 64;
+const BLOCK: usize = 2 * SPARE;
 
 impl Items {
-    fn block() -> Result<Vec<Item>, NoMemory> {
-        let mut block = Vec::new();
-        block.room_exact(BLOCK)?;
-        Ok(block)
-    }
-
     fn room(&self) -> usize {
         self.blocks.len() * BLOCK - self.len
     }
@@ -186,9 +180,6 @@ pub(crate) struct Mark(u64);
 /// Free records after [`Quarantine::reserve`]: more than one unmap needs.
 const SPARE: usize = 64;
 
-/// How many blocks there are made at a time.
-const MORE: usize = (2 * SPARE).div_ceil(BLOCK);
-
 /// How many items are looked at each time the lock is held.
 const AT_ONCE: usize = 32;
 
@@ -213,23 +204,20 @@ impl Quarantine {
     pub(crate) fn reserve<P: Platform>(&self, platform: &P) -> Result<(), NoMemory> {
         let wanted = self.records.with(platform, |records| {
             let items = &records.items;
-            (items.room() < SPARE).then_some(items.blocks.len() + MORE)
+            (items.room() < SPARE).then_some(items.blocks.len() + 1)
         });
         let Some(wanted) = wanted else { return Ok(()) };
         // Memory is allocated and freed outside the lock, in which blocks change hands, and no item moves.
-        let (mut larger, mut more) = (Vec::new(), Vec::new());
+        let (mut larger, mut block) = (Vec::new(), Vec::new());
         larger.room_exact(wanted)?;
-        more.room_exact(MORE)?;
-        while more.len() < MORE {
-            more.put(Items::block()?);
-        }
+        block.room_exact(BLOCK)?;
         self.records.with(platform, |records| {
             let blocks = &mut records.items.blocks;
             // Others may have made room meanwhile.
-            if blocks.len() + MORE <= larger.capacity() {
+            if blocks.len() < larger.capacity() {
                 larger.put_all(blocks.iter_mut().map(mem::take));
-                larger.put_all(more.iter_mut().map(mem::take));
-                core::mem::swap(&mut larger, blocks);
+                larger.put(mem::take(&mut block));
+                mem::swap(&mut larger, blocks);
             }
         });
         Ok(())
@@ -406,8 +394,9 @@ impl Records {
     fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
         let now = self.marks;
         let alike = |item: &&mut Item| item.waiting == waiting && item.since == now;
-        let latest = self.items.blocks.iter_mut().rev().flat_map(|block| block.iter_mut().rev());
-        latest.take(AT_ONCE).filter(alike).any(|item| {
+        let len = self.items.len;
+        (len.saturating_sub(AT_ONCE)..len).rev().any(|at| {
+            let Some(item) = self.items.get_mut(at).filter(alike) else { return false };
             let Kept::Range { domain: of, iova, bytes } = &mut item.what else { return false };
             let end = iova.0 + *bytes;
             if *of != domain || range.start > end || range.end < iova.0 {

@@ -15,7 +15,7 @@ use crate::master::MasterState;
 use crate::nest::state::Moves;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
-use crate::place::{GHOST, Place, Slot, User, WITHOUT};
+use crate::place::{Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::quarantine::Quarantined;
 use crate::shared::NoMemory;
@@ -31,23 +31,21 @@ impl<P: Platform> Iommu<P> {
     pub fn quarantined(&self, visit: &mut dyn FnMut(Quarantined)) {
         self.core.quarantine.list(&self.core.platform, visit);
         self.core.configuration.with(|configuration| {
-            let mut asid = |place: usize| {
-                if let Some(Place { instance, tag, .. }) = configuration.places.get(place) {
-                    let (instance, Tag { regime, vmid, asid }) = (*instance, *tag);
-                    visit(match regime {
-                        Regime::Stage2 | Regime::Guests => Quarantined::Vmid { instance, vmid },
-                        Regime::El1 | Regime::El2 => Quarantined::Asid { instance, asid },
-                    });
-                }
+            let mut tag = |place: &Place<P>| {
+                let (instance, Tag { regime, vmid, asid }) = (place.instance, place.tag);
+                visit(match regime {
+                    Regime::Stage2 | Regime::Guests => Quarantined::Vmid { instance, vmid },
+                    Regime::El1 | Regime::El2 => Quarantined::Asid { instance, asid },
+                });
             };
-            configuration.held.iter().for_each(|held| asid(*held));
-            for (index, place) in configuration.places.iter() {
-                if place.users.iter().any(|user| user.substream == GHOST) {
-                    asid(index);
-                }
+            let waits = |place: &Place<P>| place.is_held() || place.is_haunted();
+            for (_, place) in configuration.places.iter().filter(|(_, place)| waits(place)) {
+                tag(place);
             }
             for (_, state) in configuration.masters.iter().filter(|(_, state)| state.is_stuck()) {
-                state.stuck().for_each(|bound| asid(bound.place));
+                let places =
+                    state.stuck().filter_map(|bound| configuration.places.get(bound.place));
+                places.for_each(&mut tag);
             }
             for (_, state) in configuration.masters.iter().filter(|(_, state)| state.is_stuck()) {
                 for stream in &state.streams {
@@ -116,33 +114,16 @@ impl<P: Platform> Configuration<P> {
         instance: InstanceId,
     ) -> Result<(), EnableError> {
         let mut result = Ok(());
-        let mut at = 0;
-        while let Some(held) = self.held.get(at).copied() {
-            let place = self.places.get(held).filter(|place| place.instance == instance);
-            match place.map(|place| spare(&place.space, 0)) {
-                Some(Ok(spare)) => {
-                    self.end(core, held, spare, None);
-                    self.held.swap_remove(at);
-                    continue;
-                }
-                Some(Err(NoMemory)) => result = Err(EnableError::NoMemory),
-                None => {}
-            }
-            at += 1;
-        }
-        for place in 0..self.places.end() {
-            let Some(Place { space, users, .. }) =
-                self.places.get(place).filter(|place| place.instance == instance)
-            else {
+        for index in 0..self.places.end() {
+            let place = self.places.get(index).filter(|place| place.instance == instance);
+            let Some(place) = place.filter(|place| place.is_held() || place.is_haunted()) else {
                 continue;
             };
-            if !users.iter().any(|user| user.substream == GHOST) {
-                continue;
-            }
-            match spare(space, 0) {
+            match spare(&place.space, 0) {
                 Ok(spare) => {
-                    if self.exorcise(place) {
-                        self.end(core, place, spare, None);
+                    self.exorcise(index);
+                    if self.users(index) == 0 {
+                        self.end(core, index, spare, None);
                     }
                 }
                 Err(NoMemory) => result = Err(EnableError::NoMemory),
@@ -188,7 +169,6 @@ impl<P: Platform> Configuration<P> {
             }
             for (which, bound) in bounds.into_iter().enumerate() {
                 let Some(bound) = bound else { continue };
-                // Looked up anew: the seat's index may have changed when the other one left.
                 let user = User { master, substream };
                 self.leave(core, user, bound.place).map_err(|NoMemory| EnableError::NoMemory)?;
                 let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
@@ -229,10 +209,7 @@ impl<P: Platform> Configuration<P> {
     fn leave(&mut self, core: &Core<P>, user: User, place: usize) -> Result<(), NoMemory> {
         let Some(seats) = self.places.get(place) else { return Ok(()) };
         let spare = spare(&seats.space, 0)?;
-        let bound = self.masters.get_mut(user.master);
-        let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
-        let Some(bound) = bound else { return Ok(()) };
-        if self.quit(place, bound.at) {
+        if self.quit(place, user) {
             self.end(core, place, spare, Some(user));
         } else {
             let retired = self.withdraw_for(place, spare, false, Some(user));

@@ -172,7 +172,6 @@ impl Prepared {
         core.quarantine.reserve(&core.platform)?;
         // One more for the place that the attach which needs this change enters afterwards.
         configuration.places.reserve(froms.len() + 1)?;
-        configuration.held.room(froms.len())?;
         let mut prepared = Self { moves: Vec::new(), users: Vec::new(), retired: Vec::new() };
         prepared.moves.room_exact(froms.len())?;
         prepared.users.room_exact(froms.len())?;
@@ -350,7 +349,7 @@ impl<P: Platform> Steps for Change<'_, P> {
                         let own = user.master == index && user.substream != GHOST;
                         if own {
                             let seats = &mut self.configuration;
-                            seats.change_seat(user, step.from, at, step.to, confirmed);
+                            seats.change_seat(user, step.from, step.to, confirmed);
                         }
                         // A confirmed move has put the last user at index `at`: it is looked at next.
                         at += usize::from(!own || !confirmed);
@@ -385,10 +384,8 @@ impl<P: Platform> Steps for Change<'_, P> {
             if step.left && step.flushed {
                 let Some(one) = step.spares[1].take() else { continue };
                 self.retired.put(self.configuration.withdraw(step.from, one));
-            } else if step.left {
-                // Not flushed: the place keeps its tag until the instance is reset. There is room.
-                self.configuration.held.put(step.from);
             }
+            // One that is left and not flushed is held: it keeps its tag until the instance is reset.
         }
         let retired = core::mem::take(&mut self.retired);
         Retired::free(retired, &self.core.readers, || self.core.platform.relax());

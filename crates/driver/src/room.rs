@@ -65,7 +65,6 @@ impl<T> Room<T> for Vec<T> {
 
 /// As [`Room::room`], or [`Room::room_exact`], of a list that is too small for `more`.
 #[cold]
-#[inline(never)]
 fn grow<T>(list: &mut Vec<T>, more: usize, exact: bool) -> Result<(), NoMemory> {
     let (len, capacity) = (list.len(), list.capacity());
     // Of all that was allocated, not of the elements that are there. It is never null.

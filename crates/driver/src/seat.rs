@@ -45,8 +45,9 @@ pub(crate) fn find<P: Platform>(
     space: &Space<P>,
 ) -> Result<Seat, AttachError> {
     let Some(state) = configuration.masters.get(master) else { return Err(AttachError::Foreign) };
-    // While a master uses stage 2, its VMID names no bank of ASIDs.
-    let occupied = state.is_occupied() && !state.uses_stage_2();
+    // Whether the master is in a bank, where there are several. While it uses stage 2, its VMID names no bank of ASIDs.
+    let banks = cfg!(feature = "policies");
+    let occupied = banks && state.is_occupied() && !state.uses_stage_2();
     let (id, mut vmid) = (state.instance, state.vmid);
     if space.stage() == Stage::Two {
         return stage_2(configuration, id, space);
@@ -80,7 +81,10 @@ pub(crate) fn find<P: Platform>(
         };
         return Ok(Seat::New { vmid: home, number });
     }
-    if !occupied {
+    if !banks {
+        // The only one has room, or there is none.
+        vmid = home;
+    } else if !occupied {
         vmid = configuration.asids.bank_with_room(id)?.ok_or(none)?;
     } else if !configuration.asids.has_room(id, vmid) {
         vmid = retag::change_bank(core, configuration, master)?.ok_or(none)?;

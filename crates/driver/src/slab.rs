@@ -2,62 +2,86 @@
 //! Things that keep their index for as long as they are there.
 
 use alloc::vec::Vec;
+use core::mem;
 
 use crate::room::Room;
 use crate::shared::NoMemory;
 
 pub(crate) struct Slab<T> {
-    slots: Vec<Option<T>>,
-    /// Indices of empty slots; with room for all of them.
-    vacant: Vec<usize>,
+    slots: Vec<Slot<T>>,
+    /// The slot that is used next: one that is vacant, or the one after the last.
+    next: usize,
+}
+
+enum Slot<T> {
+    Taken(T),
+    /// With the slot that is used after it.
+    Vacant(usize),
 }
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), vacant: Vec::new() }
+        Self { slots: Vec::new(), next: 0 }
     }
 
     /// Makes room for `count` more.
     pub(crate) fn reserve(&mut self, count: usize) -> Result<(), NoMemory> {
-        self.slots.room(count)?;
-        let slots = self.slots.len() + count;
-        self.vacant.room(slots - self.vacant.len())
+        self.slots.room(count)
     }
 
     /// Puts `value` where there is room ([`Slab::reserve`]); its index.
     pub(crate) fn insert(&mut self, value: T) -> usize {
-        let index = self.vacant.pop().unwrap_or(self.slots.len());
-        if index == self.slots.len() {
-            self.slots.put(None);
+        let index = self.next;
+        if index == self.slots.len() && index < self.slots.capacity() {
+            self.slots.push(Slot::Vacant(index + 1));
         }
-        // One that is vacant is empty.
-        if let Some(slot @ None) = self.slots.get_mut(index) {
-            *slot = Some(value);
+        if let Some(slot) = self.slots.get_mut(index)
+            && let Slot::Vacant(next) = *slot
+        {
+            // Nothing is left of a vacant slot, nor is it looked for.
+            mem::forget(mem::replace(slot, Slot::Taken(value)));
+            self.next = next;
         }
         index
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
-        let value = self.slots.get_mut(index)?.take()?;
-        self.vacant.put(index);
-        Some(value)
+        let slot = self.slots.get_mut(index).filter(|slot| slot.taken().is_some())?;
+        match mem::replace(slot, Slot::Vacant(mem::replace(&mut self.next, index))) {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant(_) => None,
+        }
     }
 
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        self.slots.get(index)?.as_ref()
+        self.slots.get(index)?.taken()
     }
 
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.slots.get_mut(index)?.as_mut()
+        match self.slots.get_mut(index)? {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant(_) => None,
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.taken()?)))
     }
 
     /// One more than the largest index ever used.
     pub(crate) fn end(&self) -> usize {
         self.slots.len()
+    }
+}
+
+impl<T> Slot<T> {
+    fn taken(&self) -> Option<&T> {
+        match self {
+            Self::Taken(value) => Some(value),
+            Self::Vacant(_) => None,
+        }
     }
 }
 

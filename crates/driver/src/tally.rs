@@ -97,6 +97,9 @@ impl<P: Platform> Configuration<P> {
     /// Counts the faults that were read from the event queue of `instance` for the domains that their masters use now.
     /// Faults of a guest's own stage 1 are counted for no domain.
     pub(crate) fn settle_faults(&self, core: &Core<P>, instance: InstanceId) {
+        if !cfg!(feature = "counts") {
+            return;
+        }
         let Some(smmu) = core.instances.get(instance) else { return };
         let Some(tally) = smmu.events().take_tally(&core.platform) else { return };
         for (origin, count) in tally.counts.into_iter().flatten() {

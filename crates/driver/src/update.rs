@@ -90,8 +90,13 @@ impl<'a> Entry<'a> {
     /// # Safety
     /// As for [`Entry::new`], but for [`Entry::quarantine`]. All that are made of one address have the same lock.
     pub(crate) const unsafe fn guarded(address: PhysAddr, first: &'a FirstWords) -> Self {
-        // Nobody is put in quarantine without ATS: what a predecessor put there is an entry that aborts.
-        Self { address, first: if cfg!(feature = "ats") { Some(first) } else { None } }
+        Self { address, first: Some(first) }
+    }
+
+    /// The lock for the first word, where there can be one, which is known when the driver is compiled: nobody is put in
+    /// quarantine without ATS, and what a predecessor put there is an entry that aborts.
+    fn first(self) -> Option<&'a FirstWords> {
+        self.first.filter(|_| cfg!(feature = "ats"))
     }
 
     /// Where it is.
@@ -126,7 +131,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn write<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
         let store = || word.store(value, Ordering::Release);
-        match self.first.filter(|_| index == 0) {
+        match self.first().filter(|_| index == 0) {
             // Quarantine is entered under this same lock.
             Some(first) => first.with(platform, |()| {
                 if word.load(Ordering::Relaxed) != QUARANTINED {
@@ -146,7 +151,7 @@ impl<'a> Entry<'a> {
 
     /// Whether it was in quarantine when it held `words`. Hardware may not have noticed yet: nothing is planned from that.
     fn is_cut_off(self, words: &Words) -> bool {
-        self.first.is_some() && words[0] == QUARANTINED
+        self.first().is_some() && words[0] == QUARANTINED
     }
 
     /// Puts a stream table entry in quarantine: it aborts, and stays so. A store that is under way has been made before, or
@@ -175,7 +180,7 @@ impl<'a> Entry<'a> {
             }
             new.is_some()
         };
-        let changed = match self.first {
+        let changed = match self.first() {
             Some(first) => first.with(platform, |()| decide()),
             None => decide(),
         };
@@ -312,8 +317,8 @@ impl Kind for SteKind {
     /// (§7.1(4)).
     fn indifferent(old: &Words, new: &Words) -> Words {
         let bits = Self::NOTHING.with_mev(true).with_sw_reserved(0xf);
-        let either = [Ste(*old), Ste(*new)].iter().all(|ste| ste.eats() <= 1 && !ste.s2_s());
-        bits.with_eats(u64::from(either)).0
+        let either = |words: &Words| Ste(*words).eats() <= 1 && !Ste(*words).s2_s();
+        bits.with_eats(u64::from(either(old) && either(new))).0
     }
 }
 
@@ -342,19 +347,41 @@ impl Kind for CdKind {
 /// differ. [`update`] is hitless where they are in one word: two words do not change at once.
 #[must_use]
 pub fn critical<K: Kind>(current: &Words, target: &Words) -> Words {
-    prepare::<K>(current, target).1
+    prepare(current, target, Bits::of::<K>()).map(|(_, differ)| differ)
 }
 
-/// The entry with all bits already at their new value that hardware ignores, or does not care about; and the bits that
-/// are then still to change.
-fn prepare<K: Kind>(current: &Words, target: &Words) -> (Words, Words) {
-    let (used_now, used_then) = (K::used(current), K::used(target));
-    let indifferent = K::indifferent(current, target);
-    let prepared: Words = core::array::from_fn(|i| {
+/// How many words of an entry would have to switch at once: with more than one it becomes invalid in between.
+pub(crate) fn switches<K: Kind>(current: &Words, target: &Words) -> usize {
+    count(current, target, Bits::of::<K>())
+}
+
+/// As [`switches`], for all kinds.
+fn count(current: &Words, target: &Words, bits: &Bits) -> usize {
+    prepare(current, target, bits).iter().filter(|(_, differ)| *differ != 0).count()
+}
+
+/// What a [`Kind`] says, for what is compiled once for all of them.
+struct Bits {
+    used: fn(&Words) -> Words,
+    indifferent: fn(&Words, &Words) -> Words,
+}
+
+impl Bits {
+    const fn of<K: Kind>() -> &'static Self {
+        &const { Self { used: K::used, indifferent: K::indifferent } }
+    }
+}
+
+/// The words of the entry with all bits already at their new value that hardware ignores, or does not care about; each
+/// with the bits of it that are then still to change.
+fn prepare(current: &Words, target: &Words, bits: &Bits) -> [(u64, u64); 8] {
+    let (used_now, used_then) = ((bits.used)(current), (bits.used)(target));
+    let indifferent = (bits.indifferent)(current, target);
+    core::array::from_fn(|i| {
         let keep = used_now[i] & !(indifferent[i] & used_then[i]);
-        current[i] & keep | target[i] & !keep
-    });
-    (prepared, core::array::from_fn(|i| (prepared[i] ^ target[i]) & used_then[i]))
+        let prepared = current[i] & keep | target[i] & !keep;
+        (prepared, (prepared ^ target[i]) & used_then[i])
+    })
 }
 
 /// How an update went.
@@ -395,10 +422,8 @@ pub unsafe fn update<P: Platform, K: Kind, E>(
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<Updated, E> {
     let current = entry.load(platform);
-    let differ = critical::<K>(&current, target);
     // An entry in quarantine keeps its first word, so nothing can go wrong.
-    let hitless =
-        entry.is_cut_off(&current) || differ.iter().filter(|&&bits| bits != 0).count() <= 1;
+    let hitless = entry.is_cut_off(&current) || switches::<K>(&current, target) <= 1;
     let mut syncs = 0;
     update_all::<P, K, E>(platform, iter::once(entry), target, || {
         syncs += 1;

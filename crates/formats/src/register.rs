@@ -406,17 +406,14 @@ pub const fn address_bits(code: u64) -> Option<u32> {
 
 /// The smallest address size code (§2.3) of at least `bits`; `None` above 56 bits.
 pub const fn address_size_code_for(bits: u32) -> Option<u64> {
-    Some(match bits {
-        0..=32 => 0,
-        33..=36 => 1,
-        37..=40 => 2,
-        41..=42 => 3,
-        43..=44 => 4,
-        45..=48 => 5,
-        49..=52 => 6,
-        53..=56 => 7,
-        _ => return None,
-    })
+    let mut code = 0;
+    while let Some(most) = address_bits(code) {
+        if bits <= most {
+            return Some(code);
+        }
+        code += 1;
+    }
+    None
 }
 
 /// The largest address size code (§2.3) of at most `bits`; `None` below 32 bits.

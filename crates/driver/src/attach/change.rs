@@ -2,7 +2,7 @@
 //! One change of what a master's accesses are subject to: prepare, install, commit, as the module above tells it.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use core::mem;
 
 use smmuv3_formats::SubstreamId;
 
@@ -20,25 +20,24 @@ use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::process::{Binding, SeatNumber};
-use crate::room::Room;
 use crate::seat::{self, Number, Seat};
-use crate::shared::{NoMemory, Shared};
-use crate::space::{Installed, Space, Targets};
+use crate::shared::Shared;
+use crate::space::{Space, Targets};
 use crate::targets::Retired;
 use crate::trace::{Change, Trace};
 
 /// What a master's accesses are to be subject to, or how that is to change.
-pub(crate) enum Goal<P: Platform> {
+pub(crate) enum Goal<'a, P: Platform> {
     Blocked,
     Identity,
-    Space(Shared<Space<P>>),
+    Space(&'a Shared<Space<P>>),
     /// As `Space`; if the master is bound to the space already, one bond more.
-    Bind(Shared<Space<P>>, Binding),
+    Bind(&'a Shared<Space<P>>, Binding),
     /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
     /// more.
     Unbind(SeatNumber),
     /// As `Space`, with the entry that a guest asks for.
-    Nest(Nesting<P>),
+    Nest(&'a Nesting<P>),
 }
 
 /// Changes what the accesses of a master with `substream`, or without, are subject to. Returns the number of the seat
@@ -47,16 +46,16 @@ pub(crate) fn change<P: Platform>(
     core: &Core<P>,
     master: usize,
     substream: u32,
-    goal: Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Result<Option<u64>, AttachError> {
     let substream = if is_without(substream) { WITHOUT } else { substream };
     core.configuration.with(|configuration| {
-        let change = described(configuration, master, substream, &goal);
+        let change = described(configuration, master, substream, goal);
         let Some(change) = change else {
-            return carry_out(core, configuration, master, substream, &goal);
+            return carry_out(core, configuration, master, substream, goal);
         };
         core.platform.trace(&Trace::Begun(change));
-        let result = carry_out(core, configuration, master, substream, &goal);
+        let result = carry_out(core, configuration, master, substream, goal);
         core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
         result
     })
@@ -67,10 +66,14 @@ fn carry_out<P: Platform>(
     configuration: &mut Configuration<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Result<Option<u64>, AttachError> {
-    let Some(call) = Call::new(core, configuration, master, substream, goal)? else {
-        return Ok(None);
+    let call = Call::new(core, configuration, master, substream, goal);
+    // By reference: it is large.
+    let call = match &call {
+        Ok(Some(call)) => call,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(*error),
     };
     if let Some(seat) = call.is_so_already(configuration) {
         return Ok(seat);
@@ -80,13 +83,20 @@ fn carry_out<P: Platform>(
     if cfg!(feature = "nested")
         && let Some(bound) = call.stays(configuration)
     {
-        let restated = restate(core, configuration, call.instance, master, bound, goal, &mut moves);
+        let restated = call.restate(configuration, bound, &mut moves);
         restated.map_err(|what| call.unconfirmed(what))?;
         return call.silent(configuration).map_or(Ok(Some(bound.seat)), Err);
     }
-    let ready = call.prepare(configuration, moves)?;
-    let done = call.install(configuration, ready)?;
-    call.commit(configuration, done)
+    let mut ready = Ready::new(moves);
+    call.prepare(configuration, &mut ready)?;
+    let done = call.install(configuration, &mut ready);
+    let done = done.and_then(|()| call.commit(configuration, &mut ready));
+    done.map_err(|what| call.unconfirmed(what))?;
+    let seat = ready.new.map(|new| new.seat);
+    match call.silent(configuration) {
+        Some(error) if seat.is_some() => Err(error),
+        _ => Ok(seat),
+    }
 }
 
 /// One call of [`change`], under the configuration mutex: whose accesses, and to what.
@@ -97,7 +107,7 @@ struct Call<'a, P: Platform> {
     id: InstanceId,
     master: usize,
     substream: u32,
-    goal: &'a Goal<P>,
+    goal: &'a Goal<'a, P>,
     /// The space that the goal leads to.
     space: Option<&'a Shared<Space<P>>>,
     /// What the master is attached to at the beginning.
@@ -115,15 +125,16 @@ struct Ready {
     entering: Option<Entering>,
     /// Memory for the old space's targets without the old place.
     leaving: Option<Box<Targets>>,
-}
-
-/// What [`Call::install`] has put in place.
-struct Done {
-    old: Option<Bound>,
+    /// The seat that [`Call::install`] gives it.
     new: Option<Bound>,
-    leaving: Option<Box<Targets>>,
     /// The new space's targets of before.
     published: Option<Retired<Targets>>,
+}
+
+impl Ready {
+    const fn new(moves: Moves) -> Self {
+        Self { moves, old: None, entering: None, leaving: None, new: None, published: None }
+    }
 }
 
 /// The place that a master is about to enter, with the memory for that.
@@ -131,8 +142,8 @@ struct Entering {
     place: usize,
     /// The place was made for this.
     is_new: bool,
-    /// Memory for the space's next targets, if the place is new or devices join it.
-    targets: Option<Box<Targets>>,
+    /// Memory for the space's next targets.
+    targets: Box<Targets>,
 }
 
 impl<'a, P: Platform> Call<'a, P> {
@@ -143,7 +154,7 @@ impl<'a, P: Platform> Call<'a, P> {
         configuration: &Configuration<P>,
         master: usize,
         substream: u32,
-        goal: &'a Goal<P>,
+        goal: &'a Goal<'a, P>,
     ) -> Result<Option<Self>, AttachError> {
         // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
         // lent: it is bound and unbound alone.
@@ -174,7 +185,7 @@ impl<'a, P: Platform> Call<'a, P> {
             Goal::Space(space) | Goal::Bind(space, _) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
-            Goal::Space(space) | Goal::Bind(space, _) => Some(space),
+            Goal::Space(space) | Goal::Bind(space, _) => Some(*space),
             Goal::Nest(nesting) => Some(&nesting.space),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
@@ -184,7 +195,7 @@ impl<'a, P: Platform> Call<'a, P> {
         if state.is_stuck() || instance.commands().has_failed() {
             return Err(AttachError::Unconfirmed(Unconfirmed::new(id, Failure::Failed)));
         }
-        let slot = state.slot(substream);
+        let slot = *state.slot(substream);
         let devices = if cfg!(feature = "ats") && state.ats().depends_on_tables() {
             state.streams.len()
         } else {
@@ -202,8 +213,13 @@ impl<'a, P: Platform> Call<'a, P> {
         cfg!(feature = "ats") && self.devices != 0
     }
 
+    /// Whose is [`WITHOUT`] where there is no other, which is known when the driver is compiled.
+    const fn substream(&self) -> u32 {
+        if is_without(self.substream) { WITHOUT } else { self.substream }
+    }
+
     fn user(&self) -> User {
-        User { master: self.master, substream: self.substream }
+        User { master: self.master, substream: self.substream() }
     }
 
     /// Whether the master is in quarantine, which is found before anything was `changed`, or after.
@@ -223,7 +239,7 @@ impl<'a, P: Platform> Call<'a, P> {
     /// The seat that the master has, if the goal changes nothing in hardware: only how often it is bound.
     fn is_so_already(&self, configuration: &mut Configuration<P>) -> Option<Option<u64>> {
         let state = configuration.masters.get(self.master)?;
-        let alone = self.substream == WITHOUT;
+        let alone = self.substream() == WITHOUT;
         let adopted = state.is_adopted() && !self.core.leaves_out(Mutation::NoAdoptedEnd);
         let nested = cfg!(feature = "nested") && alone && state.nested.is_some();
         // After a reset a guest may still have the master's streams.
@@ -270,13 +286,13 @@ impl<'a, P: Platform> Call<'a, P> {
         }
         if let Some(space) = self.space {
             let state = configuration.masters.get(self.master);
-            let clash = state.and_then(|state| state.clash(self.substream, space.stage()));
+            let clash = state.and_then(|state| state.clash(self.substream(), space.stage()));
             if let Some(clash) = clash {
                 let pasid = SubstreamId(clash);
                 return Err(AttachError::PasidStage { instance: self.id, pasid });
             }
         }
-        let moves = Moves::prepare(configuration, self.master, self.substream, self.goal)?;
+        let moves = Moves::prepare(configuration, self.master, self.substream(), self.goal)?;
         // Faults so far are counted for what the master used until now.
         configuration.settle_faults(self.core, self.id);
         Ok(moves)
@@ -286,27 +302,29 @@ impl<'a, P: Platform> Call<'a, P> {
     fn prepare(
         &self,
         configuration: &mut Configuration<P>,
-        mut moves: Moves,
-    ) -> Result<Ready, AttachError> {
+        ready: &mut Ready,
+    ) -> Result<(), AttachError> {
         let (core, instance, master) = (self.core, self.instance, self.master);
         if !matches!(self.slot, Slot::At(_)) {
             // Hardware reads no guest's entry for this master now, so guests that still have its streams can lose them
             // first.
-            part(core, configuration, instance, master, &mut moves)
+            part(core, configuration, instance, master, &mut ready.moves)
                 .map_err(|what| self.unconfirmed(what))?;
         }
         core.quarantine.reserve(&core.platform)?;
-        configuration.held.room(1)?;
-        let leaving = self.slot.bound().map(|old| leaving(configuration, old));
-        let leaving = leaving.transpose()?.flatten();
-        let entering = match self.space {
-            Some(space) => Some(self.find(configuration, space)?),
-            None => None,
-        };
+        if let Slot::At(old) = self.slot
+            && let Some(place) = configuration.places.get(old.place)
+        {
+            ready.leaving = Some(spare(&place.space, MORE)?);
+        }
+        if let Some(space) = self.space {
+            ready.entering = Some(self.find(configuration, space)?);
+        }
         // Read after the search, which may have moved the old seat to another place.
-        let state = configuration.masters.get(master);
-        let old = state.and_then(|state| state.slot(self.substream).bound());
-        Ok(Ready { moves, old, entering, leaving })
+        if let Some(state) = configuration.masters.get(master) {
+            ready.old = state.slot(self.substream()).bound();
+        }
+        Ok(())
     }
 
     /// The place that the master is about to enter, with the memory for that.
@@ -319,20 +337,19 @@ impl<'a, P: Platform> Call<'a, P> {
         let features = self.instance.features();
         space.fits(features).map_err(|what| AttachError::Mismatch { instance: id, what })?;
         if let Some(state) = configuration.masters.get_mut(self.master) {
-            state.reserve(self.substream)?;
-            state.make_room(&core.platform, features, SubstreamId(self.substream))?;
+            state.reserve(self.substream())?;
+            state.make_room(&core.platform, features, SubstreamId(self.substream()))?;
             if space.stage() == Stage::One {
-                state.make_copy(&core.platform, self.substream);
+                state.make_copy(&core.platform, self.substream());
             }
         }
         // All memory is taken before the search for a seat: that may change tags, and after it only hardware
         // may fail.
-        let room = Spare::new(configuration, id, space, self.devices)?;
+        configuration.make_room(id, space)?;
+        let targets = spare_for(space, MORE, self.devices)?;
         let seat = seat::find(core, configuration, self.master, space)?;
-        let entering = enter(configuration, id, space, seat, room)?;
-        // A place that exists is among the targets already: they change only if devices are added.
-        let targets = entering.targets.filter(|_| entering.is_new || self.has_devices());
-        Ok(Entering { targets, ..entering })
+        let (place, is_new) = enter(configuration, id, space, seat)?;
+        Ok(Entering { place, is_new, targets })
     }
 
     /// Publishes the new targets, and then lets hardware reach the tables. Where that is not confirmed the master is blocked, until
@@ -341,15 +358,19 @@ impl<'a, P: Platform> Call<'a, P> {
     fn install(
         &self,
         configuration: &mut Configuration<P>,
-        ready: Ready,
-    ) -> Result<Done, AttachError> {
-        let Ready { mut moves, old, entering, leaving } = ready;
+        ready: &mut Ready,
+    ) -> Result<(), Failure> {
         let (core, instance, master) = (self.core, self.instance, self.master);
-        let new = entering.as_ref().map(|it| configuration.join(it.place, self.user()));
-        let joins = self.has_devices() && entering.as_ref().is_some_and(|it| !it.is_new);
-        let published = entering.and_then(|Entering { place, targets, .. }| {
-            configuration.publish_for(place, targets?, self.among_targets())
-        });
+        let mut joins = false;
+        if let Some(Entering { place, is_new, targets }) = ready.entering.take() {
+            ready.new = Some(configuration.join(place, self.user()));
+            joins = self.has_devices() && !is_new;
+            // A place that exists is among the targets already: they change only if devices are added.
+            if is_new || joins {
+                ready.published = configuration.publish_for(place, targets, self.among_targets());
+            }
+        }
+        let (new, moves) = (ready.new, &mut ready.moves);
         let tables = new.and_then(|new| {
             let place = configuration.places.get(new.place)?;
             place.space.stage_2(place.tag)
@@ -361,27 +382,64 @@ impl<'a, P: Platform> Call<'a, P> {
         let caught_up = if joins { catch_up(core, instance) } else { Ok(()) };
         let installed = caught_up.and_then(|()| {
             let new = (new, nested);
-            install(core, configuration, instance, master, self.substream, self.goal, new)
+            install(core, configuration, instance, master, self.substream(), self.goal, new)
         });
         if entered.is_some() {
             Retired::free([entered], &core.readers, || core.platform.relax());
         }
         let installed = installed.and_then(|()| {
             moves.begin(core, configuration, instance, master, self.goal);
-            part(core, configuration, instance, master, &mut moves)
+            part(core, configuration, instance, master, moves)
         });
-        if let Err(what) = installed {
+        if installed.is_err() {
             // Guests that had the master's streams keep them until a reset: hardware may still read their entries, or have
             // something of theirs cached.
-            if let Some(state) = configuration.masters.get_mut(master) {
-                state.block_streams(&core.platform, instance);
-                state.switch_off(core);
-                state.set_slot(self.substream, Slot::Stuck([old, new]));
-            }
-            Retired::free([published], &core.readers, || core.platform.relax());
-            return Err(self.unconfirmed(what));
+            self.give_up(configuration, [ready.old, new]);
+            Retired::free([ready.published.take()], &core.readers, || core.platform.relax());
         }
-        Ok(Done { old, new, leaving, published })
+        installed
+    }
+
+    /// Makes the entries of the master, which is at `bound`, say what the goal asks for over the same tables.
+    fn restate(
+        &self,
+        configuration: &mut Configuration<P>,
+        bound: Bound,
+        moves: &mut Moves,
+    ) -> Result<(), Failure> {
+        let (core, instance, master) = (self.core, self.instance, self.master);
+        let place = configuration.places.get(bound.place);
+        let tables = place.and_then(|place| place.space.stage_2(place.tag));
+        let (nested, entered) =
+            moves.enter(configuration, master, instance.features(), tables, self.goal);
+        let nested = core.guests_entry(nested);
+        moves.end(configuration, master);
+        let mut done = Ok(());
+        if let Some(state) = configuration.masters.get_mut(master) {
+            let before = state.stream();
+            state.nested = nested;
+            done = install::restate(core, instance, state, before);
+        }
+        if entered.is_some() {
+            Retired::free([entered], &core.readers, || core.platform.relax());
+        }
+        let done = done.and_then(|()| {
+            moves.begin(core, configuration, instance, master, self.goal);
+            part(core, configuration, instance, master, moves)
+        });
+        if done.is_err() {
+            self.give_up(configuration, [Some(bound), None]);
+        }
+        done
+    }
+
+    /// The instance did not confirm a change between these seats: blocks the master in memory, and notes that it is stuck.
+    fn give_up(&self, configuration: &mut Configuration<P>, seats: [Option<Bound>; 2]) {
+        if let Some(state) = configuration.masters.get_mut(self.master) {
+            state.block_streams(&self.core.platform, self.instance);
+            state.switch_off(self.core);
+            state.set_slot(self.substream(), Slot::Stuck(seats));
+        }
     }
 
     /// The master as a user whose devices are among the targets.
@@ -393,43 +451,33 @@ impl<'a, P: Platform> Call<'a, P> {
     fn commit(
         &self,
         configuration: &mut Configuration<P>,
-        done: Done,
-    ) -> Result<Option<u64>, AttachError> {
-        let Done { old, new, leaving, published } = done;
+        ready: &mut Ready,
+    ) -> Result<(), Failure> {
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
-        let emptied = old.is_some_and(|old| configuration.quit(old.place, old.at));
-        let place = old.map(|old| old.place).filter(|_| emptied || self.has_devices());
-        let (mut settled, mut withdrawn, mut left) = (Ok(()), None, None);
-        let is_left = place.is_some() && leaving.is_some();
-        if let (Some(place), Some(targets)) = (place, leaving) {
+        let old = ready.old.map(|old| old.place);
+        let emptied = old.is_some_and(|old| configuration.quit(old, self.user()));
+        let mut settled = Ok(());
+        if emptied && let Some(place) = old.and_then(|old| configuration.places.get(old)) {
             // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
-            let tag = configuration.places.get(place).map(|place| place.tag);
-            if let Some(tag) = tag.filter(|_| emptied) {
-                settled = flush(core, instance, tag);
-            }
-            if settled.is_err() {
-                // Prepare reserved the room.
-                configuration.held.put(place);
-            }
-            left = Some(place).filter(|_| emptied && settled.is_ok());
-            // Where others keep the place, or it is held, only this master's devices leave the targets.
-            if left.is_some() || user.is_some() {
-                withdrawn = configuration.withdraw_for(place, targets, left.is_some(), user);
-            }
+            settled = flush(core, instance, place.tag);
         }
-        Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        // Where others keep the place, or it is held from here on, only this master's devices leave the targets.
+        let left = old.filter(|_| emptied && settled.is_ok());
+        let mut withdrawn = None;
+        if (left.is_some() || user.is_some())
+            && let (Some(old), Some(targets)) = (old, ready.leaving.take())
+        {
+            withdrawn = configuration.withdraw_for(old, targets, left.is_some(), user);
+        }
+        let retired = [ready.published.take(), withdrawn];
+        Retired::free(retired, &core.readers, || core.platform.relax());
         if let Some(place) = left {
             drop(configuration.forget(core, place));
         }
-        if is_left && self.has_devices() {
+        if old.is_some() && self.has_devices() {
             settled = settled.and_then(|()| settle(core, instance));
         }
-        settled.map_err(|what| self.unconfirmed(what))?;
-        let seat = new.map(|new| new.seat);
-        match self.silent(configuration) {
-            Some(error) if seat.is_some() => Err(error),
-            _ => Ok(seat),
-        }
+        settled
     }
 }
 
@@ -439,7 +487,7 @@ fn described<P: Platform>(
     configuration: &Configuration<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
 ) -> Option<Change> {
     let state = configuration.masters.get(master)?;
     let (instance, stream) = (state.instance, *state.streams.first()?);
@@ -456,63 +504,24 @@ fn described<P: Platform>(
     })
 }
 
-/// Memory for the targets of `old`'s space without its place.
-fn leaving<P: Platform>(
-    configuration: &Configuration<P>,
-    old: Bound,
-) -> Result<Option<Box<Targets>>, NoMemory> {
-    let place = configuration.places.get(old.place);
-    place.map(|place| spare(&place.space, MORE)).transpose()
-}
-
 /// How many more targets a space may have once a master has entered it: the new one, and one in another bank.
 const MORE: usize = 2;
 
-/// Memory for a seat at a new place; there is room for one more user at those that exist.
-struct Spare {
-    targets: Box<Targets>,
-    users: Vec<User>,
-}
-
-impl Spare {
-    fn new<P: Platform>(
-        configuration: &mut Configuration<P>,
-        instance: InstanceId,
-        space: &Space<P>,
-        devices: usize,
-    ) -> Result<Self, NoMemory> {
-        configuration.places.reserve(1)?;
-        let targets = spare_for(space, MORE, devices)?;
-        let mut users = Vec::new();
-        users.room(1)?;
-        let here = |target: &&Installed| target.instance == instance;
-        for target in space.targets.for_writer().iter().filter(here) {
-            if let Some(place) = configuration.places.get_mut(target.place) {
-                place.users.room(1)?;
-            }
-        }
-        Ok(Self { targets, users })
-    }
-}
-
-/// The place that `seat` names, made if it is new. Fails only if no ASID or VMID is free, and then the search for the
-/// seat had changed no tag.
+/// The place that `seat` names, and whether it was made for that. There is [room](Configuration::make_room) for it. Fails
+/// only if no ASID or VMID is free, and then the search for the seat had changed no tag.
 fn enter<P: Platform>(
     configuration: &mut Configuration<P>,
     instance: InstanceId,
     space: &Shared<Space<P>>,
     seat: Seat,
-    room: Spare,
-) -> Result<Entering, AttachError> {
+) -> Result<(usize, bool), AttachError> {
     let asids = &mut configuration.asids;
     let (tag, shared) = match seat {
-        Seat::At(place) => {
-            return Ok(Entering { place, is_new: false, targets: Some(room.targets) });
-        }
+        Seat::At(place) => return Ok((place, false)),
         Seat::New { vmid, number: Number::Free } => {
             let bits = asids.bits_of_new(instance);
             let free = asids.allocate(instance, vmid);
-            (asids.tag(instance, vmid, free.ok_or(AttachError::NoAsid { instance, bits })?), false)
+            (free.ok_or(AttachError::NoAsid { instance, bits })?, false)
         }
         Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
         Seat::New { vmid, number: Number::Pinned(asid) } => {
@@ -528,9 +537,9 @@ fn enter<P: Platform>(
             (Tag::stage_2(free.ok_or(AttachError::NoVmid { instance, bits })?), false)
         }
     };
-    let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
-    let place = configuration.places.insert(place);
-    Ok(Entering { place, is_new: true, targets: Some(room.targets) })
+    let users = mem::take(&mut configuration.first_user);
+    let place = Place { space: space.clone(), instance, tag, shared, users };
+    Ok((configuration.places.insert(place), true))
 }
 
 /// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without
@@ -559,42 +568,4 @@ fn part<P: Platform>(
         settle(core, instance)?;
     }
     Ok(())
-}
-
-/// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
-fn restate<P: Platform>(
-    core: &Core<P>,
-    configuration: &mut Configuration<P>,
-    instance: &Instance<P>,
-    master: usize,
-    bound: Bound,
-    goal: &Goal<P>,
-    moves: &mut Moves,
-) -> Result<(), Failure> {
-    let place = configuration.places.get(bound.place);
-    let tables = place.and_then(|place| place.space.stage_2(place.tag));
-    let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
-    let nested = core.guests_entry(nested);
-    moves.end(configuration, master);
-    let mut done = Ok(());
-    if let Some(state) = configuration.masters.get_mut(master) {
-        let before = state.stream();
-        state.nested = nested;
-        done = install::restate(core, instance, state, before);
-    }
-    if entered.is_some() {
-        Retired::free([entered], &core.readers, || core.platform.relax());
-    }
-    let done = done.and_then(|()| {
-        moves.begin(core, configuration, instance, master, goal);
-        part(core, configuration, instance, master, moves)
-    });
-    if done.is_err()
-        && let Some(state) = configuration.masters.get_mut(master)
-    {
-        state.block_streams(&core.platform, instance);
-        state.switch_off(core);
-        state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
-    }
-    done
 }

@@ -267,8 +267,8 @@ pub enum DetachError {
 
 impl DetachError {
     /// That of a change that ends something, and begins nothing.
-    pub(super) fn of(error: AttachError) -> Self {
-        match error {
+    pub(super) fn of(error: &AttachError) -> Self {
+        match *error {
             AttachError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
             AttachError::PasidUnknown { pasid } => Self::PasidUnknown { pasid },
             AttachError::PasidRange { instance, pasid, bits } => {
@@ -332,7 +332,7 @@ mod tests {
             DetachError::Adopted { instance },
         ] {
             let as_attach = AttachError::from(error);
-            assert_eq!(DetachError::of(as_attach), error);
+            assert_eq!(DetachError::of(&as_attach), error);
             assert_eq!(error.to_string(), as_attach.to_string());
         }
     }

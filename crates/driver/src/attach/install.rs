@@ -32,14 +32,15 @@ pub(super) fn install<P: Platform>(
     instance: &Instance<P>,
     master: usize,
     substream: u32,
-    goal: &Goal<P>,
+    goal: &Goal<'_, P>,
     (new, nested): (Option<Bound>, Option<Ste>),
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let stalls = configuration.masters.get(master).is_some_and(MasterState::stalls);
     let target = place.filter(|_| tables.is_none()).map(|place| {
         let context = place.space.context(instance.features(), place.tag, place.shared);
-        (context, place.tag.vmid)
+        (stall::context(context, stalls).0, place.tag.vmid)
     });
     let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
     let (platform, pasid) = (&core.platform, SubstreamId(substream));
@@ -49,11 +50,11 @@ pub(super) fn install<P: Platform>(
     let before = state.stream();
     let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
     let was_read = contexts(before);
-    let (old, stalls) = (state.slot(substream), state.stalls());
+    let was_bound = state.slot(substream).bound().is_some();
 
     // The context is written before the entry that leads to it.
-    if let Some((context, vmid)) = target {
-        let context = stall::context(context, stalls).0;
+    if let Some((context, vmid)) = &target {
+        let vmid = *vmid;
         if !was_read {
             state.vmid = vmid;
         }
@@ -62,18 +63,18 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
-        if stalls && was_read && old.bound().is_some() {
+        if stalls && was_read && was_bound {
             // What waits now stalled by the old context, and ends here. What stalls from here on may have met either,
             // which cannot be told without a moment in which nothing stalls: it is the caller's to answer, and goes by
             // the new context when it is tried again.
             stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
         }
-        let copy = state.copy_for(platform, was_read, &context, (pasid, vmid));
+        let copy = state.copy_for(platform, was_read, context, (pasid, vmid));
         if let Some(copy) = copy {
             // Hardware cannot reach the copy before the exchange below, and forgot the copy's former contents when that
             // was last exchanged.
-            state.judge(&context, instance.features());
-            fill(platform, copy, &context);
+            state.judge(context, instance.features());
+            fill(platform, copy, context);
             let leads = state.table.as_mut().is_some_and(|it| it.exchange(platform, pasid));
             let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
             if leads {
@@ -83,11 +84,11 @@ pub(super) fn install<P: Platform>(
             }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
-                state.write_context(core, instance, entry, pasid, &context)?;
+                state.write_context(core, instance, entry, pasid, context)?;
             } else {
                 // No stream table entry leads to the context yet, so hardware cannot have read it.
-                state.judge(&context, instance.features());
-                fill(platform, entry, &context);
+                state.judge(context, instance.features());
+                fill(platform, entry, context);
             }
         }
     }
@@ -127,7 +128,7 @@ pub(super) fn install<P: Platform>(
         }
     }
     // The substream had a context, and is to have none.
-    let leaves = old.bound().is_some() && target.is_none();
+    let leaves = was_bound && target.is_none();
     if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
         if contexts(after) {
             // With V = 0 in word 0 the other words mean nothing.
@@ -309,6 +310,7 @@ pub(crate) fn before_split<'a, P: Platform>(
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
+#[inline(never)]
 pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     entry.store_changed(platform, &mut entry.load(platform), words);
 }

@@ -41,7 +41,7 @@ pub(crate) mod state {
             _: &Configuration<P>,
             _: usize,
             _: u32,
-            _: &Goal<P>,
+            _: &Goal<'_, P>,
         ) -> Result<Self, AttachError> {
             Ok(Self)
         }
@@ -52,7 +52,7 @@ pub(crate) mod state {
             _: usize,
             _: &Features,
             _: Option<Stage2>,
-            _: &Goal<P>,
+            _: &Goal<'_, P>,
         ) -> (Option<Ste>, Option<Retired<Infallible>>) {
             (None, None)
         }
@@ -63,7 +63,7 @@ pub(crate) mod state {
             _: &Configuration<P>,
             _: &Instance<P>,
             _: usize,
-            _: &Goal<P>,
+            _: &Goal<'_, P>,
         ) {
         }
 

@@ -22,8 +22,8 @@ impl Others {
         iter::empty()
     }
 
-    pub(crate) const fn slot(&self, _: u32) -> Slot {
-        Slot::Blocked
+    pub(crate) const fn slot(&self, _: u32) -> &Slot {
+        &Slot::Blocked
     }
 
     pub(crate) const fn slot_mut(&mut self, _: u32) -> Option<&mut Slot> {

@@ -22,13 +22,13 @@ use crate::place::{Bound, Slot, WITHOUT, is_without};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
-use crate::update::{CdKind, Entry, SteKind, Words, critical};
+use crate::update::{CdKind, Entry, SteKind, Words, switches};
 
 /// What a master is, under the configuration mutex.
 pub(crate) struct MasterState {
     pub(crate) instance: InstanceId,
     pub(crate) streams: Vec<StreamId>,
-    /// While streams are let out of quarantine, these; with room for all of `streams`.
+    /// While streams are let out of quarantine, these; with room for all of `streams` where there is ATS.
     pub(crate) cut_off: Vec<StreamId>,
     /// Bits of a substream.
     pub(crate) bits: u32,
@@ -111,12 +111,16 @@ impl MasterState {
     /// Whether an unconfirmed change waits for a reset.
     pub(crate) fn is_stuck(&self) -> bool {
         cfg!(feature = "policies") && self.adrift
-            || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
+            || self.any_slot(|slot| matches!(slot, Slot::Stuck(_)))
     }
 
     /// Whether it uses an address space, or, after an unconfirmed change, may.
     pub(crate) fn is_occupied(&self) -> bool {
-        self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+        self.any_slot(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+    }
+
+    fn any_slot(&self, is_it: impl Fn(&Slot) -> bool) -> bool {
+        is_it(&self.own) || self.others.iter().any(|(_, slot)| is_it(slot))
     }
 
     /// Whether its accesses without a substream are translated by stage 2; those with one are then refused.
@@ -150,8 +154,8 @@ impl MasterState {
         self.slots().filter_map(Slot::bound)
     }
 
-    pub(crate) fn slot(&self, substream: u32) -> Slot {
-        if is_without(substream) { self.own } else { self.others.slot(substream) }
+    pub(crate) fn slot(&self, substream: u32) -> &Slot {
+        if is_without(substream) { &self.own } else { self.others.slot(substream) }
     }
 
     /// A change that waits for a reset, with the seats that it was between.
@@ -246,7 +250,8 @@ impl MasterState {
         features: &Features,
         substream: SubstreamId,
     ) -> Result<(), NoMemory> {
-        if self.table.is_none() {
+        // A single context came with the master, unless that was kept.
+        if cfg!(any(feature = "pasids", feature = "hand-over")) && self.table.is_none() {
             // SAFETY: there is one platform only.
             self.table =
                 Some(unsafe { ContextTable::new(platform, features, self.bits) }.ok_or(NoMemory)?);
@@ -278,9 +283,7 @@ impl MasterState {
         bound.filter(|_| was_read && self.vmid == vmid)?;
         let table = self.table.as_ref()?;
         let current = table.entry(platform, pasid)?.load(platform);
-        let differ = critical::<CdKind>(&current, context);
-        let words = differ.iter().filter(|word| **word != 0).count();
-        if words > 1 { table.copy(platform, pasid) } else { None }
+        if switches::<CdKind>(&current, context) > 1 { table.copy(platform, pasid) } else { None }
     }
 
     /// The entry for `stream`, with the attributes that the master overrides.

@@ -304,8 +304,8 @@ impl<P: Platform> Nest<P> {
         own.room_exact(streams.len())?;
         own.put_all(streams.iter().copied());
         let (space, state) = (self.space.clone(), self.state.clone());
-        let goal = Goal::Nest(Nesting { space, state, request, streams: own });
-        change(&self.core, master.index, WITHOUT, goal).map(drop)
+        let nesting = Nesting { space, state, request, streams: own };
+        change(&self.core, master.index, WITHOUT, &Goal::Nest(&nesting)).map(drop)
     }
 
     /// Carries a piece of the guest's commands out: those of `commands`, which are in its queue from its CONS on, up to

@@ -187,7 +187,7 @@ impl Moves {
         configuration: &Configuration<P>,
         master: usize,
         substream: u32,
-        goal: &Goal<P>,
+        goal: &Goal<'_, P>,
     ) -> Result<Self, AttachError> {
         let state = configuration.masters.get(master).filter(|_| substream == WITHOUT);
         let Some(state) = state else {
@@ -239,7 +239,7 @@ impl Moves {
         master: usize,
         features: &Features,
         tables: Option<Stage2>,
-        goal: &Goal<P>,
+        goal: &Goal<'_, P>,
     ) -> (Option<Ste>, Option<Retired<Given>>) {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
@@ -267,7 +267,7 @@ impl Moves {
         configuration: &Configuration<P>,
         instance: &Instance<P>,
         master: usize,
-        goal: &Goal<P>,
+        goal: &Goal<'_, P>,
     ) {
         let Goal::Nest(nesting) = goal else { return };
         let Some(master) = configuration.masters.get(master) else { return };

@@ -1,39 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changing the entries of several streams at once: a step of all of them, then one invalidation.
 
-use super::{Entry, Kind, Words, prepare};
+use super::{Bits, Entry, Kind, Words, prepare};
 use crate::platform::Platform;
 
 /// The most steps that an entry takes.
 const STEPS: usize = 3;
 
-/// Whether both are the same. Inlined: a call to compare costs more than eight words do.
-#[inline]
+/// Whether both are the same. Inlined where fewer instructions are wanted: a call to compare costs more than eight words do.
+#[cfg_attr(feature = "fast-paths", inline)]
+#[cfg_attr(not(feature = "fast-paths"), inline(never))]
 fn same(one: &Words, other: &Words) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
-/// [`prepare`] of a kind of entries.
-type Prepare = fn(&Words, &Words) -> (Words, Words);
-
 /// The next step of an entry that holds `now` on its way to `target`.
-fn next(now: &Words, target: &Words, prepare: Prepare) -> Words {
+fn next(now: &Words, target: &Words, bits: &Bits) -> Words {
     if same(now, target) {
         return *target;
     }
-    let (prepared, differ) = prepare(now, target);
-    let critical = |word: &&u64| **word != 0;
-    match differ.iter().filter(critical).count() {
+    let words = prepare(now, target, bits);
+    match words.iter().filter(|(_, differ)| *differ != 0).count() {
         0 => *target,
         1 => {
             // All but the word that decides; then that as well.
-            let before =
-                core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { now[i] });
-            if same(&before, now) {
-                core::array::from_fn(|i| if differ[i] == 0 { prepared[i] } else { target[i] })
-            } else {
-                before
-            }
+            let with = |decides: &Words| {
+                core::array::from_fn(|i| if words[i].1 == 0 { words[i].0 } else { decides[i] })
+            };
+            let before = with(now);
+            if same(&before, now) { with(target) } else { before }
         }
         // Two words would have to switch at once, so the entry becomes invalid in between.
         _ => {
@@ -53,12 +48,12 @@ struct Step {
 
 /// Takes the next step of `entry` on its way to `target`. Compiled once, for both kinds.
 #[inline(never)]
-fn step<P: Platform>(platform: &P, entry: Entry<'_>, target: &Words, prepare: Prepare) -> Step {
+fn step<P: Platform>(platform: &P, entry: Entry<'_>, target: &Words, bits: &Bits) -> Step {
     let mut now = entry.load(platform);
     if entry.is_cut_off(&now) {
         return Step { changed: true, arrived: true };
     }
-    let next = next(&now, target, prepare);
+    let next = next(&now, target, bits);
     let changed = entry.store_changed(platform, &mut now, &next);
     // An entry that was put in quarantine meanwhile keeps its first word, and counts as arrived.
     Step { changed, arrived: same(&next, target) }
@@ -81,7 +76,7 @@ pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
     for _ in 0..STEPS {
         let (mut changed, mut arrived) = (false, true);
         for entry in entries.clone() {
-            let step = step(platform, entry, target, prepare::<K>);
+            let step = step(platform, entry, target, Bits::of::<K>());
             changed |= step.changed;
             arrived &= step.arrived;
         }
@@ -105,7 +100,7 @@ mod tests {
     fn steps<K: Kind>(mut now: Words, target: Words) -> Vec<Words> {
         let mut steps = Vec::new();
         while now != target {
-            now = next(&now, &target, prepare::<K>);
+            now = next(&now, &target, Bits::of::<K>());
             steps.push(now);
             assert!(steps.len() <= STEPS, "{steps:x?}");
         }
