@@ -416,11 +416,9 @@ impl EventQueue {
     }
 
     fn read<P: Platform>(&self, platform: &P, position: u64) -> EventRecord {
-        let mut record = EventRecord([0; 4]);
-        for (word, value) in self.words(platform, position).iter().zip(&mut record.0) {
-            *value = u64::from_le(word.load(Ordering::Relaxed));
-        }
-        record
+        let [first, second, third, last] = self.words(platform, position);
+        let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+        EventRecord([word(first), word(second), word(third), word(last)])
     }
 
     /// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD

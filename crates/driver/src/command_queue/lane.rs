@@ -418,8 +418,7 @@ impl Lane {
 
     /// The command in the slot of `position`.
     fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
-        let slot = at(self.slots(platform, self.size()), position)?;
-        Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))
+        at(self.slots(platform, self.size()), position).map(read)
     }
 
     /// The memory of the marks of `tickets`, of the size that this has.
@@ -460,10 +459,16 @@ fn message<P: Platform>(platform: &P, word: PhysAddr) -> &AtomicU32 {
 }
 
 #[inline]
+fn read([low, high]: &[AtomicU64; 2]) -> Command {
+    let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+    Command([word(low), word(high)])
+}
+
+#[inline]
 fn write(slot: &[AtomicU64; 2], command: Command) {
-    for (word, value) in slot.iter().zip(command.0) {
-        word.store(value.to_le(), Ordering::Relaxed);
-    }
+    let ([low, high], Command([first, second])) = (slot, command);
+    low.store(first.to_le(), Ordering::Relaxed);
+    high.store(second.to_le(), Ordering::Relaxed);
 }
 
 const MARK_BYTES: usize = 8;
