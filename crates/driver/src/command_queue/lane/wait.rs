@@ -134,7 +134,7 @@ impl Lane {
             if epoch.has_failed() {
                 return Err(Failure::Failed);
             }
-            let check_errors = match self.word() {
+            let looked = match self.word() {
                 None => poller.turn(|| self.port.consumed(mmio)),
                 Some(word) => {
                     let heard = || u32::from_le(message(platform, word).load(Ordering::Acquire));
@@ -143,7 +143,13 @@ impl Lane {
                     looked.map(|()| look)
                 }
             };
-            let check_errors = check_errors.or_else(|register| common.ahead(epoch, register))?;
+            let check_errors = match looked {
+                Ok(check_errors) => check_errors,
+                Err(register) => {
+                    common.ahead(epoch, register)?;
+                    false
+                }
+            };
             let consumed = poller.consumed();
             if done(consumed) {
                 return Ok(());
@@ -163,8 +169,9 @@ impl Lane {
                     if waited > common.deadline && !common.is_devices_turn(waited) {
                         // Perhaps it was this CPU that stood still, not the SMMU: only a look at CONS after the clock
                         // was read decides.
-                        let looked = self.observe_register(platform, mmio);
-                        looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
+                        if let Err(register) = self.observe_register(platform, mmio) {
+                            common.ahead(epoch, register)?;
+                        }
                         if poller.consumed() == consumed {
                             common.state.fail_since(epoch);
                             return Err(Failure::timeout(waited));
