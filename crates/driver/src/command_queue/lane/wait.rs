@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for commands to be complete, or for room: what a queue says of itself meanwhile, and when it is given up.
 
-use super::super::counts::Waiting;
+use super::super::counts::{LOOKS_FIRST, Waiting};
 use super::super::{Common, Ticket};
 use super::{Lane, message};
 use crate::error::Failure;
@@ -26,7 +26,7 @@ impl Lane {
             self.tickets.share(consumed);
             self.tickets.has_room(slots)
         };
-        if self.is_soon(common, platform, mmio, has_room) {
+        if LOOKS_FIRST && self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
         let awaited = self.tickets.room_is_at(slots);
