@@ -230,8 +230,12 @@ impl Tickets {
         end: u64,
         mut tell: impl FnMut(u64),
     ) -> u64 {
-        // A look alone: if others draw now, the count says so in the end.
-        if drawn.turn != Turn::First || self.producers.tail.load(Ordering::Relaxed) & RUNS != RUN {
+        // A look alone: if others draw now, the count says so in the end. The way where others are is one for whoever is
+        // alone as well.
+        if !cfg!(feature = "fast-paths")
+            || drawn.turn != Turn::First
+            || self.producers.tail.load(Ordering::Relaxed) & RUNS != RUN
+        {
             return self.publish_among(marks, drawn, end, tell);
         }
         self.show(end, 1);
