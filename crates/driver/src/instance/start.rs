@@ -266,7 +266,7 @@ impl<P: Platform> Instance<P> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         slots.offsets(&self.mmio).try_for_each(|(_, slot)| {
             let cons = ecmdq::disable(&self.mmio, slot);
-            self.poll(platform, "ECMDQ_PROD", 0, cons, &|cons| !EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", cons, EcmdqCons::default().with_enack(true).0, 0)
         })
     }
 
@@ -281,13 +281,12 @@ impl<P: Platform> Instance<P> {
                 continue;
             }
             slots.enable(&self.mmio, page, |status, enabled| {
-                let done = |value| value & enabled == enabled;
-                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", enabled, status, &done)
+                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", status, enabled, enabled)
             })?;
         }
         self.commands.enable_others(platform, &self.mmio, |cons| {
             let enabled = EcmdqCons::default().with_enack(true).0;
-            self.poll(platform, "ECMDQ_PROD", enabled, cons, &|cons| EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", cons, enabled, enabled)
         })
     }
 
@@ -308,11 +307,14 @@ impl<P: Platform> Instance<P> {
     /// Changes GBPA: once no update is on its way, with Update, until that is 0 again.
     #[inline(never)]
     fn write_gbpa(&self, platform: &P, while_off: WhileOff) -> Result<(), EnableError> {
-        let settled = |gbpa: u32| !Gbpa(gbpa).update();
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)?;
+        let settles = || {
+            let update = Gbpa::default().with_update(true);
+            self.poll(platform, "GBPA", Gbpa::OFFSET, update.0, 0)
+        };
+        settles()?;
         let gbpa = while_off.on(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
         self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)
+        settles()
     }
 
     /// Turns everything off that CR0 enables, the command queue first: an answer that is consumed while SMMUEN is 0 does
@@ -347,26 +349,25 @@ impl<P: Platform> Instance<P> {
     ) -> Result<(), EnableError> {
         // A field whose last change is not acknowledged yet must not be changed again.
         let before = self.mmio.read32(offset);
-        let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
-        self.poll(platform, register, before, acknowledgement, &still)?;
+        self.poll(platform, register, acknowledgement, before ^ value, before)?;
         self.mmio.write32(offset, value);
-        self.poll(platform, register, value, acknowledgement, &|ack| ack == value)
+        self.poll(platform, register, acknowledgement, u32::MAX, value)
     }
 
-    /// Reads the register at `offset` until `done` says that it settled. Compiled once.
+    /// Reads what is at `offset` until its bits of `mask` are as `expected`, after `register` was written.
     #[inline(never)]
     fn poll(
         &self,
         platform: &P,
         register: &'static str,
-        expected: u32,
         offset: u32,
-        done: &dyn Fn(u32) -> bool,
+        mask: u32,
+        expected: u32,
     ) -> Result<(), EnableError> {
         let (begun, deadline) = (platform.now(), nanoseconds(self.config.deadline));
         loop {
             let read = self.mmio.read32(offset);
-            if done(read) {
+            if (read ^ expected) & mask == 0 {
                 return Ok(());
             }
             if platform.now().saturating_sub(begun) > deadline {
