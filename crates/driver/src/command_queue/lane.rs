@@ -169,27 +169,26 @@ impl Lane {
         }
     }
 
-    /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
-    /// consumed has failed, and is shown to `unheard`; without that, it need not be.
+    /// Makes the queue empty after [`Lane::stop`], for an SMMU that does not use it, and shows it to that. What was given before
+    /// and is not consumed is shown to `unheard`.
     pub(super) fn restart<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         unheard: Option<&mut dyn FnMut(Command)>,
     ) {
-        self.stop(platform, unheard.is_some());
+        debug_assert!(self.tickets.is_closed());
         // If nothing is left of it, an earlier reset has shown its unconsumed commands, or a suspend has let it
         // run empty; CONS does not refer to this epoch any more.
         let end = self.unshown.swap(0, Ordering::Relaxed);
-        let consumed = self.tickets.consumed();
         self.recovery.with(platform, |aborts| {
-            // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
-            let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
-            let consumed = self.size().position(consumed, register).unwrap_or(end);
             if let Some(unheard) = unheard {
-                (consumed..end).for_each(|position| {
-                    self.command(platform, position).into_iter().for_each(&mut *unheard)
-                });
+                // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
+                let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
+                let consumed = self.size().position(self.tickets.consumed(), register);
+                for position in consumed.unwrap_or(end)..end {
+                    self.command(platform, position).into_iter().for_each(&mut *unheard);
+                }
             }
             *aborts = Aborts::default();
             self.port.reset(mmio, self.size(), self.base);
