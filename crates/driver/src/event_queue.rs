@@ -49,8 +49,10 @@ struct Head {
     before: u64,
     /// Whether the SMMU was given the queue before.
     used: bool,
-    /// Records that a reset threw away and that were not reported yet.
-    lost: Option<Lost>,
+    /// Records that resets threw away and that were not reported yet,
+    unread: usize,
+    /// and whether others had not fitted, or could not be written.
+    overflow: bool,
     handed: EventStatistics,
     /// The faults that were handed over, until they are settled with their domains.
     #[cfg(feature = "counts")]
@@ -132,7 +134,8 @@ impl EventQueue {
                 position: 0,
                 before: 0,
                 used: false,
-                lost: None,
+                unread: 0,
+                overflow: false,
                 handed: EventStatistics { events: 0, gaps: 0, untold: 0 },
                 #[cfg(feature = "counts")]
                 tally: Tally::new(),
@@ -198,19 +201,17 @@ impl EventQueue {
         // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
-                let (mut unread, mut overflow) = match self.ends(head.position, mmio) {
-                    // At most the size of the queue.
-                    Ok(ends) => ((ends.tail - head.position) as usize, ends.lost),
-                    Err(_) => (self.size.entries() as usize, true),
+                let (tail, lost) = match self.ends(head.position, mmio) {
+                    Ok(ends) => (ends.tail, ends.lost),
+                    Err(_) => (head.position + self.size.entries(), true),
                 };
                 // And one more, of which a part may have arrived.
-                let slots = (unread as u64 + 1).min(self.size.entries());
-                (0..slots).for_each(|at| self.clear(platform, head.position + at));
-                if let Some(Lost::Reset { unread: before, overflow: full }) = head.lost {
-                    unread += before;
-                    overflow |= full;
+                for position in head.position..tail + 1 {
+                    self.clear(platform, position);
                 }
-                head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
+                // At most the size of the queue.
+                head.unread += (tail - head.position) as usize;
+                head.overflow |= lost;
             }
             head.used = true;
             // Numbers go on: beyond that of any record that could have been in the queue.
@@ -227,13 +228,7 @@ impl EventQueue {
     /// [`EventQueue::drain`] reports it. What was before the queue was given to the SMMU is not its concern.
     pub(crate) fn aborted<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| {
-            if head.used {
-                let unread = match head.lost {
-                    Some(Lost::Reset { unread, .. }) => unread,
-                    _ => 0,
-                };
-                head.lost = Some(Lost::Reset { unread, overflow: true });
-            }
+            head.overflow |= head.used;
         });
     }
 
@@ -280,9 +275,11 @@ impl EventQueue {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             let before = head.before;
             let number = |position: u64| before + position;
-            if let Some(lost) = head.lost.take() {
+            if head.unread != 0 || head.overflow {
+                let reset = Lost::Reset { unread: head.unread, overflow: head.overflow };
+                (head.unread, head.overflow) = (0, false);
                 head.handed.gaps += 1;
-                sink(Delivery::Lost(lost), number(head.position));
+                sink(Delivery::Lost(reset), number(head.position));
             }
             if lost {
                 // The queue became full at some moment after the last look, or before that look made room: the gap is

@@ -500,7 +500,7 @@ impl Tickets {
         let Producers { claimed, tail, published, .. } = &self.producers.0;
         // With the baton taken nobody writes CMDQ_PROD: every run is published, but whoever did it may be about to say so.
         let (end, _) = self.take_baton(marks, pause);
-        let beginning = end.next_multiple_of(2 * self.size.entries());
+        let beginning = self.size.after(end, 0);
         begins(beginning);
         published.store(beginning, Ordering::Release);
         // The gap counts as claimed, as it will count as consumed (in `open`).
