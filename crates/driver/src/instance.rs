@@ -202,10 +202,13 @@ impl<P: Platform> Probed<P> {
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.
         let instance = unsafe { self.build(platform) }?;
-        let Err(failed) = instance.start_first(platform, false) else { return Ok(instance) };
-        // SAFETY: as above; nobody has used an entry.
-        let NotStarted { probed, error, .. } = unsafe { instance.give_up_start(platform, failed) };
-        Err(Refused { value: probed, error })
+        match instance.start_first(platform, false) {
+            Ok(()) => Ok(instance),
+            // SAFETY: as above; nobody has used an entry.
+            Err(NotStarted { error, off }) => unsafe {
+                Err(Refused { value: instance.unbuild(platform, off), error })
+            },
+        }
     }
 
     /// Bits of a StreamID in the table that it will have.

@@ -302,8 +302,8 @@ impl<P: Platform> Probe<P> {
                 Ok(ready) => ready,
                 Err(error) => {
                     configuration.asids.take_back(id);
-                    // SAFETY: as above; `prepare` uses no entry beyond its return.
-                    let value = unsafe { instance.unbuild(&core.platform) };
+                    // SAFETY: as above, and the SMMU was told of nothing; `prepare` uses no entry beyond its return.
+                    let value = unsafe { instance.unbuild(&core.platform, true) };
                     return Err(Refused { value, error });
                 }
             };
@@ -322,7 +322,7 @@ impl<P: Platform> Probe<P> {
                     Err(error) => {
                         configuration.asids.take_back(id);
                         // SAFETY: as above.
-                        let value = unsafe { instance.unbuild(&core.platform) };
+                        let value = unsafe { instance.unbuild(&core.platform, true) };
                         return Err(Refused { value, error });
                     }
                 },
@@ -346,10 +346,9 @@ impl<P: Platform> Probe<P> {
                     keep::commit(&core, configuration, id, ready);
                     Ok(smmu)
                 }
-                Err(failed) => {
+                Err(NotStarted { error, off }) => {
                     // SAFETY: as above; entries of the table were used only until the call returned.
-                    let given_up = unsafe { instance.give_up_start(platform, failed) };
-                    let NotStarted { probed, error, off } = given_up;
+                    let probed = unsafe { instance.unbuild(platform, off) };
                     keep::undo(&core, configuration, id, ready, off);
                     configuration.disown(id);
                     configuration.asids.take_back(id);
