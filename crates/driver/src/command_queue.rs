@@ -57,6 +57,7 @@ use counts::{FULL, LOOKS_FIRST};
 pub(crate) use direct::Begun;
 pub(crate) use given::Given;
 use lane::{Lane, Run};
+pub(crate) use memory::Memory;
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
 /// that asks for it.

@@ -57,6 +57,39 @@ pub(super) struct Lane {
     pub(super) recovery: SpinLock<Aborts>,
 }
 
+/// The memory of a queue, whose slots the SMMU reads.
+pub(super) struct Ring {
+    size: Size,
+    base: PhysAddr,
+    marks: PhysAddr,
+}
+
+impl Ring {
+    /// Takes memory for a queue of `size` from the platform; `None` when there is none.
+    pub(super) fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
+        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
+        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
+            // SAFETY: just allocated, and never shown to the SMMU.
+            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
+            return None;
+        };
+        Some(Self { size, base, marks })
+    }
+
+    /// Gives it back.
+    ///
+    /// # Safety
+    /// It is that of `new`, with this platform. The SMMU cannot access the queue, and no CPU does.
+    pub(super) unsafe fn free<P: Platform>(self, platform: &P) {
+        let bytes = queue_bytes(self.size);
+        // SAFETY: allocated in `new` with these sizes; the caller says that nobody uses it.
+        unsafe {
+            platform.free_coherent(self.base, bytes, bytes.max(32));
+            platform.free(self.marks, marks_bytes(self.size), MARK_BYTES);
+        }
+    }
+}
+
 /// What one who gave a batch knows when it looks for it.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
@@ -67,18 +100,12 @@ pub(super) struct Known {
 }
 
 impl Lane {
-    /// Takes memory for a queue of `size` from the platform; `None` when there is none.
+    /// A queue in that memory.
     ///
     /// # Safety
-    /// All other methods are given the same platform.
-    pub(super) unsafe fn new<P: Platform>(platform: &P, size: Size, port: Port) -> Option<Self> {
-        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
-        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
-            // SAFETY: just allocated, and never shown to the SMMU.
-            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
-            return None;
-        };
-        Some(Self {
+    /// All other methods are given the platform of [`Ring::new`].
+    pub(super) unsafe fn new(Ring { size, base, marks }: Ring, port: Port) -> Self {
+        Self {
             port,
             judge: Judge::new(),
             left_out: LeftOut::default(),
@@ -94,7 +121,7 @@ impl Lane {
             unshown: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
-        })
+        }
     }
 
     /// Gives the memory back.
@@ -102,13 +129,10 @@ impl Lane {
     /// # Safety
     /// The SMMU cannot access the queue.
     pub(super) unsafe fn free<P: Platform>(self, platform: &P) {
-        let bytes = queue_bytes(self.size());
-        // SAFETY: allocated in `new` with these sizes; the caller says that the SMMU is done with it, and
-        // `self` is consumed, so no CPU uses it.
-        unsafe {
-            platform.free_coherent(self.base, bytes, bytes.max(32));
-            platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
-        }
+        let Self { base, marks, .. } = self;
+        // SAFETY: it is the memory of `Ring::new`; the caller says that the SMMU is done with it, and `self` is consumed, so no
+        // CPU uses it.
+        unsafe { Ring { size: self.size(), base, marks }.free(platform) };
     }
 
     /// Judges all commands from now on, and at once the CMD_SYNC that ends batches.
@@ -410,7 +434,7 @@ impl Lane {
     /// The memory that the SMMU reads, of the size that this has.
     fn slots<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [[AtomicU64; 2]] {
         let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
-        // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
+        // SAFETY: `Ring::new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
         unsafe { slice::from_raw_parts(slots.as_ptr(), size.entries() as usize) }
     }
@@ -423,7 +447,7 @@ impl Lane {
     /// The memory of the marks of `tickets`, of the size that this has.
     fn marks<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [sync::AtomicU64] {
         let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
-        // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
+        // SAFETY: `Ring::new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.
         unsafe { slice::from_raw_parts(marks.as_ptr(), size.entries() as usize) }
     }
