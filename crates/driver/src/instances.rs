@@ -118,6 +118,7 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Those that were removed and of which there is no handle: nor will there be one. A bit each.
+    #[cfg(feature = "removal")]
     fn forgotten(&self) -> u64 {
         let held = self.holders.iter().enumerate().filter_map(|(index, holders)| {
             (holders.load(Ordering::Acquire) != 0).then_some(1 << index)
@@ -126,6 +127,7 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Takes out what has the number of `id`, which is another's from then on.
+    #[cfg(feature = "removal")]
     ///
     /// # Safety
     /// Nobody has what [`Instances::get`] returned for it, nor will ask for it.
@@ -153,15 +155,16 @@ impl<P: Platform> Core<P> {
     /// Gives back the memory and the numbers of instances that were removed, and of which no handle is left. Called under the
     /// configuration mutex. Waits for those who are still at it: they find that it has failed, and leave.
     pub(crate) fn reclaim(&self) {
-        if !cfg!(feature = "removal") {
-            return;
-        }
-        let forgotten = self.instances.forgotten();
-        if forgotten != 0 {
-            self.reclaim_those(forgotten);
+        #[cfg(feature = "removal")]
+        {
+            let forgotten = self.instances.forgotten();
+            if forgotten != 0 {
+                self.reclaim_those(forgotten);
+            }
         }
     }
 
+    #[cfg(feature = "removal")]
     #[cold]
     #[inline(never)]
     fn reclaim_those(&self, forgotten: u64) {

@@ -58,6 +58,7 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) instances: Instances<P>,
     pub(crate) readers: Readers,
     /// Who waits for an instance, and came by it as a reader: in a section of these since then.
+    #[cfg(feature = "removal")]
     pub(crate) waiters: Readers,
     pub(crate) quarantine: Quarantine,
     /// Whether a domain that counts its devices' faults was ever created.
@@ -104,7 +105,7 @@ impl<P: Platform> Iommu<P> {
     pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
         config.check()?;
         let cpus = platform.max_cpus();
-        let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
+        let readers = Readers::new(cpus)?;
         let vmids = Partition {
             banks: config.banks,
             stage_2: config.stage_2_vmids,
@@ -117,7 +118,8 @@ impl<P: Platform> Iommu<P> {
             config,
             instances: Instances::new(),
             readers,
-            waiters,
+            #[cfg(feature = "removal")]
+            waiters: Readers::new(cpus)?,
             quarantine,
             faults_count: AtomicBool::new(false),
             #[cfg(feature = "pasids")]
