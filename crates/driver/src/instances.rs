@@ -28,9 +28,9 @@ pub const MOST_INSTANCES: usize = 64;
 
 pub(crate) struct Instances<P: Platform> {
     slots: [AtomicPtr<Instance<P>>; MOST_INSTANCES],
-    /// What those in the slots are called, or the next is to be.
-    ids: [AtomicU32; MOST_INSTANCES],
-    /// Handles of each.
+    /// How many had each number before what is in its slot, or is the next there.
+    generations: [AtomicU32; MOST_INSTANCES],
+    /// Handles of each, as long as somebody may ask: for removal.
     holders: [AtomicUsize; MOST_INSTANCES],
     /// Those that were removed, a bit each: their hardware may be somebody else's.
     removed: AtomicU64,
@@ -40,10 +40,7 @@ impl<P: Platform> Instances<P> {
     pub(crate) fn new() -> Self {
         Self {
             slots: [const { AtomicPtr::new(null_mut()) }; MOST_INSTANCES],
-            // Each below 64.
-            ids: core::array::from_fn(|number| {
-                AtomicU32::new(InstanceId::first(number as u8).raw())
-            }),
+            generations: [const { AtomicU32::new(0) }; MOST_INSTANCES],
             holders: [const { AtomicUsize::new(0) }; MOST_INSTANCES],
             removed: AtomicU64::new(0),
         }
@@ -64,8 +61,11 @@ impl<P: Platform> Instances<P> {
 
     /// What has the number `index` is called so, as long as it is there.
     pub(crate) fn id(&self, index: usize) -> InstanceId {
-        let id = self.ids.get(index).map_or(0, |id| id.load(Ordering::Relaxed));
-        InstanceId::from_raw(id)
+        let before = match self.generations.get(index) {
+            Some(before) if cfg!(feature = "removal") => before.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        InstanceId::new(index, before)
     }
 
     /// Called by someone who keeps it from being reclaimed, see above.
@@ -103,7 +103,9 @@ impl<P: Platform> Instances<P> {
 
     /// There is another handle of `id`, made from one.
     pub(crate) fn hold(&self, id: InstanceId) {
-        if let Some(holders) = self.holders.get(id.index()) {
+        if cfg!(feature = "removal")
+            && let Some(holders) = self.holders.get(id.index())
+        {
             // Relaxed: there is one already, or nobody else knows of the instance.
             holders.fetch_add(1, Ordering::Relaxed);
         }
@@ -111,7 +113,9 @@ impl<P: Platform> Instances<P> {
 
     /// A handle of `id` is gone.
     pub(crate) fn let_go(&self, id: InstanceId) {
-        if let Some(holders) = self.holders.get(id.index()) {
+        if cfg!(feature = "removal")
+            && let Some(holders) = self.holders.get(id.index())
+        {
             // What its holder did comes before whatever whoever finds none of them does.
             holders.fetch_sub(1, Ordering::Release);
         }
@@ -134,7 +138,8 @@ impl<P: Platform> Instances<P> {
     unsafe fn take(&self, id: InstanceId) -> Option<Box<Instance<P>>> {
         let pointer = self.slots.get(id.index())?.swap(null_mut(), Ordering::Acquire);
         self.removed.fetch_and(!id.bit(), Ordering::Release);
-        self.ids.get(id.index())?.store(id.next().raw(), Ordering::Relaxed);
+        let generation = self.generations.get(id.index())?;
+        generation.store(id.next().generation(), Ordering::Relaxed);
         // SAFETY: not null: a leaked box, which nobody else has by what the caller says.
         (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
     }
