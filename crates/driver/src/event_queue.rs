@@ -109,6 +109,9 @@ impl fmt::Display for Lost {
     }
 }
 
+/// A record, as it is in memory.
+type Words = [AtomicU64; EVENT_BYTES / 8];
+
 /// What the SMMU's index registers say.
 struct Ends {
     /// Position after the last record.
@@ -207,7 +210,7 @@ impl EventQueue {
                 };
                 // And one more, of which a part may have arrived.
                 for position in head.position..tail + 1 {
-                    self.clear(platform, position);
+                    clear(self.words(platform, position));
                 }
                 // At most the size of the queue.
                 head.unread += (tail - head.position) as usize;
@@ -237,7 +240,7 @@ impl EventQueue {
     pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| head.used = false);
         // Nobody reads it as long as its SMMU sleeps.
-        (0..self.size.entries()).for_each(|position| self.clear(platform, position));
+        (0..self.size.entries()).for_each(|position| clear(self.words(platform, position)));
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
@@ -293,11 +296,12 @@ impl EventQueue {
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
             while end != limit {
-                let record = self.read(platform, end);
+                let words = self.words(platform, end);
+                let record = read(words);
                 if !sink(Delivery::Record(record), number(end)) {
                     break;
                 }
-                self.clear(platform, end);
+                clear(words);
                 #[cfg(feature = "counts")]
                 {
                     let noted = counted(&record).then(|| head.tally.note(&record));
@@ -388,12 +392,11 @@ impl EventQueue {
         self.head.with(platform, |head| {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
-                if let Some(record) = revise(self.read(platform, position)) {
-                    self.words(platform, position).iter().zip(record.0).for_each(
-                        |(word, value)| {
-                            word.store(value.to_le(), Ordering::Relaxed);
-                        },
-                    );
+                let words = self.words(platform, position);
+                if let Some(record) = revise(read(words)) {
+                    for (word, value) in words.iter().zip(record.0) {
+                        word.store(value.to_le(), Ordering::Relaxed);
+                    }
                 }
             }
         });
@@ -412,31 +415,26 @@ impl EventQueue {
         })
     }
 
-    fn read<P: Platform>(&self, platform: &P, position: u64) -> EventRecord {
-        let [first, second, third, last] = self.words(platform, position);
-        let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
-        EventRecord([word(first), word(second), word(third), word(last)])
-    }
-
-    /// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD
-    /// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
-    /// number of no event.
-    fn clear<P: Platform>(&self, platform: &P, position: u64) {
-        self.words(platform, position).iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    }
-
     /// The words of a record.
-    fn words<'a, P: Platform>(
-        &'a self,
-        platform: &'a P,
-        position: u64,
-    ) -> &'a [AtomicU64; EVENT_BYTES / 8] {
+    fn words<'a, P: Platform>(&'a self, platform: &'a P, position: u64) -> &'a Words {
         let record = self.base.0 + (self.size.slot(position) * EVENT_BYTES) as u64;
         let words = platform.pointer(PhysAddr(record)).cast();
         // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`, 8-byte aligned,
         // which lives until `free` consumes the queue; hardware writes it, so it is only ever accessed as atomic words.
         unsafe { words.as_ref() }
     }
+}
+
+fn read([first, second, third, last]: &Words) -> EventRecord {
+    let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+    EventRecord([word(first), word(second), word(third), word(last)])
+}
+
+/// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD
+/// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
+/// number of no event.
+fn clear(words: &Words) {
+    words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }
 
 const fn queue_bytes(size: Size) -> usize {

@@ -90,12 +90,16 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     pub(crate) fn report(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
         let count = self.count();
         let reported = self.reported.fetch_max(count, Ordering::Relaxed).min(count);
-        let remembered = (reported..count).filter_map(|number| {
-            // The oldest records have been overwritten.
-            if count - number > LENGTH as u64 { None } else { self.get(number) }
-        });
-        let told = remembered.map(|(_, command, code)| sink(command, code)).count() as u64;
-        count - reported - told
+        // Older records have been overwritten.
+        let oldest = reported.max(count.saturating_sub(LENGTH as u64));
+        let mut forgotten = oldest - reported;
+        for number in oldest..count {
+            match self.get(number) {
+                Some((_, command, code)) => sink(command, code),
+                None => forgotten += 1,
+            }
+        }
+        forgotten
     }
 
     /// Position, command and code of a refusal, unless its record has been taken by a later one.

@@ -257,7 +257,8 @@ impl Lane {
     #[inline]
     fn sync(&self, end: u64) -> Command {
         let Command([low, high]) = self.sync;
-        Command([low | end << 32 & self.stamp, high])
+        let stamp = if cfg!(feature = "sync-messages") { end << 32 & self.stamp } else { 0 };
+        Command([low | stamp, high])
     }
 
     /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that
