@@ -329,8 +329,7 @@ impl EventQueue {
             // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
             // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = EventqProd(mmio.read32(self.offsets[0]));
-            let mask = 2 * self.size.entries() as u32 - 1;
-            let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;
+            let more = self.size.register(prod.wr()) != self.size.register(end);
             Ok(more || prod.ovflg() != overflow)
         })
     }
@@ -405,9 +404,9 @@ impl EventQueue {
     /// The end of what the SMMU has written, and whether records were lost, given the position of the next record to
     /// read.
     fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
-        let [prod, cons] = self.offsets.map(|offset| mmio.read32(offset));
-        let (prod, cons) = (EventqProd(prod), EventqCons(cons));
-        let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
+        let [prod, cons] = self.offsets;
+        let (prod, cons) = (EventqProd(mmio.read32(prod)), EventqCons(mmio.read32(cons)));
+        let register = self.size.register(prod.wr());
         Ok(Ends {
             tail: self.size.position(head, register)?,
             overflow: prod.ovflg(),

@@ -208,7 +208,7 @@ impl Lane {
         self.recovery.with(platform, |aborts| {
             if let Some(unheard) = unheard {
                 // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
-                let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
+                let register = self.size().register(self.port.consumed(mmio).into());
                 let consumed = self.size().position(self.tickets.consumed(), register);
                 for position in consumed.unwrap_or(end)..end {
                     self.command(platform, position).into_iter().for_each(&mut *unheard);

@@ -30,7 +30,7 @@ impl Lane {
             return Ok(());
         }
         let awaited = self.tickets.room_is_at(slots);
-        self.until(common, platform, mmio, (awaited, None), &has_room)
+        self.until(common, platform, mmio, (awaited, 0), None, &has_room)
     }
 
     /// Waits until the commands of `ticket` are complete, and finds out what became of them; with `inside`, if the caller was when
@@ -47,7 +47,8 @@ impl Lane {
     ) -> Result<(), Failure> {
         let is_done = |consumed| consumed >= ticket.end;
         if !is_done(self.tickets.consumed()) {
-            self.until(common, platform, mmio, (ticket.start, inside), &is_done)?;
+            let (inside, published) = inside.map_or((None, 0), |(inside, to)| (Some(inside), to));
+            self.until(common, platform, mmio, (ticket.start, published), inside, &is_done)?;
         }
         self.outcome(common, ticket)
     }
@@ -100,7 +101,7 @@ impl Lane {
     }
 
     /// Waits until `done` holds of the position up to which commands are consumed, recovering from command errors
-    /// meanwhile.
+    /// meanwhile, on behalf of what begins at `start`; with `inside`, and so much known to be `published`, as [`Lane::wait`].
     #[cold]
     #[inline(never)]
     fn until<P: Platform>(
@@ -108,17 +109,16 @@ impl Lane {
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        (start, inside): (u64, Option<(Inside<'_>, u64)>),
+        (start, published): (u64, u64),
+        inside: Option<Inside<'_>>,
         done: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
-        if let Some((_, published)) = &inside
-            && *published <= start
-        {
+        if inside.is_some() && published <= start {
             // Others have it published.
             give_way();
         }
-        let inside = inside.or_else(|| Some((common.state.enter(platform.cpu())?, 0)));
-        let Some((_inside, published)) = inside else { return Ok(()) };
+        let inside = inside.or_else(|| common.state.enter(platform.cpu()));
+        let Some(_inside) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets, start, published);
         // While the SMMU has commands and makes no progress: the position that it stands at, and since when.
