@@ -140,7 +140,7 @@ impl<P: Platform> Iommu<P> {
     /// What makes the SMMU unusable.
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let mut probed = Probed::new(mmio, config)?;
-        probed.features = self.core.wrong_features(probed.features, &config);
+        self.core.wrong_features(&mut probed.features, &config);
         Ok(Probe { core: self.core.clone(), probed, kept: Kept::new(), adopted: None })
     }
 
