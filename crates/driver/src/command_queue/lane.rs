@@ -28,6 +28,10 @@ use crate::tickets::{Drawn, NoTicket, Tickets};
 use recover::Aborts;
 pub(super) use run::Run;
 
+/// Whether a reset shows what it finds in a queue. All that is given again are answers to page requests, which are not there
+/// without ATS.
+pub(super) const SHOWS: bool = cfg!(feature = "ats");
+
 /// A queue of commands.
 pub(super) struct Lane {
     port: Port,
@@ -188,7 +192,7 @@ impl Lane {
     pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) {
         let closed = self.tickets.is_closed();
         let end = self.close(platform, failed);
-        if !closed {
+        if SHOWS && !closed {
             self.unshown.store(end, Ordering::Relaxed);
         }
     }
@@ -204,7 +208,7 @@ impl Lane {
         debug_assert!(self.tickets.is_closed());
         // If nothing is left of it, an earlier reset has shown its unconsumed commands, or a suspend has let it
         // run empty; CONS does not refer to this epoch any more.
-        let end = self.unshown.swap(0, Ordering::Relaxed);
+        let end = if SHOWS { self.unshown.swap(0, Ordering::Relaxed) } else { 0 };
         self.recovery.with(platform, |aborts| {
             if let Some(unheard) = unheard {
                 // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.

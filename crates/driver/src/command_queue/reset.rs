@@ -8,7 +8,7 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{Gerror, Gerrorn};
 
 use super::CommandQueue;
-use super::lane::{Lane, Run};
+use super::lane::{Lane, Run, SHOWS};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
 use crate::tickets::NoTicket;
@@ -34,9 +34,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         unheard: &mut dyn FnMut(Command),
     ) {
-        // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard. All that is
-        // given again are answers to page requests, which are not there without ATS.
-        let shows = cfg!(feature = "ats") && !self.common.state.now().is_asleep();
+        // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard.
+        let shows = SHOWS && !self.common.state.now().is_asleep();
         for lane in self.all(platform) {
             let unheard = shows.then_some(&mut *unheard as &mut dyn FnMut(Command));
             lane.restart(platform, mmio, unheard);
