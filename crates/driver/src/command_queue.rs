@@ -163,6 +163,11 @@ impl CommandQueue {
         self.common.name = name;
     }
 
+    /// Nanoseconds that the SMMU may stand still.
+    pub(crate) const fn deadline(&self) -> u64 {
+        self.common.deadline
+    }
+
     /// Whether invalidations have to be given twice: once more after the first time is complete.
     #[inline]
     pub fn repeats(&self) -> bool {

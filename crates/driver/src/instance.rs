@@ -174,10 +174,12 @@ impl<P: Platform> Probed<P> {
             return Err(Unsupported::Pages { bytes });
         }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        let probed = Self { mmio, features, config };
+        let Self { features, config, .. } = &probed;
         features.can_do_without_stalls()?;
-        config.messages.check(&features)?;
-        config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
-        Ok(Self { mmio, features, config })
+        config.messages.check(features)?;
+        config.while_off.fits(features).map_err(Unsupported::WhileOff)?;
+        Ok(probed)
     }
 
     /// What the SMMU can do.

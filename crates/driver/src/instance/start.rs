@@ -15,7 +15,7 @@ use crate::ecmdq::{self, Slots};
 use crate::features::Features;
 use crate::mutation::Mutation;
 use crate::overrides::WhileOff;
-use crate::platform::{Mmio, Platform, nanoseconds};
+use crate::platform::{Mmio, Platform};
 
 /// An SMMU was not started.
 pub(crate) struct NotStarted {
@@ -344,7 +344,7 @@ impl<P: Platform> Instance<P> {
         mask: u32,
         expected: u32,
     ) -> Result<(), EnableError> {
-        let (begun, deadline) = (platform.now(), nanoseconds(self.config.deadline));
+        let (begun, deadline) = (platform.now(), self.commands.deadline());
         loop {
             let read = self.mmio.read32(offset);
             if (read ^ expected) & mask == 0 {
