@@ -190,9 +190,9 @@ impl Lane {
     /// of an enhanced queue would turn it on again. What was given before and is not consumed has `failed`, if it is not
     /// complete since the SMMU is asleep.
     pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) {
-        let closed = self.tickets.is_closed();
+        let shows = SHOWS && !self.tickets.is_closed();
         let end = self.close(platform, failed);
-        if SHOWS && !closed {
+        if shows {
             self.unshown.store(end, Ordering::Relaxed);
         }
     }
