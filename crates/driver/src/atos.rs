@@ -12,7 +12,7 @@ use smmuv3_formats::{EventId, Iova, PhysAddr, StreamId, SubstreamId};
 
 use crate::instance::Instance;
 use crate::mutation::Mutation;
-use crate::platform::{Mmio, Platform, nanoseconds};
+use crate::platform::{Mmio, Platform};
 
 /// Which stages an address is to be put through (GATOS_ADDR.TYPE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl<P: Platform> Instance<P> {
         mmio.write64(GatosSid::OFFSET, sid.0);
         mmio.write64(GatosAddr::OFFSET, addr.0);
         mmio.write32(GatosCtrl::OFFSET, GatosCtrl::default().with_run(true).0);
-        let (began, deadline) = (platform.now(), nanoseconds(self.config().deadline));
+        let (began, deadline) = (platform.now(), self.commands().deadline());
         let runs = || !self.leaves_out(Mutation::EarlyAnswer) && runs();
         while runs() {
             if platform.now().saturating_sub(began) > deadline {

@@ -52,11 +52,12 @@ use crate::queue::Size;
 use crate::state::{Inside, Moment, State};
 use crate::tickets::NoTicket;
 use crate::trace::Trace;
-use counts::FULL;
+use counts::{FULL, LOOKS_FIRST};
 #[cfg(feature = "alloc")]
 pub(crate) use direct::Begun;
 pub(crate) use given::Given;
 use lane::{Lane, Run};
+pub(crate) use memory::Memory;
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
 /// that asks for it.
@@ -160,6 +161,11 @@ impl CommandQueue {
     /// As [`CommandQueue::named`], where it is.
     pub(crate) fn set_name(&mut self, name: Name) {
         self.common.name = name;
+    }
+
+    /// Nanoseconds that the SMMU may stand still.
+    pub(crate) const fn deadline(&self) -> u64 {
+        self.common.deadline
     }
 
     /// Whether invalidations have to be given twice: once more after the first time is complete.
@@ -567,7 +573,7 @@ impl CommandQueue {
         self.wait_later(platform, mmio, ticket)
     }
 
-    /// Whether the batch is complete at the first look.
+    /// Whether the batch is complete at the first look, where there is one.
     #[inline(always)]
     pub(crate) fn is_over<P: Platform>(
         &self,
@@ -577,7 +583,7 @@ impl CommandQueue {
     ) -> bool {
         // A lane's number, which has 32 bits.
         let lane = self.lane(platform, ticket.lane as u32);
-        let over = lane.has_done(&self.common, platform, mmio, ticket);
+        let over = LOOKS_FIRST && lane.has_done(&self.common, platform, mmio, ticket);
         if over {
             self.completed(platform, ticket, Ok(()));
         }

@@ -19,7 +19,7 @@ const WORDS: usize = LINE / size_of::<u64>();
 const MOST: usize = 4096;
 
 /// Whether anything is counted: not by an `Iommu` without the feature `counts`, which is known when the driver is compiled.
-const COUNTS: bool = cfg!(any(feature = "counts", not(feature = "alloc")));
+pub(crate) const COUNTS: bool = cfg!(any(feature = "counts", not(feature = "alloc")));
 
 /// Up to 16 counts.
 pub(crate) struct Counters {

@@ -21,26 +21,21 @@ const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
 impl InstanceId {
     /// The first instance of a number below 64.
-    #[cfg(any(test, feature = "alloc"))]
+    #[cfg(test)]
     pub(crate) const fn first(number: u8) -> Self {
         Self(number as u32 & NUMBER)
     }
 
-    /// The next instance of the same number. After 2^26 of them it is the first again.
+    /// The instance of a number below 64 that so many had before.
     #[cfg(feature = "alloc")]
+    pub(crate) const fn new(index: usize, generation: u32) -> Self {
+        Self(generation << NUMBER_BITS | index as u32 & NUMBER)
+    }
+
+    /// The next instance of the same number. After 2^26 of them it is the first again.
+    #[cfg(any(test, feature = "removal"))]
     pub(crate) const fn next(self) -> Self {
         Self(self.0.wrapping_add(1 << NUMBER_BITS))
-    }
-
-    /// The same, as one word.
-    #[cfg(feature = "alloc")]
-    pub(crate) const fn raw(self) -> u32 {
-        self.0
-    }
-
-    #[cfg(feature = "alloc")]
-    pub(crate) const fn from_raw(raw: u32) -> Self {
-        Self(raw)
     }
 
     /// The number, which no two have at the same time: the smallest that was free when the instance was enabled.

@@ -49,8 +49,10 @@ struct Head {
     before: u64,
     /// Whether the SMMU was given the queue before.
     used: bool,
-    /// Records that a reset threw away and that were not reported yet.
-    lost: Option<Lost>,
+    /// Records that resets threw away and that were not reported yet,
+    unread: usize,
+    /// and whether others had not fitted, or could not be written.
+    overflow: bool,
     handed: EventStatistics,
     /// The faults that were handed over, until they are settled with their domains.
     #[cfg(feature = "counts")]
@@ -107,6 +109,9 @@ impl fmt::Display for Lost {
     }
 }
 
+/// A record, as it is in memory.
+type Words = [AtomicU64; EVENT_BYTES / 8];
+
 /// What the SMMU's index registers say.
 struct Ends {
     /// Position after the last record.
@@ -132,7 +137,8 @@ impl EventQueue {
                 position: 0,
                 before: 0,
                 used: false,
-                lost: None,
+                unread: 0,
+                overflow: false,
                 handed: EventStatistics { events: 0, gaps: 0, untold: 0 },
                 #[cfg(feature = "counts")]
                 tally: Tally::new(),
@@ -198,19 +204,17 @@ impl EventQueue {
         // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
-                let (mut unread, mut overflow) = match self.ends(head.position, mmio) {
-                    // At most the size of the queue.
-                    Ok(ends) => ((ends.tail - head.position) as usize, ends.lost),
-                    Err(_) => (self.size.entries() as usize, true),
+                let (tail, lost) = match self.ends(head.position, mmio) {
+                    Ok(ends) => (ends.tail, ends.lost),
+                    Err(_) => (head.position + self.size.entries(), true),
                 };
                 // And one more, of which a part may have arrived.
-                let slots = (unread as u64 + 1).min(self.size.entries());
-                (0..slots).for_each(|at| self.clear(platform, head.position + at));
-                if let Some(Lost::Reset { unread: before, overflow: full }) = head.lost {
-                    unread += before;
-                    overflow |= full;
+                for position in head.position..tail + 1 {
+                    clear(self.words(platform, position));
                 }
-                head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
+                // At most the size of the queue.
+                head.unread += (tail - head.position) as usize;
+                head.overflow |= lost;
             }
             head.used = true;
             // Numbers go on: beyond that of any record that could have been in the queue.
@@ -227,13 +231,7 @@ impl EventQueue {
     /// [`EventQueue::drain`] reports it. What was before the queue was given to the SMMU is not its concern.
     pub(crate) fn aborted<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| {
-            if head.used {
-                let unread = match head.lost {
-                    Some(Lost::Reset { unread, .. }) => unread,
-                    _ => 0,
-                };
-                head.lost = Some(Lost::Reset { unread, overflow: true });
-            }
+            head.overflow |= head.used;
         });
     }
 
@@ -242,7 +240,7 @@ impl EventQueue {
     pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
         self.head.with(platform, |head| head.used = false);
         // Nobody reads it as long as its SMMU sleeps.
-        (0..self.size.entries()).for_each(|position| self.clear(platform, position));
+        (0..self.size.entries()).for_each(|position| clear(self.words(platform, position)));
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
@@ -280,9 +278,11 @@ impl EventQueue {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             let before = head.before;
             let number = |position: u64| before + position;
-            if let Some(lost) = head.lost.take() {
+            if head.unread != 0 || head.overflow {
+                let reset = Lost::Reset { unread: head.unread, overflow: head.overflow };
+                (head.unread, head.overflow) = (0, false);
                 head.handed.gaps += 1;
-                sink(Delivery::Lost(lost), number(head.position));
+                sink(Delivery::Lost(reset), number(head.position));
             }
             if lost {
                 // The queue became full at some moment after the last look, or before that look made room: the gap is
@@ -296,11 +296,12 @@ impl EventQueue {
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
             while end != limit {
-                let record = self.read(platform, end);
+                let words = self.words(platform, end);
+                let record = read(words);
                 if !sink(Delivery::Record(record), number(end)) {
                     break;
                 }
-                self.clear(platform, end);
+                clear(words);
                 #[cfg(feature = "counts")]
                 {
                     let noted = counted(&record).then(|| head.tally.note(&record));
@@ -328,8 +329,7 @@ impl EventQueue {
             // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
             // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = EventqProd(mmio.read32(self.offsets[0]));
-            let mask = 2 * self.size.entries() as u32 - 1;
-            let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;
+            let more = self.size.register(prod.wr()) != self.size.register(end);
             Ok(more || prod.ovflg() != overflow)
         })
     }
@@ -391,12 +391,11 @@ impl EventQueue {
         self.head.with(platform, |head| {
             range.start = range.start.max(head.position).min(range.end);
             for position in range.by_ref().take(most) {
-                if let Some(record) = revise(self.read(platform, position)) {
-                    self.words(platform, position).iter().zip(record.0).for_each(
-                        |(word, value)| {
-                            word.store(value.to_le(), Ordering::Relaxed);
-                        },
-                    );
+                let words = self.words(platform, position);
+                if let Some(record) = revise(read(words)) {
+                    for (word, value) in words.iter().zip(record.0) {
+                        word.store(value.to_le(), Ordering::Relaxed);
+                    }
                 }
             }
         });
@@ -405,9 +404,9 @@ impl EventQueue {
     /// The end of what the SMMU has written, and whether records were lost, given the position of the next record to
     /// read.
     fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
-        let [prod, cons] = self.offsets.map(|offset| mmio.read32(offset));
-        let (prod, cons) = (EventqProd(prod), EventqCons(cons));
-        let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
+        let [prod, cons] = self.offsets;
+        let (prod, cons) = (EventqProd(mmio.read32(prod)), EventqCons(mmio.read32(cons)));
+        let register = self.size.register(prod.wr());
         Ok(Ends {
             tail: self.size.position(head, register)?,
             overflow: prod.ovflg(),
@@ -415,33 +414,26 @@ impl EventQueue {
         })
     }
 
-    fn read<P: Platform>(&self, platform: &P, position: u64) -> EventRecord {
-        let mut record = EventRecord([0; 4]);
-        for (word, value) in self.words(platform, position).iter().zip(&mut record.0) {
-            *value = u64::from_le(word.load(Ordering::Relaxed));
-        }
-        record
-    }
-
-    /// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD
-    /// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
-    /// number of no event.
-    fn clear<P: Platform>(&self, platform: &P, position: u64) {
-        self.words(platform, position).iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    }
-
     /// The words of a record.
-    fn words<'a, P: Platform>(
-        &'a self,
-        platform: &'a P,
-        position: u64,
-    ) -> &'a [AtomicU64; EVENT_BYTES / 8] {
+    fn words<'a, P: Platform>(&'a self, platform: &'a P, position: u64) -> &'a Words {
         let record = self.base.0 + (self.size.slot(position) * EVENT_BYTES) as u64;
         let words = platform.pointer(PhysAddr(record)).cast();
         // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`, 8-byte aligned,
         // which lives until `free` consumes the queue; hardware writes it, so it is only ever accessed as atomic words.
         unsafe { words.as_ref() }
     }
+}
+
+fn read([first, second, third, last]: &Words) -> EventRecord {
+    let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+    EventRecord([word(first), word(second), word(third), word(last)])
+}
+
+/// Takes a record that is over out of its slot, before CONS says so: should the next one for that slot not arrive, although PROD
+/// says that it did (an asynchronous abort, §3.3), what was there is not taken for it, and nobody answers by its STAG. Zero is the
+/// number of no event.
+fn clear(words: &Words) {
+    words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
 }
 
 const fn queue_bytes(size: Size) -> usize {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One SMMU: found, enabled, told to forget (§17). How it is turned on and off is in `start`.
 
+use core::borrow::BorrowMut;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 
@@ -8,7 +9,7 @@ use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
-use crate::command_queue::{CommandQueue, Ticket};
+use crate::command_queue::{CommandQueue, Memory, Ticket};
 use crate::ecmdq::Slots;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
@@ -161,6 +162,8 @@ impl<P: Platform> Probed<P> {
     ///
     /// # Errors
     /// What makes the SMMU unusable for this driver, or as `config` says.
+    // A call of its own, from which `config` comes back in one piece: else each move of it is one of all its fields.
+    #[inline(never)]
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
         if !(6..=16).contains(&config.asid_bits) {
             return Err(Unsupported::AsidBits { asked: config.asid_bits });
@@ -171,10 +174,12 @@ impl<P: Platform> Probed<P> {
             return Err(Unsupported::Pages { bytes });
         }
         let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        let probed = Self { mmio, features, config };
+        let Self { features, config, .. } = &probed;
         features.can_do_without_stalls()?;
-        config.messages.check(&features)?;
-        config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
-        Ok(Self { mmio, features, config })
+        config.messages.check(features)?;
+        config.while_off.fits(features).map_err(Unsupported::WhileOff)?;
+        Ok(probed)
     }
 
     /// What the SMMU can do.
@@ -200,12 +205,19 @@ impl<P: Platform> Probed<P> {
     /// memory. It is started, stopped, suspended and resumed by one caller at a time.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
-        // SAFETY: the caller's promise, for both.
-        let instance = unsafe { self.build(platform) }?;
-        let Err(failed) = instance.start_first(platform, false) else { return Ok(instance) };
-        // SAFETY: as above; nobody has used an entry.
-        let NotStarted { probed, error, .. } = unsafe { instance.give_up_start(platform, failed) };
-        Err(Refused { value: probed, error })
+        // SAFETY: the caller's promise, for this and the next.
+        let Some(parts) = (unsafe { Parts::new(platform, &self, None) }) else {
+            return Err(Refused { value: self, error: EnableError::NoMemory });
+        };
+        // SAFETY: as above.
+        let instance = unsafe { self.build(platform, parts, |instance| instance) };
+        match instance.start_first(platform, false) {
+            Ok(()) => Ok(instance),
+            // SAFETY: as above; nobody has used an entry.
+            Err(NotStarted { error, off }) => unsafe {
+                Err(Refused { value: instance.unbuild(platform, off), error })
+            },
+        }
     }
 
     /// Bits of a StreamID in the table that it will have.
@@ -214,58 +226,44 @@ impl<P: Platform> Probed<P> {
         self.config.stream_table.bits(&self.features, self.features.sid_bits)
     }
 
-    /// The instance, with memory for its tables and queues, of which the SMMU is not told yet.
+    /// The instance, of which the SMMU is not told yet, with that memory for its tables and queues; `put` puts it where it is
+    /// to be.
     ///
     /// # Safety
-    /// As for [`Probed::enable`].
-    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn build(
+    /// As for [`Probed::enable`]. The memory was taken for this.
+    pub(crate) unsafe fn build<R: BorrowMut<Instance<P>>>(
         self,
         platform: &P,
-    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
-        // SAFETY: the caller's promise.
-        unsafe { self.build_on(platform, None, |instance| instance) }
-    }
-
-    /// As [`Probed::build`], with `table` as the stream table, or a new one; `put` puts the instance where it is to be.
-    ///
-    /// # Safety
-    /// As for [`Probed::enable`].
-    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn build_on<R>(
-        self,
-        platform: &P,
-        table: Option<StreamTable>,
+        parts: Parts,
         put: impl FnOnce(Instance<P>) -> R,
-    ) -> Result<R, Refused<Self, EnableError>> {
-        // SAFETY: the caller's promise.
-        match unsafe { Parts::new(platform, &self, table) } {
-            Some(parts) => Ok(put(Instance {
-                mmio: self.mmio,
-                features: self.features,
-                config: self.config,
-                commands: parts.commands,
-                events: parts.events,
-                page_requests: parts.page_requests,
-                streams: parts.streams,
-                asking: Asking::new(),
-                confirmed_off: AtomicBool::new(false),
-                #[cfg(feature = "alloc")]
-                pending: parts.pending,
-                #[cfg(feature = "alloc")]
-                gather: parts.gather,
-                #[cfg(feature = "alloc")]
-                silent: Silent::new(),
-                left_out: LeftOut::default(),
-            })),
-            None => Err(Refused { value: self, error: EnableError::NoMemory }),
-        }
+    ) -> R {
+        let mut instance = put(Instance {
+            commands: parts.commands.queue(self.features.largest_batch, self.config.deadline),
+            events: parts.events,
+            page_requests: parts.page_requests,
+            streams: parts.streams,
+            asking: Asking::new(),
+            confirmed_off: AtomicBool::new(false),
+            #[cfg(feature = "alloc")]
+            pending: parts.pending,
+            #[cfg(feature = "alloc")]
+            gather: parts.gather,
+            #[cfg(feature = "alloc")]
+            silent: Silent::new(),
+            left_out: LeftOut::default(),
+            mmio: self.mmio,
+            features: self.features,
+            config: self.config,
+        });
+        // SAFETY: just made.
+        unsafe { instance.borrow_mut().set_up(platform) };
+        instance
     }
 }
 
 /// What takes memory of an instance.
-struct Parts {
-    commands: CommandQueue,
+pub(crate) struct Parts {
+    commands: Memory,
     events: EventQueue,
     page_requests: Option<PriQueue>,
     streams: StreamTable,
@@ -276,13 +274,14 @@ struct Parts {
 }
 
 impl Parts {
-    /// Memory for what `probed` can do and is to do. `None` if there is not enough: then none is taken.
+    /// Memory for what `probed` can do and is to do, with `table` as the stream table, or a new one. `None` if there is not
+    /// enough: then none is taken.
     ///
     /// # Safety
     /// As for [`Probed::enable`].
-    unsafe fn new<P: Platform>(
+    pub(crate) unsafe fn new<P: Platform>(
         platform: &P,
-        Probed { mmio, features, config }: &Probed<P>,
+        Probed { features, config, .. }: &Probed<P>,
         table: Option<StreamTable>,
     ) -> Option<Self> {
         let requests = config.page_request_queue_log2.filter(|_| features.pri);
@@ -296,28 +295,7 @@ impl Parts {
         let commands = Size::new(features.command_queue_log2)?;
         let events = Size::new(features.event_queue_log2)?;
         // SAFETY: the caller's promise, for this and for those below.
-        let mut commands = unsafe {
-            CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
-        }?;
-        commands.set_name(config.name);
-        commands.wait_for_devices(config.device_deadline);
-        if let Some(slots) = Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
-            // At most one queue for each CPU, counting the command queue.
-            let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
-            let most = config.enhanced_queues.min(slots.count()).min(cpus);
-            let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
-            let count = slots.offsets(mmio).take(most as usize).count();
-            // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
-            unsafe { commands.add_beside(platform, count, usable) };
-        }
-        let completion = features.completion(config.completion);
-        // SAFETY: just made.
-        unsafe { commands.tell_by(platform, completion, config.messages.sync) };
-        if features.repeated_invalidation {
-            commands.repeat();
-        }
-        // SAFETY: just made.
-        unsafe { commands.judge_by(platform, features) };
+        let commands = unsafe { Memory::new(platform, commands) }?;
         // SAFETY: as above.
         let events = unsafe { EventQueue::new(platform, events) };
         let shape = config.stream_table;
@@ -330,22 +308,16 @@ impl Parts {
             None => Some(None),
         };
         match (events, streams, page_requests) {
-            (Some(mut events), Some(streams), Some(mut page_requests)) => {
-                if features.page_0_only {
-                    events.move_to_page_0();
-                    page_requests.iter_mut().for_each(PriQueue::move_to_page_0);
-                }
-                Some(Self {
-                    commands,
-                    events,
-                    page_requests,
-                    streams,
-                    #[cfg(feature = "alloc")]
-                    pending,
-                    #[cfg(feature = "alloc")]
-                    gather,
-                })
-            }
+            (Some(events), Some(streams), Some(page_requests)) => Some(Self {
+                commands,
+                events,
+                page_requests,
+                streams,
+                #[cfg(feature = "alloc")]
+                pending,
+                #[cfg(feature = "alloc")]
+                gather,
+            }),
             (events, streams, _) => {
                 // SAFETY: the SMMU was never told of them.
                 unsafe {
@@ -455,6 +427,37 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "alloc")]
     pub(crate) fn pending(&self) -> &Pending {
         &self.pending
+    }
+
+    /// Makes the queues do as the features and the configuration say.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`]; nothing of the instance was used before.
+    unsafe fn set_up(&mut self, platform: &P) {
+        let Self { mmio, features, config, commands, events, page_requests, .. } = self;
+        commands.set_name(config.name);
+        commands.wait_for_devices(config.device_deadline);
+        if let Some(slots) = Slots::of(features).filter(|_| cfg!(feature = "ecmdq")) {
+            // At most one queue for each CPU, counting the command queue.
+            let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
+            let most = config.enhanced_queues.min(slots.count()).min(cpus);
+            let usable = slots.offsets(mmio).map(|(_, slot)| slot).take(most as usize);
+            let count = slots.offsets(mmio).take(most as usize).count();
+            // SAFETY: not used before; each slot is another queue's, within what `mmio` covers.
+            unsafe { commands.add_beside(platform, count, usable) };
+        }
+        let completion = features.completion(config.completion);
+        // SAFETY: not used before.
+        unsafe { commands.tell_by(platform, completion, config.messages.sync) };
+        if features.repeated_invalidation {
+            commands.repeat();
+        }
+        // SAFETY: as above.
+        unsafe { commands.judge_by(platform, features) };
+        if features.page_0_only {
+            events.move_to_page_0();
+            page_requests.iter_mut().for_each(PriQueue::move_to_page_0);
+        }
     }
 
     /// Its stream table.

@@ -28,9 +28,9 @@ pub const MOST_INSTANCES: usize = 64;
 
 pub(crate) struct Instances<P: Platform> {
     slots: [AtomicPtr<Instance<P>>; MOST_INSTANCES],
-    /// What those in the slots are called, or the next is to be.
-    ids: [AtomicU32; MOST_INSTANCES],
-    /// Handles of each.
+    /// How many had each number before what is in its slot, or is the next there.
+    generations: [AtomicU32; MOST_INSTANCES],
+    /// Handles of each, as long as somebody may ask: for removal.
     holders: [AtomicUsize; MOST_INSTANCES],
     /// Those that were removed, a bit each: their hardware may be somebody else's.
     removed: AtomicU64,
@@ -40,10 +40,7 @@ impl<P: Platform> Instances<P> {
     pub(crate) fn new() -> Self {
         Self {
             slots: [const { AtomicPtr::new(null_mut()) }; MOST_INSTANCES],
-            // Each below 64.
-            ids: core::array::from_fn(|number| {
-                AtomicU32::new(InstanceId::first(number as u8).raw())
-            }),
+            generations: [const { AtomicU32::new(0) }; MOST_INSTANCES],
             holders: [const { AtomicUsize::new(0) }; MOST_INSTANCES],
             removed: AtomicU64::new(0),
         }
@@ -64,8 +61,11 @@ impl<P: Platform> Instances<P> {
 
     /// What has the number `index` is called so, as long as it is there.
     pub(crate) fn id(&self, index: usize) -> InstanceId {
-        let id = self.ids.get(index).map_or(0, |id| id.load(Ordering::Relaxed));
-        InstanceId::from_raw(id)
+        let before = match self.generations.get(index) {
+            Some(before) if cfg!(feature = "removal") => before.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        InstanceId::new(index, before)
     }
 
     /// Called by someone who keeps it from being reclaimed, see above.
@@ -103,7 +103,9 @@ impl<P: Platform> Instances<P> {
 
     /// There is another handle of `id`, made from one.
     pub(crate) fn hold(&self, id: InstanceId) {
-        if let Some(holders) = self.holders.get(id.index()) {
+        if cfg!(feature = "removal")
+            && let Some(holders) = self.holders.get(id.index())
+        {
             // Relaxed: there is one already, or nobody else knows of the instance.
             holders.fetch_add(1, Ordering::Relaxed);
         }
@@ -111,13 +113,16 @@ impl<P: Platform> Instances<P> {
 
     /// A handle of `id` is gone.
     pub(crate) fn let_go(&self, id: InstanceId) {
-        if let Some(holders) = self.holders.get(id.index()) {
+        if cfg!(feature = "removal")
+            && let Some(holders) = self.holders.get(id.index())
+        {
             // What its holder did comes before whatever whoever finds none of them does.
             holders.fetch_sub(1, Ordering::Release);
         }
     }
 
     /// Those that were removed and of which there is no handle: nor will there be one. A bit each.
+    #[cfg(feature = "removal")]
     fn forgotten(&self) -> u64 {
         let held = self.holders.iter().enumerate().filter_map(|(index, holders)| {
             (holders.load(Ordering::Acquire) != 0).then_some(1 << index)
@@ -126,13 +131,15 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Takes out what has the number of `id`, which is another's from then on.
+    #[cfg(feature = "removal")]
     ///
     /// # Safety
     /// Nobody has what [`Instances::get`] returned for it, nor will ask for it.
     unsafe fn take(&self, id: InstanceId) -> Option<Box<Instance<P>>> {
         let pointer = self.slots.get(id.index())?.swap(null_mut(), Ordering::Acquire);
         self.removed.fetch_and(!id.bit(), Ordering::Release);
-        self.ids.get(id.index())?.store(id.next().raw(), Ordering::Relaxed);
+        let generation = self.generations.get(id.index())?;
+        generation.store(id.next().generation(), Ordering::Relaxed);
         // SAFETY: not null: a leaked box, which nobody else has by what the caller says.
         (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
     }
@@ -153,15 +160,16 @@ impl<P: Platform> Core<P> {
     /// Gives back the memory and the numbers of instances that were removed, and of which no handle is left. Called under the
     /// configuration mutex. Waits for those who are still at it: they find that it has failed, and leave.
     pub(crate) fn reclaim(&self) {
-        if !cfg!(feature = "removal") {
-            return;
-        }
-        let forgotten = self.instances.forgotten();
-        if forgotten != 0 {
-            self.reclaim_those(forgotten);
+        #[cfg(feature = "removal")]
+        {
+            let forgotten = self.instances.forgotten();
+            if forgotten != 0 {
+                self.reclaim_those(forgotten);
+            }
         }
     }
 
+    #[cfg(feature = "removal")]
     #[cold]
     #[inline(never)]
     fn reclaim_those(&self, forgotten: u64) {

@@ -17,7 +17,7 @@ use crate::fault::{Interrupt, Report};
 use crate::features::{Features, Unsupported};
 #[cfg(feature = "pasids")]
 use crate::ids::Ids;
-use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
+use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Parts, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::{self, Tag};
 use crate::keep::{self, Kept};
@@ -58,6 +58,7 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) instances: Instances<P>,
     pub(crate) readers: Readers,
     /// Who waits for an instance, and came by it as a reader: in a section of these since then.
+    #[cfg(feature = "removal")]
     pub(crate) waiters: Readers,
     pub(crate) quarantine: Quarantine,
     /// Whether a domain that counts its devices' faults was ever created.
@@ -104,7 +105,7 @@ impl<P: Platform> Iommu<P> {
     pub fn new(platform: P, config: Config) -> Result<Self, IommuError> {
         config.check()?;
         let cpus = platform.max_cpus();
-        let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
+        let readers = Readers::new(cpus)?;
         let vmids = Partition {
             banks: config.banks,
             stage_2: config.stage_2_vmids,
@@ -117,7 +118,8 @@ impl<P: Platform> Iommu<P> {
             config,
             instances: Instances::new(),
             readers,
-            waiters,
+            #[cfg(feature = "removal")]
+            waiters: Readers::new(cpus)?,
             quarantine,
             faults_count: AtomicBool::new(false),
             #[cfg(feature = "pasids")]
@@ -138,7 +140,7 @@ impl<P: Platform> Iommu<P> {
     /// What makes the SMMU unusable.
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let mut probed = Probed::new(mmio, config)?;
-        probed.features = self.core.wrong_features(probed.features, &config);
+        self.core.wrong_features(&mut probed.features, &config);
         Ok(Probe { core: self.core.clone(), probed, kept: Kept::new(), adopted: None })
     }
 
@@ -273,89 +275,12 @@ impl<P: Platform> Probe<P> {
     /// other it was not touched: firmware still decides what devices reach, so they must not be allowed DMA.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
-        let Self { core, probed, kept, mut adopted } = self;
+        let Self { core, probed, kept, adopted } = self;
         let enabled = core.configuration.with(|configuration| {
             core.reclaim();
-            let Some(id) = core.instances.vacant() else {
-                let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
-                return Err(Refused { value: probed, error });
-            };
-            let place = match try_box(MaybeUninit::uninit()) {
-                Ok(place) => place,
-                Err(NoMemory) => {
-                    return Err(Refused { value: probed, error: EnableError::NoMemory });
-                }
-            };
-            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
-            if configuration.asids.add(id, probed.features()).is_err() {
-                return Err(Refused { value: probed, error: EnableError::NoMemory });
-            }
-            // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
-            let table = adopted.as_mut().map(|found| unsafe { found.table() });
-            let requests = adopted.as_mut().and_then(Found::take_requests);
-            let put = |instance| Box::write(place, instance);
-            // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let built = unsafe { probed.build_on(&core.platform, table, put) };
-            let mut instance = built.inspect_err(|_| configuration.asids.take_back(id))?;
-            instance.leave_out(core.left_out());
-            let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
-                Ok(ready) => ready,
-                Err(error) => {
-                    configuration.asids.take_back(id);
-                    // SAFETY: as above; `prepare` uses no entry beyond its return.
-                    let value = unsafe { instance.unbuild(&core.platform) };
-                    return Err(Refused { value, error });
-                }
-            };
-            let adopting = adopted.is_some();
-            let adopted = adopted.map(|found| {
-                let reuses = core.leaves_out(Mutation::ReuseLiveTag);
-                if reuses { found.without_tags() } else { found }
-            });
-            let cut_off = adopted.as_ref().map_or(&[][..], Found::cut_off);
-            let told = instance.cut_off_before(&core.platform, cut_off);
-            let told = told.map_err(|NoMemory| EnableError::NoMemory);
-            let others = match adopted {
-                None => Vec::new(),
-                Some(found) => match told.and_then(|()| configuration.reserve_adopted(id, found)) {
-                    Ok(others) => others,
-                    Err(error) => {
-                        configuration.asids.take_back(id);
-                        // SAFETY: as above.
-                        let value = unsafe { instance.unbuild(&core.platform) };
-                        return Err(Refused { value, error });
-                    }
-                },
-            };
-            let platform = &core.platform;
-            let block = |instance: &Instance<P>| match others.is_empty() {
-                true => Ok(()),
-                false => adopt::block(&core, instance, &others),
-            };
-            let started = if adopting {
-                instance.start_adopting(platform, requests, block)
-            } else {
-                instance.start_first(platform, !kept.is_empty())
-            };
-            match started {
-                Ok(()) => {
-                    core.quarantine.add(&core.platform, id);
-                    // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
-                    let smmu = Smmu::new(core.clone(), id);
-                    core.instances.add(id, instance);
-                    keep::commit(&core, configuration, id, ready);
-                    Ok(smmu)
-                }
-                Err(failed) => {
-                    // SAFETY: as above; entries of the table were used only until the call returned.
-                    let given_up = unsafe { instance.give_up_start(platform, failed) };
-                    let NotStarted { probed, error, off } = given_up;
-                    keep::undo(&core, configuration, id, ready, off);
-                    configuration.disown(id);
-                    configuration.asids.take_back(id);
-                    Err(Refused { value: probed, error })
-                }
-            }
+            let enabled = core.enable(configuration, probed, &kept, adopted);
+            // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
+            enabled.map(|id| Smmu::new(core.clone(), id))
         });
         match enabled {
             Ok(smmu) => Ok(smmu),
@@ -473,6 +398,91 @@ impl<P: Platform> Smmu<P> {
 }
 
 impl<P: Platform> Core<P> {
+    /// See [`Probe::enable`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    #[inline(never)]
+    fn enable(
+        &self,
+        configuration: &mut Configuration<P>,
+        probed: Probed<P>,
+        kept: &Kept<P>,
+        mut adopted: Option<Found>,
+    ) -> Result<InstanceId, Refused<Probed<P>, EnableError>> {
+        let Some(id) = self.instances.vacant() else {
+            let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
+            return Err(Refused { value: probed, error });
+        };
+        let platform = &self.platform;
+        // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
+        let table = adopted.as_mut().map(|found| unsafe { found.table() });
+        let requests = adopted.as_mut().and_then(Found::take_requests);
+        let take_memory = || {
+            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
+            configuration.asids.add(id, probed.features())?;
+            let place = try_box(MaybeUninit::uninit())?;
+            // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
+            let parts = unsafe { Parts::new(platform, &probed, table) };
+            Ok((place, parts.ok_or(NoMemory)?))
+        };
+        let (place, parts) = match take_memory() {
+            Ok(memory) => memory,
+            Err(NoMemory) => {
+                configuration.asids.take_back(id);
+                return Err(Refused { value: probed, error: EnableError::NoMemory });
+            }
+        };
+        let put = |instance| Box::write(place, instance);
+        // SAFETY: as above.
+        let mut instance = unsafe { probed.build(platform, parts, put) };
+        instance.leave_out(self.left_out());
+        let adopting = adopted.is_some();
+        let adopted = adopted.map(|found| {
+            let reuses = self.leaves_out(Mutation::ReuseLiveTag);
+            if reuses { found.without_tags() } else { found }
+        });
+        let make_ready = || {
+            let ready = keep::prepare(self, configuration, id, &instance, kept)?;
+            let Some(found) = adopted else { return Ok((ready, Vec::new())) };
+            let told = instance.cut_off_before(platform, found.cut_off());
+            told.map_err(|NoMemory| EnableError::NoMemory)?;
+            Ok((ready, configuration.reserve_adopted(id, found)?))
+        };
+        let (ready, others) = match make_ready() {
+            Ok(ready) => ready,
+            Err(error) => {
+                configuration.asids.take_back(id);
+                // SAFETY: as above, and the SMMU was told of nothing; no entry is used beyond what has returned.
+                let value = unsafe { instance.unbuild(platform, true) };
+                return Err(Refused { value, error });
+            }
+        };
+        let block = |instance: &Instance<P>| match others.is_empty() {
+            true => Ok(()),
+            false => adopt::block(self, instance, &others),
+        };
+        let started = if adopting {
+            instance.start_adopting(platform, requests, block)
+        } else {
+            instance.start_first(platform, !kept.is_empty())
+        };
+        match started {
+            Ok(()) => {
+                self.quarantine.add(platform, id);
+                self.instances.add(id, instance);
+                keep::commit(self, configuration, id, ready);
+                Ok(id)
+            }
+            Err(NotStarted { error, off }) => {
+                // SAFETY: as above; entries of the table were used only until the call returned.
+                let value = unsafe { instance.unbuild(platform, off) };
+                keep::undo(self, configuration, id, ready, off);
+                configuration.disown(id);
+                configuration.asids.take_back(id);
+                Err(Refused { value, error })
+            }
+        }
+    }
+
     /// How many PASIDs somebody has, and how many are free.
     fn counts_of_pasids(&self) -> Numbers {
         #[cfg(feature = "pasids")]

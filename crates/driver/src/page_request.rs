@@ -124,7 +124,7 @@ impl Group {
     #[cfg(feature = "alloc")]
     pub(crate) fn read(command: Command) -> Option<(Self, Answer, bool)> {
         let response = PriResp(command.0);
-        if command.opcode() != Some(Opcode::PriResp) {
+        if !command.is(Opcode::PriResp) {
             return None;
         }
         let answer = match response.resp() {

@@ -353,7 +353,7 @@ impl PriQueue {
     /// Position after the last record, given that of the next one to read.
     fn tail(&self, head: u64, prod: PriqProd) -> Result<u64, Inconsistent> {
         // At most 20 bits.
-        self.size.position(head, prod.wr() as u32 & (2 * self.size.entries() as u32 - 1))
+        self.size.position(head, self.size.register(prod.wr()))
     }
 
     fn read<P: Platform>(&self, platform: &P, position: u64) -> PageRequest {

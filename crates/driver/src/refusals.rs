@@ -47,10 +47,11 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
         // Pairs with the fence in `get`: a reader that sees a word of the new record also sees the count at which the
         // old one became invalid.
         fence(Ordering::Release);
-        let values = [position, u64::from(code), command.0[0], command.0[1]];
-        for (word, value) in self.record(number).iter().zip(values) {
-            word.store(value, Ordering::Relaxed);
-        }
+        let [at, why, low, high] = self.record(number);
+        at.store(position, Ordering::Relaxed);
+        why.store(code.into(), Ordering::Relaxed);
+        low.store(command.0[0], Ordering::Relaxed);
+        high.store(command.0[1], Ordering::Relaxed);
         // Release: a reader that finds the new count sees the whole record.
         self.count.store(number + 1, Ordering::Release);
     }
@@ -89,24 +90,30 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     pub(crate) fn report(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
         let count = self.count();
         let reported = self.reported.fetch_max(count, Ordering::Relaxed).min(count);
-        let remembered = (reported..count).filter_map(|number| {
-            // The oldest records have been overwritten.
-            if count - number > LENGTH as u64 { None } else { self.get(number) }
-        });
-        let told = remembered.map(|(_, command, code)| sink(command, code)).count() as u64;
-        count - reported - told
+        // Older records have been overwritten.
+        let oldest = reported.max(count.saturating_sub(LENGTH as u64));
+        let mut forgotten = oldest - reported;
+        for number in oldest..count {
+            match self.get(number) {
+                Some((_, command, code)) => sink(command, code),
+                None => forgotten += 1,
+            }
+        }
+        forgotten
     }
 
     /// Position, command and code of a refusal, unless its record has been taken by a later one.
     #[inline]
     fn get(&self, number: u64) -> Option<(u64, Command, u8)> {
-        let record = self.record(number).each_ref();
-        let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
+        let [at, why, low, high] = self.record(number);
+        let position = at.load(Ordering::Relaxed);
+        // It was stored from eight bits.
+        let code = why.load(Ordering::Relaxed) as u8;
+        let command = Command([low.load(Ordering::Relaxed), high.load(Ordering::Relaxed)]);
         // The count is looked at again after the words were read: was the record being replaced meanwhile?
         fence(Ordering::Acquire);
         let replaced = self.count.load(Ordering::Relaxed) >= number + LENGTH as u64;
-        // The code was stored from eight bits.
-        (!replaced).then_some((position, Command(words), code as u8))
+        (!replaced).then_some((position, command, code))
     }
 
     fn record(&self, number: u64) -> &[AtomicU64; 4] {

@@ -104,6 +104,8 @@ impl State {
     }
 
     /// As [`State::fail`], unless the state has changed since `moment`.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn fail_since(&self, moment: Moment) {
         // If the state has changed since `moment`, the SMMU was given up already, reset or suspended, and what was seen
         // of it before does not count.

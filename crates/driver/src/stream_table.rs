@@ -5,7 +5,7 @@
 //! stay until the table is freed: so nobody ever has to wait until hardware has let go of one. Where they are
 //! is read back from the level-1 descriptors; there is no other record of them.
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "hand-over")]
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -103,7 +103,7 @@ pub struct StreamTable {
     split: Option<Split>,
     /// If the table was adopted: the level-1 descriptors, in order, whose leaves were there before. Neither these
     /// leaves nor the table are ever freed.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "hand-over")]
     former: Option<Vec<u32>>,
     first_words: FirstWords,
 }
@@ -114,7 +114,7 @@ impl StreamTable {
     /// # Safety
     /// As for [`StreamTable::new`]; the table was looked through, its parts are disjoint and stay, and the platform's
     /// pointers lead to them. `leaves` are the level-1 descriptors that lead to entries, in order.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "hand-over")]
     pub(crate) const unsafe fn adopt(
         base: PhysAddr,
         log2: u32,
@@ -145,9 +145,9 @@ impl StreamTable {
             Some(_) => platform.publish(base, bytes),
         }
         let first_words = FirstWords::new(());
-        #[cfg(feature = "alloc")]
+        #[cfg(feature = "hand-over")]
         return Some(Self { base, log2, split, former: None, first_words });
-        #[cfg(not(feature = "alloc"))]
+        #[cfg(not(feature = "hand-over"))]
         Some(Self { base, log2, split, first_words })
     }
 
@@ -158,9 +158,9 @@ impl StreamTable {
     /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
         let Some(bytes) = table_bytes(self.log2, self.split()) else { return };
-        #[cfg(feature = "alloc")]
+        #[cfg(feature = "hand-over")]
         let former = self.former.as_deref();
-        #[cfg(not(feature = "alloc"))]
+        #[cfg(not(feature = "hand-over"))]
         let former: Option<&[u32]> = None;
         if let Some(split) = self.split() {
             let leaf = leaf_bytes(self.leaf_log2(split));

@@ -230,8 +230,12 @@ impl Tickets {
         end: u64,
         mut tell: impl FnMut(u64),
     ) -> u64 {
-        // A look alone: if others draw now, the count says so in the end.
-        if drawn.turn != Turn::First || self.producers.tail.load(Ordering::Relaxed) & RUNS != RUN {
+        // A look alone: if others draw now, the count says so in the end. The way where others are is one for whoever is
+        // alone as well.
+        if !cfg!(feature = "fast-paths")
+            || drawn.turn != Turn::First
+            || self.producers.tail.load(Ordering::Relaxed) & RUNS != RUN
+        {
             return self.publish_among(marks, drawn, end, tell);
         }
         self.show(end, 1);
@@ -496,7 +500,7 @@ impl Tickets {
         let Producers { claimed, tail, published, .. } = &self.producers.0;
         // With the baton taken nobody writes CMDQ_PROD: every run is published, but whoever did it may be about to say so.
         let (end, _) = self.take_baton(marks, pause);
-        let beginning = end.next_multiple_of(2 * self.size.entries());
+        let beginning = self.size.after(end, 0);
         begins(beginning);
         published.store(beginning, Ordering::Release);
         // The gap counts as claimed, as it will count as consumed (in `open`).

@@ -7,6 +7,9 @@ use core::time::Duration;
 use super::{CommandQueue, Common};
 use crate::platform::nanoseconds;
 
+/// Whether anybody asks devices.
+pub(super) const ASKS: bool = cfg!(feature = "ats");
+
 /// Somebody waits for answers of devices.
 #[must_use]
 pub(crate) struct Asked<'a>(&'a AtomicUsize);
@@ -29,14 +32,16 @@ impl Common {
     /// error that says that they do not (§3.2).
     #[cold]
     pub(super) fn is_devices_turn(&self, waited: u64) -> bool {
-        waited <= self.device_deadline && self.asked.load(Ordering::Relaxed) != 0
+        ASKS && waited <= self.device_deadline && self.asked.load(Ordering::Relaxed) != 0
     }
 }
 
 impl CommandQueue {
     /// Lets the SMMU stand still for `deadline` where a device may be why.
     pub(crate) fn wait_for_devices(&mut self, deadline: Duration) {
-        self.common.device_deadline = nanoseconds(deadline);
+        if ASKS {
+            self.common.device_deadline = nanoseconds(deadline);
+        }
     }
 
     /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, for each in turn, and

@@ -2,7 +2,9 @@
 //! Commands that are given and looked for by one call, in a straight line where that is possible: the same steps, without
 //! those that only other queues need, and with one count of who is at the registers for the ticket and the look.
 
-use smmuv3_formats::{Command, Opcode};
+use smmuv3_formats::Command;
+#[cfg(feature = "ats")]
+use smmuv3_formats::Opcode;
 
 use super::given::{Give, Given};
 use super::lane::{Known, Run};
@@ -243,7 +245,10 @@ impl CommandQueue {
         loop {
             let before = commands.left();
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
-            let mut again = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
+            let mut again = self.repeats() && !asks_device(commands);
+            if again {
+                commands.mark();
+            }
             loop {
                 let ticket = self.submit(platform, mmio, &mut Given(commands))?;
                 self.wait_calmly(platform, mmio, &ticket)?;
@@ -261,10 +266,23 @@ impl CommandQueue {
     }
 }
 
+/// Whether the next of `commands` asks a device: nothing does without ATS.
+#[cfg_attr(not(feature = "ats"), expect(unused_variables, reason = "nothing does"))]
+fn asks_device(commands: &dyn Source) -> bool {
+    #[cfg(feature = "ats")]
+    return commands.peek().is_some_and(|next| next.is(Opcode::AtcInv));
+    #[cfg(not(feature = "ats"))]
+    false
+}
+
 /// Commands that can be given once more.
 trait Source: Give {
-    /// Remembers the present position, and returns the opcode of the next command.
-    fn mark(&mut self) -> Option<Opcode>;
+    /// The next command, which stays the next.
+    #[cfg(feature = "ats")]
+    fn peek(&self) -> Option<Command>;
+
+    /// Remembers the present position.
+    fn mark(&mut self);
 
     /// Goes back to the position that [`Source::mark`] remembered.
     fn rewind(&mut self);
@@ -294,9 +312,13 @@ impl<I: ExactSizeIterator<Item = Command>> ExactSizeIterator for Rewound<I> {
 }
 
 impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
-    fn mark(&mut self) -> Option<Opcode> {
+    #[cfg(feature = "ats")]
+    fn peek(&self) -> Option<Command> {
+        self.next.clone().next()
+    }
+
+    fn mark(&mut self) {
         self.mark = self.next.clone();
-        self.next.clone().next()?.opcode()
     }
 
     fn rewind(&mut self) {

@@ -29,10 +29,10 @@ impl Common {
     /// The consumer index showed `register`, which is ahead of what was published.
     #[cold]
     #[inline(never)]
-    pub(super) fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
+    pub(super) fn ahead(&self, epoch: Moment, register: u32) -> Result<(), Failure> {
         if !self.state.is_as_at(epoch) {
             // The register was read while a reset set PROD, CONS and positions to a new beginning.
-            return Ok(false);
+            return Ok(());
         }
         self.state.fail_since(epoch);
         Err(Failure::Index { register })

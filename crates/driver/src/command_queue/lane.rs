@@ -28,6 +28,10 @@ use crate::tickets::{Drawn, NoTicket, Tickets};
 use recover::Aborts;
 pub(super) use run::Run;
 
+/// Whether a reset shows what it finds in a queue. All that is given again are answers to page requests, which are not there
+/// without ATS.
+pub(super) const SHOWS: bool = cfg!(feature = "ats");
+
 /// A queue of commands.
 pub(super) struct Lane {
     port: Port,
@@ -57,6 +61,39 @@ pub(super) struct Lane {
     pub(super) recovery: SpinLock<Aborts>,
 }
 
+/// The memory of a queue, whose slots the SMMU reads.
+pub(super) struct Ring {
+    size: Size,
+    base: PhysAddr,
+    marks: PhysAddr,
+}
+
+impl Ring {
+    /// Takes memory for a queue of `size` from the platform; `None` when there is none.
+    pub(super) fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
+        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
+        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
+            // SAFETY: just allocated, and never shown to the SMMU.
+            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
+            return None;
+        };
+        Some(Self { size, base, marks })
+    }
+
+    /// Gives it back.
+    ///
+    /// # Safety
+    /// It is that of `new`, with this platform. The SMMU cannot access the queue, and no CPU does.
+    pub(super) unsafe fn free<P: Platform>(self, platform: &P) {
+        let bytes = queue_bytes(self.size);
+        // SAFETY: allocated in `new` with these sizes; the caller says that nobody uses it.
+        unsafe {
+            platform.free_coherent(self.base, bytes, bytes.max(32));
+            platform.free(self.marks, marks_bytes(self.size), MARK_BYTES);
+        }
+    }
+}
+
 /// What one who gave a batch knows when it looks for it.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
@@ -67,18 +104,12 @@ pub(super) struct Known {
 }
 
 impl Lane {
-    /// Takes memory for a queue of `size` from the platform; `None` when there is none.
+    /// A queue in that memory.
     ///
     /// # Safety
-    /// All other methods are given the same platform.
-    pub(super) unsafe fn new<P: Platform>(platform: &P, size: Size, port: Port) -> Option<Self> {
-        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
-        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
-            // SAFETY: just allocated, and never shown to the SMMU.
-            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
-            return None;
-        };
-        Some(Self {
+    /// All other methods are given the platform of [`Ring::new`].
+    pub(super) unsafe fn new(Ring { size, base, marks }: Ring, port: Port) -> Self {
+        Self {
             port,
             judge: Judge::new(),
             left_out: LeftOut::default(),
@@ -94,7 +125,7 @@ impl Lane {
             unshown: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
-        })
+        }
     }
 
     /// Gives the memory back.
@@ -102,13 +133,10 @@ impl Lane {
     /// # Safety
     /// The SMMU cannot access the queue.
     pub(super) unsafe fn free<P: Platform>(self, platform: &P) {
-        let bytes = queue_bytes(self.size());
-        // SAFETY: allocated in `new` with these sizes; the caller says that the SMMU is done with it, and
-        // `self` is consumed, so no CPU uses it.
-        unsafe {
-            platform.free_coherent(self.base, bytes, bytes.max(32));
-            platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
-        }
+        let Self { base, marks, .. } = self;
+        // SAFETY: it is the memory of `Ring::new`; the caller says that the SMMU is done with it, and `self` is consumed, so no
+        // CPU uses it.
+        unsafe { Ring { size: self.size(), base, marks }.free(platform) };
     }
 
     /// Judges all commands from now on, and at once the CMD_SYNC that ends batches.
@@ -162,34 +190,33 @@ impl Lane {
     /// of an enhanced queue would turn it on again. What was given before and is not consumed has `failed`, if it is not
     /// complete since the SMMU is asleep.
     pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) {
-        let closed = self.tickets.is_closed();
+        let shows = SHOWS && !self.tickets.is_closed();
         let end = self.close(platform, failed);
-        if !closed {
+        if shows {
             self.unshown.store(end, Ordering::Relaxed);
         }
     }
 
-    /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
-    /// consumed has failed, and is shown to `unheard`; without that, it need not be.
+    /// Makes the queue empty after [`Lane::stop`], for an SMMU that does not use it, and shows it to that. What was given before
+    /// and is not consumed is shown to `unheard`.
     pub(super) fn restart<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         unheard: Option<&mut dyn FnMut(Command)>,
     ) {
-        self.stop(platform, unheard.is_some());
+        debug_assert!(self.tickets.is_closed());
         // If nothing is left of it, an earlier reset has shown its unconsumed commands, or a suspend has let it
         // run empty; CONS does not refer to this epoch any more.
-        let end = self.unshown.swap(0, Ordering::Relaxed);
-        let consumed = self.tickets.consumed();
+        let end = if SHOWS { self.unshown.swap(0, Ordering::Relaxed) } else { 0 };
         self.recovery.with(platform, |aborts| {
-            // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
-            let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
-            let consumed = self.size().position(consumed, register).unwrap_or(end);
             if let Some(unheard) = unheard {
-                (consumed..end).for_each(|position| {
-                    self.command(platform, position).into_iter().for_each(&mut *unheard)
-                });
+                // An index that makes no sense comes from an SMMU that is gone: then nothing is shown.
+                let register = self.size().register(self.port.consumed(mmio).into());
+                let consumed = self.size().position(self.tickets.consumed(), register);
+                for position in consumed.unwrap_or(end)..end {
+                    self.command(platform, position).into_iter().for_each(&mut *unheard);
+                }
             }
             *aborts = Aborts::default();
             self.port.reset(mmio, self.size(), self.base);
@@ -234,7 +261,8 @@ impl Lane {
     #[inline]
     fn sync(&self, end: u64) -> Command {
         let Command([low, high]) = self.sync;
-        Command([low | end << 32 & self.stamp, high])
+        let stamp = if cfg!(feature = "sync-messages") { end << 32 & self.stamp } else { 0 };
+        Command([low | stamp, high])
     }
 
     /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that
@@ -411,21 +439,20 @@ impl Lane {
     /// The memory that the SMMU reads, of the size that this has.
     fn slots<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [[AtomicU64; 2]] {
         let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
-        // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
+        // SAFETY: `Ring::new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
         unsafe { slice::from_raw_parts(slots.as_ptr(), size.entries() as usize) }
     }
 
     /// The command in the slot of `position`.
     fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
-        let slot = at(self.slots(platform, self.size()), position)?;
-        Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))
+        at(self.slots(platform, self.size()), position).map(read)
     }
 
     /// The memory of the marks of `tickets`, of the size that this has.
     fn marks<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [sync::AtomicU64] {
         let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
-        // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
+        // SAFETY: `Ring::new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.
         unsafe { slice::from_raw_parts(marks.as_ptr(), size.entries() as usize) }
     }
@@ -460,10 +487,16 @@ fn message<P: Platform>(platform: &P, word: PhysAddr) -> &AtomicU32 {
 }
 
 #[inline]
+fn read([low, high]: &[AtomicU64; 2]) -> Command {
+    let word = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+    Command([word(low), word(high)])
+}
+
+#[inline]
 fn write(slot: &[AtomicU64; 2], command: Command) {
-    for (word, value) in slot.iter().zip(command.0) {
-        word.store(value.to_le(), Ordering::Relaxed);
-    }
+    let ([low, high], Command([first, second])) = (slot, command);
+    low.store(first.to_le(), Ordering::Relaxed);
+    high.store(second.to_le(), Ordering::Relaxed);
 }
 
 const MARK_BYTES: usize = 8;

@@ -11,7 +11,7 @@ use smmuv3_formats::PhysAddr;
 use smmuv3_formats::command::{Sync, completion};
 
 use super::judge::Judge;
-use super::lane::Lane;
+use super::lane::{Lane, Ring};
 use super::port::Port;
 use super::{CommandQueue, Common, Completion};
 use crate::counters::Counters;
@@ -26,33 +26,51 @@ use crate::state::State;
 /// Bytes of a word that CMD_SYNCs write to: a cache line of its own.
 const WORD_BYTES: usize = 128;
 
-impl CommandQueue {
-    /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
-    /// the SMMU may stand still for `deadline`. `None` when there is no memory, or for a queue of one
-    /// entry, which has no room for a command and its CMD_SYNC.
+/// What a queue without enhanced ones takes.
+pub(crate) struct Memory {
+    main: Ring,
+    counters: Counters,
+}
+
+impl Memory {
+    /// Memory for a queue of `size`. `None` when there is none, or for a queue of one entry.
     ///
     /// # Safety
-    /// All other methods are given the same platform.
-    pub unsafe fn new<P: Platform>(
-        platform: &P,
-        size: Size,
-        largest_batch: u32,
-        deadline: Duration,
-    ) -> Option<Self> {
+    /// All other methods, and those of the queue, are given the same platform.
+    pub(crate) unsafe fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         if size.entries() < 2 {
             return None;
         }
+        let main = Ring::new(platform, size)?;
         // SAFETY: the caller's promise.
-        let main = unsafe { Lane::new(platform, size, Port::main()) }?;
-        // SAFETY: as above.
         let Some(counters) = (unsafe { Counters::new(platform) }) else {
             // SAFETY: never shown to the SMMU.
             unsafe { main.free(platform) };
             return None;
         };
+        Some(Self { main, counters })
+    }
+
+    /// Gives it back.
+    ///
+    /// # Safety
+    /// As for [`Memory::new`].
+    pub(crate) unsafe fn free<P: Platform>(self, platform: &P) {
+        // SAFETY: never shown to the SMMU; nobody uses it.
+        unsafe {
+            self.main.free(platform);
+            self.counters.free(platform);
+        }
+    }
+
+    /// The queue in it.
+    pub(crate) fn queue(self, largest_batch: u32, deadline: Duration) -> CommandQueue {
+        let Self { main, counters } = self;
+        // SAFETY: as whoever called `new` has promised.
+        let main = unsafe { Lane::new(main, Port::main()) };
         // At most a quarter of the queue, so that it finds room beside others; at least one command.
-        let largest_batch = u64::from(largest_batch).min(size.entries() / 4).max(1);
-        Some(Self {
+        let largest_batch = u64::from(largest_batch).min(main.size().entries() / 4).max(1);
+        CommandQueue {
             common: Common {
                 largest_batch,
                 deadline: nanoseconds(deadline),
@@ -70,7 +88,26 @@ impl CommandQueue {
             count: 0,
             words: None,
             silent: AtomicBool::new(true),
-        })
+        }
+    }
+}
+
+impl CommandQueue {
+    /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
+    /// the SMMU may stand still for `deadline`. `None` when there is no memory, or for a queue of one
+    /// entry, which has no room for a command and its CMD_SYNC.
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(
+        platform: &P,
+        size: Size,
+        largest_batch: u32,
+        deadline: Duration,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let memory = unsafe { Memory::new(platform, size) }?;
+        Some(memory.queue(largest_batch, deadline))
     }
 
     /// The same queue, with `most` enhanced ones, whose registers are in the slots of these offsets; none if there is no
@@ -111,10 +148,9 @@ impl CommandQueue {
         let lanes = unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), most) };
         let mut count = 0;
         for (lane, slot) in lanes.iter_mut().zip(slots) {
+            let Some(ring) = Ring::new(platform, self.main.size()) else { break };
             // SAFETY: the platform is the one of `new`.
-            let made = unsafe { Lane::new(platform, self.main.size(), Port::enhanced(slot)) };
-            let Some(made) = made else { break };
-            lane.write(made);
+            lane.write(unsafe { Lane::new(ring, Port::enhanced(slot)) });
             count += 1;
         }
         if count != most {

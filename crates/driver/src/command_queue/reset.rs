@@ -8,15 +8,17 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{Gerror, Gerrorn};
 
 use super::CommandQueue;
-use super::lane::{Lane, Run};
+use super::lane::{Lane, Run, SHOWS};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
 use crate::tickets::NoTicket;
 
 impl CommandQueue {
-    /// Lets nobody use the queues any more, before an SMMU is told to use none of them. They count as failed, as in
-    /// [`CommandQueue::restart`], which comes next.
+    /// Lets nobody use the queues any more, before an SMMU is told to use none of them. They count as failed until
+    /// [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an earlier ticket is told that it
+    /// failed. [`CommandQueue::restart`] comes next.
     pub(crate) fn stop<P: Platform>(&self, platform: &P) {
+        // Those who wait for a suspended SMMU do not really wait, so there is nobody to be told of a failure.
         let asleep = self.common.state.now().is_asleep();
         if !asleep {
             self.give_up();
@@ -24,24 +26,18 @@ impl CommandQueue {
         self.all(platform).for_each(|lane| lane.stop(platform, !asleep));
     }
 
-    /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
-    /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
-    /// earlier ticket is told that it failed. What an SMMU has not come to that lost nothing is shown to `unheard`. One
-    /// caller at a time.
+    /// Makes the queues empty after [`CommandQueue::stop`], for an SMMU that uses none of them and whose PROD and CONS are
+    /// about to be 0. What an SMMU has not come to that lost nothing is shown to `unheard`. One caller at a time.
     pub(crate) fn restart<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         unheard: &mut dyn FnMut(Command),
     ) {
-        // Those who wait for a suspended SMMU do not really wait, so there is nobody to be told of a failure.
-        let asleep = self.common.state.now().is_asleep();
-        if !asleep {
-            self.give_up();
-        }
+        // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard.
+        let shows = SHOWS && !self.common.state.now().is_asleep();
         for lane in self.all(platform) {
-            // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard.
-            let unheard = (!asleep).then_some(&mut *unheard as &mut dyn FnMut(Command));
+            let unheard = shows.then_some(&mut *unheard as &mut dyn FnMut(Command));
             lane.restart(platform, mmio, unheard);
         }
     }

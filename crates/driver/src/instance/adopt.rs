@@ -3,8 +3,7 @@
 
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
-use super::start::Failed;
-use super::{EnableError, Instance, Probed};
+use super::{EnableError, Instance, NotStarted, Probed};
 use crate::adopt::OldRequests;
 use crate::platform::{Mmio, Platform};
 
@@ -31,17 +30,17 @@ impl<P: Platform> Probed<P> {
 impl<P: Platform> Instance<P> {
     /// Starts the SMMU for the first time, without turning it off. `requests` are those for pages that nobody has read, which
     /// fail; `block` makes entries abort that are not to go on. If that
-    /// fails, it is to be given up, as by [`Instance::start_first`], and aborts.
+    /// fails, it is off, as by [`Instance::start_first`], and aborts.
     pub(crate) fn start_adopting(
         &self,
         platform: &P,
         requests: Option<OldRequests>,
         block: impl FnOnce(&Self) -> Result<(), EnableError>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), NotStarted> {
         self.commands.give_up();
         self.take_over(platform, requests).and_then(|()| block(self)).map_err(|error| {
             self.commands.give_up();
-            Failed { error, aborts: true }
+            self.not_started(platform, error, true)
         })
     }
 

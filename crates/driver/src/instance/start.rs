@@ -15,21 +15,13 @@ use crate::ecmdq::{self, Slots};
 use crate::features::Features;
 use crate::mutation::Mutation;
 use crate::overrides::WhileOff;
-use crate::platform::{Mmio, Platform, nanoseconds};
+use crate::platform::{Mmio, Platform};
 
-/// Why an SMMU was not started.
-pub(crate) struct Failed {
+/// An SMMU was not started.
+pub(crate) struct NotStarted {
+    /// Why.
     pub(crate) error: EnableError,
-    /// It is to abort what comes while it is off; else GBPA is left alone.
-    pub(super) aborts: bool,
-}
-
-/// What is left of an SMMU that was not started.
-pub(crate) struct NotStarted<P: Platform> {
-    pub(crate) probed: Probed<P>,
-    pub(crate) error: EnableError,
-    /// The SMMU confirmed that it is off. Otherwise it may go on reading whatever its stream table leads to.
-    #[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "nothing was led to"))]
+    /// It confirmed that it is off. Otherwise it may go on reading whatever its stream table leads to.
     pub(crate) off: bool,
 }
 
@@ -43,30 +35,21 @@ impl<P: Platform> Instance<P> {
         self.start_as(platform, false)
     }
 
-    /// Starts the SMMU for the first time. If that fails, it is to be given up ([`Instance::give_up_start`]).
+    /// Starts the SMMU for the first time; off, if that fails.
     ///
     /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
     /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, that stays so where it was
     /// off before; where firmware had it on, with tables that devices were confined by, it aborts.
-    pub(crate) fn start_first(&self, platform: &P, keeping: bool) -> Result<(), Failed> {
-        let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
+    pub(crate) fn start_first(&self, platform: &P, keeping: bool) -> Result<(), NotStarted> {
+        let aborts = !keeping || Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
         let started = self.start_as(platform, keeping);
-        started.map_err(|error| Failed { error, aborts: !keeping || was_on })
+        started.map_err(|error| self.not_started(platform, error, aborts))
     }
 
-    /// Turns the SMMU off after a start that `failed`, and frees the instance's memory, unless it may be reading that.
-    ///
-    /// # Safety
-    /// All methods of the instance, and of its parts, are given the same platform. No entry of its stream table is used
-    /// from here on.
+    /// Turns the SMMU off after a start that failed with `error`. It is to abort what comes from then on, or else GBPA is left
+    /// alone.
     #[cold]
-    #[inline(never)]
-    pub(crate) unsafe fn give_up_start(
-        self,
-        platform: &P,
-        Failed { error, aborts }: Failed,
-    ) -> NotStarted<P> {
-        let (features, config) = (self.features, self.config);
+    pub(super) fn not_started(&self, platform: &P, error: EnableError, aborts: bool) -> NotStarted {
         if aborts {
             // A failure here is ignored: the first error is what is returned, and whether memory can be freed depends
             // on SMMUEN alone.
@@ -74,29 +57,26 @@ impl<P: Platform> Instance<P> {
         }
         let off = self.write_cr0(platform, Cr0::default()).is_ok()
             && self.disable_others(platform).is_ok();
-        let mmio = if off {
+        if off {
             let _ = self.write_irq_ctrl(platform, IrqCtrl::default());
-            // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken by `build`, and the caller
-            // uses no entry.
-            unsafe { self.dismantle(platform) }
-        } else {
-            // Tables and queues are never freed: hardware may be using them.
-            self.mmio
-        };
-        NotStarted { probed: Probed { mmio, features, config }, error, off }
+        }
+        NotStarted { error, off }
     }
 
-    /// Gives the memory back of an instance that was never started.
+    /// What the instance was made of, and its memory given back, if the SMMU is `off`. Otherwise tables and queues are never
+    /// freed: hardware may be using them.
     ///
     /// # Safety
-    /// As for [`Instance::give_up_start`].
-    #[cfg(feature = "alloc")]
+    /// `off` where the SMMU was never told of the instance, or has confirmed that it is off ([`NotStarted`]). All methods of
+    /// the instance, and of its parts, are given the same platform. No entry of its stream table is used from here on.
     #[cold]
     #[inline(never)]
-    pub(crate) unsafe fn unbuild(self, platform: &P) -> Probed<P> {
+    pub(crate) unsafe fn unbuild(self, platform: &P, off: bool) -> Probed<P> {
         let (features, config) = (self.features, self.config);
-        // SAFETY: the SMMU was never told of it; the caller uses no entry.
-        Probed { mmio: unsafe { self.dismantle(platform) }, features, config }
+        // SAFETY: all enables of CR0 were acknowledged as 0, or the SMMU knows of nothing. The memory was taken by `build`,
+        // and the caller uses no entry.
+        let mmio = if off { unsafe { self.dismantle(platform) } } else { self.mmio };
+        Probed { mmio, features, config }
     }
 
     fn start_as(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
@@ -266,7 +246,7 @@ impl<P: Platform> Instance<P> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         slots.offsets(&self.mmio).try_for_each(|(_, slot)| {
             let cons = ecmdq::disable(&self.mmio, slot);
-            self.poll(platform, "ECMDQ_PROD", 0, cons, &|cons| !EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", cons, EcmdqCons::default().with_enack(true).0, 0)
         })
     }
 
@@ -281,13 +261,12 @@ impl<P: Platform> Instance<P> {
                 continue;
             }
             slots.enable(&self.mmio, page, |status, enabled| {
-                let done = |value| value & enabled == enabled;
-                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", enabled, status, &done)
+                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", status, enabled, enabled)
             })?;
         }
         self.commands.enable_others(platform, &self.mmio, |cons| {
             let enabled = EcmdqCons::default().with_enack(true).0;
-            self.poll(platform, "ECMDQ_PROD", enabled, cons, &|cons| EcmdqCons(cons).enack())
+            self.poll(platform, "ECMDQ_PROD", cons, enabled, enabled)
         })
     }
 
@@ -308,11 +287,14 @@ impl<P: Platform> Instance<P> {
     /// Changes GBPA: once no update is on its way, with Update, until that is 0 again.
     #[inline(never)]
     fn write_gbpa(&self, platform: &P, while_off: WhileOff) -> Result<(), EnableError> {
-        let settled = |gbpa: u32| !Gbpa(gbpa).update();
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)?;
+        let settles = || {
+            let update = Gbpa::default().with_update(true);
+            self.poll(platform, "GBPA", Gbpa::OFFSET, update.0, 0)
+        };
+        settles()?;
         let gbpa = while_off.on(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
         self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, &settled)
+        settles()
     }
 
     /// Turns everything off that CR0 enables, the command queue first: an answer that is consumed while SMMUEN is 0 does
@@ -347,26 +329,25 @@ impl<P: Platform> Instance<P> {
     ) -> Result<(), EnableError> {
         // A field whose last change is not acknowledged yet must not be changed again.
         let before = self.mmio.read32(offset);
-        let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
-        self.poll(platform, register, before, acknowledgement, &still)?;
+        self.poll(platform, register, acknowledgement, before ^ value, before)?;
         self.mmio.write32(offset, value);
-        self.poll(platform, register, value, acknowledgement, &|ack| ack == value)
+        self.poll(platform, register, acknowledgement, u32::MAX, value)
     }
 
-    /// Reads the register at `offset` until `done` says that it settled. Compiled once.
+    /// Reads what is at `offset` until its bits of `mask` are as `expected`, after `register` was written.
     #[inline(never)]
     fn poll(
         &self,
         platform: &P,
         register: &'static str,
-        expected: u32,
         offset: u32,
-        done: &dyn Fn(u32) -> bool,
+        mask: u32,
+        expected: u32,
     ) -> Result<(), EnableError> {
-        let (begun, deadline) = (platform.now(), nanoseconds(self.config.deadline));
+        let (begun, deadline) = (platform.now(), self.commands.deadline());
         loop {
             let read = self.mmio.read32(offset);
-            if done(read) {
+            if (read ^ expected) & mask == 0 {
                 return Ok(());
             }
             if platform.now().saturating_sub(begun) > deadline {

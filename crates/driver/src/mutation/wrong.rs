@@ -30,16 +30,14 @@ impl<P: Platform> Core<P> {
     }
 
     /// What an SMMU can do, if an erratum is not heeded.
-    pub(crate) fn wrong_features(&self, features: Features, config: &InstanceConfig) -> Features {
+    pub(crate) fn wrong_features(&self, features: &mut Features, config: &InstanceConfig) {
         let idr0 = features.registers.idr0;
         if self.leaves_out(Mutation::BroadcastsTaken) {
-            Features { broadcast: idr0.btm() && config.broadcast, ..features }
+            features.broadcast = idr0.btm() && config.broadcast;
         } else if self.leaves_out(Mutation::WholeBatches) {
-            Features { largest_batch: u32::MAX, ..features }
+            features.largest_batch = u32::MAX;
         } else if self.leaves_out(Mutation::EventsAsked) {
-            Features { events: idr0.sev(), ..features }
-        } else {
-            features
+            features.events = idr0.sev();
         }
     }
 

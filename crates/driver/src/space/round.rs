@@ -166,8 +166,12 @@ impl<P: Platform> Space<P> {
 
     /// Keeps instances that this call came by as a reader from being reclaimed for as long as it waits for them. To be called
     /// while it still is one.
-    pub(super) fn stay(&self) -> Stay<'_> {
-        self.core.waiters.stay(self.core.platform.cpu())
+    pub(super) fn stay(&self) -> Option<Stay<'_>> {
+        #[cfg(feature = "removal")]
+        return Some(self.core.waiters.stay(self.core.platform.cpu()));
+        // None is reclaimed before all are.
+        #[cfg(not(feature = "removal"))]
+        None
     }
 
     /// Waits for one batch of this invalidation.

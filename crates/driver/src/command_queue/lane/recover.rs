@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A queue that stopped at an error, and goes on.
 
+use smmuv3_formats::Opcode;
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::cerror;
-use smmuv3_formats::{Command, Opcode};
 
 use super::super::Common;
 use super::super::port::Stop;
-use super::{Lane, write};
+use super::{Lane, read, write};
 use crate::error::Failure;
 use crate::platform::Platform;
 use crate::queue::at;
 use crate::refusals::is_retried;
-use crate::sync::Ordering;
 
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
@@ -56,8 +55,7 @@ impl Lane {
                 common.state.fail_since(epoch);
                 return Err(Failure::Index { register });
             };
-            let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
-            let command = Command(words);
+            let command = read(slot);
             if is_retried(code) {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
@@ -67,7 +65,7 @@ impl Lane {
                 }
             } else if u64::from(code) != cerror::ATC_INV_SYNC {
                 // The SMMU fetches this slot again: it must find something that it accepts.
-                let ends = command.opcode() == Some(Opcode::Sync);
+                let ends = command.is(Opcode::Sync);
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
             // Counted before it is noted: a reader that finds the note finds the count raised as well.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for commands to be complete, or for room: what a queue says of itself meanwhile, and when it is given up.
 
-use super::super::counts::Waiting;
+use super::super::counts::{LOOKS_FIRST, Waiting};
 use super::super::{Common, Ticket};
 use super::{Lane, message};
 use crate::error::Failure;
@@ -26,11 +26,11 @@ impl Lane {
             self.tickets.share(consumed);
             self.tickets.has_room(slots)
         };
-        if self.is_soon(common, platform, mmio, has_room) {
+        if LOOKS_FIRST && self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
         let awaited = self.tickets.room_is_at(slots);
-        self.until(common, platform, mmio, (awaited, None), &has_room)
+        self.until(common, platform, mmio, (awaited, 0), None, &has_room)
     }
 
     /// Waits until the commands of `ticket` are complete, and finds out what became of them; with `inside`, if the caller was when
@@ -46,8 +46,10 @@ impl Lane {
         inside: Option<(Inside<'_>, u64)>,
     ) -> Result<(), Failure> {
         let is_done = |consumed| consumed >= ticket.end;
-        if !is_done(self.tickets.consumed()) {
-            self.until(common, platform, mmio, (ticket.start, inside), &is_done)?;
+        // `until` begins with the same; but whoever comes there has waited, where that is counted.
+        if !LOOKS_FIRST || !is_done(self.tickets.consumed()) {
+            let (inside, published) = inside.map_or((None, 0), |(inside, to)| (Some(inside), to));
+            self.until(common, platform, mmio, (ticket.start, published), inside, &is_done)?;
         }
         self.outcome(common, ticket)
     }
@@ -100,7 +102,7 @@ impl Lane {
     }
 
     /// Waits until `done` holds of the position up to which commands are consumed, recovering from command errors
-    /// meanwhile.
+    /// meanwhile, on behalf of what begins at `start`; with `inside`, and so much known to be `published`, as [`Lane::wait`].
     #[cold]
     #[inline(never)]
     fn until<P: Platform>(
@@ -108,17 +110,16 @@ impl Lane {
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        (start, inside): (u64, Option<(Inside<'_>, u64)>),
+        (start, published): (u64, u64),
+        inside: Option<Inside<'_>>,
         done: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
-        if let Some((_, published)) = &inside
-            && *published <= start
-        {
+        if inside.is_some() && published <= start {
             // Others have it published.
             give_way();
         }
-        let inside = inside.or_else(|| Some((common.state.enter(platform.cpu())?, 0)));
-        let Some((_inside, published)) = inside else { return Ok(()) };
+        let inside = inside.or_else(|| common.state.enter(platform.cpu()));
+        let Some(_inside) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets, start, published);
         // While the SMMU has commands and makes no progress: the position that it stands at, and since when.
@@ -134,7 +135,7 @@ impl Lane {
             if epoch.has_failed() {
                 return Err(Failure::Failed);
             }
-            let check_errors = match self.word() {
+            let looked = match self.word() {
                 None => poller.turn(|| self.port.consumed(mmio)),
                 Some(word) => {
                     let heard = || u32::from_le(message(platform, word).load(Ordering::Acquire));
@@ -143,7 +144,13 @@ impl Lane {
                     looked.map(|()| look)
                 }
             };
-            let check_errors = check_errors.or_else(|register| common.ahead(epoch, register))?;
+            let check_errors = match looked {
+                Ok(check_errors) => check_errors,
+                Err(register) => {
+                    common.ahead(epoch, register)?;
+                    false
+                }
+            };
             let consumed = poller.consumed();
             if done(consumed) {
                 return Ok(());
@@ -163,8 +170,9 @@ impl Lane {
                     if waited > common.deadline && !common.is_devices_turn(waited) {
                         // Perhaps it was this CPU that stood still, not the SMMU: only a look at CONS after the clock
                         // was read decides.
-                        let looked = self.observe_register(platform, mmio);
-                        looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
+                        if let Err(register) = self.observe_register(platform, mmio) {
+                            common.ahead(epoch, register)?;
+                        }
                         if poller.consumed() == consumed {
                             common.state.fail_since(epoch);
                             return Err(Failure::timeout(waited));
