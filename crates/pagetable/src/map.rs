@@ -304,7 +304,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let here = descriptor(table, index);
             if stored != 0 {
                 frames.publish(here, stored * 8);
-                let all = shift == SHIFT && stored == Geometry::<SHIFT, WIDE>::ENTRIES;
+                let all = FAST && shift == SHIFT && stored == Geometry::<SHIFT, WIDE>::ENTRIES;
                 if let Some(above) = above.filter(|_| all) {
                     close(above, above.load(Ordering::Relaxed));
                 }

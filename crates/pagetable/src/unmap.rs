@@ -11,7 +11,7 @@ use crate::error::UnmapError;
 use crate::gather::{Detached, Gather};
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
-use crate::sync::{FULL, open};
+use crate::sync::{is_full, open};
 use crate::table::entry;
 use crate::{FAST, Frames, Table};
 
@@ -171,7 +171,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if !is_table(value) {
                 return if value == 0 { Found::Nothing } else { Found::Block(shift) };
             }
-            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 {
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && is_full(value) {
                 // SAFETY: as above.
                 unsafe { self.open(frames, iova.0) };
             }
@@ -542,7 +542,7 @@ unsafe fn contents<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     descriptor: u64,
     shift: u32,
 ) -> (u64, u64) {
-    if descriptor & FULL != 0 {
+    if is_full(descriptor) {
         return (1 << shift, 1 << SHIFT);
     }
     let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(descriptor));
