@@ -28,7 +28,7 @@ const SOME: u64 = 0b100;
 /// Forgetting a gather that is not empty leaves devices with access to what was unmapped, and leaks the
 /// unlinked tables.
 pub struct Gather<const TABLES: usize = 32> {
-    /// Cleared addresses lie in `start..end`, if [`SOME`] were.
+    /// Cleared addresses lie in `start..end`, if [`SOME`] were; else `u64::MAX..0`.
     start: u64,
     end: u64,
     /// The union of the sizes that cleared leaves had, and of marks that are no sizes.
@@ -104,7 +104,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     pub const fn sized() -> Self {
         const { assert!(TABLES >= 4, "one step of a cursor may unlink a table of each level") };
         Self {
-            start: 0,
+            start: u64::MAX,
             end: 0,
             sizes: 0,
             tables: [const { MaybeUninit::uninit() }; TABLES],
@@ -161,7 +161,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     #[inline]
     pub unsafe fn free_tables<F: Frames + ?Sized>(&mut self, frames: &F) {
         let used = core::mem::take(&mut self.used);
-        for table in &self.tables[..used] {
+        for table in self.tables.iter().take(used) {
             // SAFETY: initialised: below the old `used`. Freed once: `used` is 0 now. The rest is the
             // caller's promise.
             unsafe { table.assume_init().free(frames) };
@@ -171,8 +171,8 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Forgets everything, also tables that were not freed: they leak unless the caller keeps a copy.
     #[inline]
     pub const fn clear(&mut self) {
-        self.sizes = 0;
-        self.used = 0;
+        (self.start, self.end) = (u64::MAX, 0);
+        (self.sizes, self.used) = (0, 0);
     }
 
     /// Whether another table would not fit.
@@ -190,16 +190,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Adds cleared addresses `start..end`, whose leaves had the sizes in `sizes` (their union).
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
-        if self.sizes == 0 {
-            // The common case: this is all that the gather gets.
-            (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
-            return;
-        }
-        if self.is_empty() {
-            (self.start, self.end) = (start, end);
-        } else {
-            (self.start, self.end) = (self.start.min(start), self.end.max(end));
-        }
+        (self.start, self.end) = (self.start.min(start), self.end.max(end));
         self.sizes |= sizes | SOME;
     }
 
