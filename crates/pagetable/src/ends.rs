@@ -26,7 +26,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     pub(crate) unsafe fn check_ends<F: Frames + ?Sized>(
         &self,
         frames: &F,

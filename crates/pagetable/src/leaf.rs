@@ -182,7 +182,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The descriptor bits for `attributes`.
-    #[cold]
+    #[cfg_attr(feature = "fast-paths", cold)]
     pub(crate) fn encode(&self, attributes: Attributes) -> Result<u64, MapErrorKind> {
         let Attributes { prot, memory } = attributes;
         let permissions = self.permissions(prot).ok_or(MapErrorKind::NoPermission { prot })?;

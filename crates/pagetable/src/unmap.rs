@@ -91,7 +91,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn start<F: Frames + ?Sized>(
         &self,
         frames: &F,
@@ -246,7 +246,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     }
 
     /// Goes on as far as the gather has room.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     fn next_step<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
         let Self { table, frames, at, end, .. } = *self;
         if table.splits() {
@@ -305,7 +305,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn unmap_on<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
