@@ -71,7 +71,10 @@ impl<P: Platform> Space<P> {
         drop(section);
         match stay {
             None => Ok(()),
-            Some(_stay) => self.wait_for_each(late, scope, &mut progress, &mut 0),
+            Some(_stay) => {
+                self.wait_for_each(late, scope, &mut progress);
+                progress.result
+            }
         }
     }
 
@@ -86,22 +89,20 @@ impl<P: Platform> Space<P> {
         wanted: Which,
         progress: &mut Progress,
     ) -> Result<(), Unconfirmed> {
-        let mut again = 0;
-        let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
-        if again == 0 {
-            return told;
+        let again = self.tell_and_wait(section, untold, scope, wanted, progress);
+        if again != 0 {
+            // Instances that have to be told twice. Their devices may have been given old translations in between, so
+            // they are told again as well.
+            let core = &*self.core;
+            let section = core.readers.section(core.platform.cpu(), &self.targets);
+            progress.again();
+            self.tell_and_wait(section, again, scope, wanted, progress);
         }
-        // Instances that have to be told twice. Their devices may have been given old translations in between, so they
-        // are told again as well.
-        let core = &*self.core;
-        let section = core.readers.section(core.platform.cpu(), &self.targets);
-        *progress = Progress::new();
-        let again = self.tell_and_wait(section, again, scope, wanted, progress, &mut 0);
-        Unconfirmed::both(told, again)
+        progress.result
     }
 
-    /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
-    /// told twice, and did not fail, are noted in `again`.
+    /// Tells those of `untold`, and waits until these and those that were told before have done so. Gives those that have
+    /// to be told twice, and did not fail.
     fn tell_and_wait(
         &self,
         section: Section<'_, Targets>,
@@ -109,8 +110,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         wanted: Which,
         progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
+    ) -> u64 {
         self.tell(&section, untold, scope, wanted, progress);
         let _stay = self.stay();
         drop(section);
@@ -120,20 +120,16 @@ impl<P: Platform> Space<P> {
         self.count_commands(progress.commands, progress.syncs);
         let told = InstanceSet(progress.told);
         self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        self.wait_for_each(progress.told, scope, progress, again)
+        self.wait_for_each(progress.told, scope, progress)
     }
 
-    /// Waits for those of `late`, which were told, and ends the round. The caller [stays](Space::stay).
+    /// Waits for those of `late`, which were told, and ends the round. Gives those that have to be told twice, and did not
+    /// fail. The caller [stays](Space::stay).
     #[cold]
     #[inline(never)]
-    fn wait_for_each(
-        &self,
-        late: u64,
-        scope: Scope,
-        progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
+    fn wait_for_each(&self, late: u64, scope: Scope, progress: &mut Progress) -> u64 {
         let core = &*self.core;
+        let mut again = 0;
         for index in bits(late) {
             let (Some(instance), Some(ticket)) =
                 (core.instances.at(index), progress.tickets.get(index))
@@ -146,8 +142,8 @@ impl<P: Platform> Space<P> {
             if let Err(what) = self.wait_on(instance, ticket) {
                 progress.is_unconfirmed(id, what);
             }
-            if instance.commands().repeats() && progress.failed & id.bit() == 0 {
-                *again |= id.bit();
+            if instance.commands().repeats() && !progress.has_failed(id) {
+                again |= id.bit();
             }
         }
         if cfg!(feature = "ats") {
@@ -157,11 +153,8 @@ impl<P: Platform> Space<P> {
                 }
             }
         }
-        if progress.kept | progress.silent | progress.failed == 0 {
-            Ok(())
-        } else {
-            self.finish(scope, progress)
-        }
+        self.finish(scope, progress);
+        again
     }
 
     /// Keeps instances that this call came by as a reader from being reclaimed for as long as it waits for them. To be called
@@ -173,7 +166,10 @@ impl<P: Platform> Space<P> {
     /// Waits for one batch of this invalidation.
     pub(super) fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
         let (commands, mmio) = (instance.commands(), instance.mmio());
-        if commands.is_over(&self.core.platform, mmio, ticket) {
+        // Waiting begins with a look of its own: this one is shorter, and tells what is a wait.
+        if (cfg!(feature = "fast-paths") || self.counts())
+            && commands.is_over(&self.core.platform, mmio, ticket)
+        {
             return Ok(());
         }
         // An elided ticket has no commands: nothing was waited for.
@@ -181,19 +177,14 @@ impl<P: Platform> Space<P> {
         commands.wait_later(&self.core.platform, mmio, ticket)
     }
 
-    /// Tells devices that have still to be told, and what did not do as it was told.
-    #[cfg_attr(feature = "ats", cold, inline(never))]
-    pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
+    /// Tells devices that have still to be told.
+    pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) {
         let devices = if cfg!(feature = "ats") { progress.kept | progress.silent } else { 0 };
         for index in bits(devices) {
             let id = self.core.instances.id(index);
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
             }
-        }
-        match progress.first {
-            None => Ok(()),
-            Some(first) => Err(Unconfirmed { waiting: InstanceSet(progress.failed), ..first }),
         }
     }
 
