@@ -148,22 +148,10 @@ pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> C
 where
     T: Iterator<Item = Tag> + Clone,
 {
-    // Whether there are more than `most` is all that counts then.
-    let count = tags.clone().take(most.saturating_add(1)).count();
-    let of_guests = matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
-    if of_guests && count <= most {
-        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
-    }
-    let exact = Said::exact(features, scope);
-    let left = exact.commands().saturating_mul(count);
-    if left <= most {
-        return Commands { tags, said: exact, units: 0, address: 0, tag: 0, left };
-    }
-    if count <= most {
-        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
-    }
     let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
-    Commands { tags, said: Said::once(regime.all()), units: 1, address: 0, tag: 0, left: 1 }
+    let count = tags.clone().count();
+    let (said, units, left) = Said::of(features, regime, scope, count, most);
+    Commands { tags, said, units, address: 0, tag: 0, left }
 }
 
 /// One command for a scope, on one SMMU after the other: what it says besides a tag is found out once for all that are alike.
@@ -338,6 +326,29 @@ impl Said {
     const fn once(command: Command) -> Self {
         let command = TlbiNhVa(command.0);
         Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
+    }
+
+    /// What is said of `count` tags of `regime`, in at most `most` commands, and how many these are. Of how many units the
+    /// first command is before any tag comes: of one, if it is for all tags.
+    #[cfg_attr(feature = "fast-paths", inline)]
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
+    fn of(
+        features: &Features,
+        regime: Regime,
+        scope: Scope,
+        count: usize,
+        most: usize,
+    ) -> (Self, u64, usize) {
+        let scope = if regime == Regime::Guests { Scope::All } else { scope };
+        let exact = Self::exact(features, scope);
+        let left = exact.commands().saturating_mul(count);
+        if left <= most {
+            (exact, 0, left)
+        } else if count <= most {
+            (Self::WHOLE, 0, count)
+        } else {
+            (Self::once(regime.all()), 1, 1)
+        }
     }
 
     /// The commands for `scope` of `regime` on an SMMU with `features`, without a tag.

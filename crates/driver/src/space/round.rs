@@ -237,23 +237,14 @@ impl<P: Platform> Space<P> {
         };
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
-        let mut rest = targets.as_slice();
-        while let Some((first, mut others)) = rest.split_first() {
-            let id = first.instance;
-            let alone = others.first().is_none_or(|next| next.instance != id);
-            if !alone {
-                let end = rest.iter().position(|target| target.instance != id);
-                others = end.and_then(|end| rest.get(end..)).unwrap_or(&[]);
-            }
-            let tags = rest;
-            rest = others;
+        for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
+            let Some(&Installed { instance: id, .. }) = tags.first() else { continue };
             let Some(instance) = core.instances.get(id) else { continue };
             // An instance that cannot nest holds nothing of guests, and may not know the command.
             let none = which.are_guests() && !instance.features().may_hold_guests();
             if untold & id.bit() == 0 || none {
                 continue;
             }
-            let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
             let tags = tags.iter().filter(|target| wanted(target)).map(named);
             let commands = instance.invalidation(tags, scope);
             self.tell_all(targets, (id, instance), commands, scope, progress);
