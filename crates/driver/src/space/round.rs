@@ -79,8 +79,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// The rest of a round, in which `untold` instances, a bit each, are still to be told.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn round_on(
         &self,
         section: Section<'_, Targets>,
@@ -125,8 +124,7 @@ impl<P: Platform> Space<P> {
 
     /// Waits for those of `late`, which were told, and ends the round. Gives those that have to be told twice, and did not
     /// fail. The caller [stays](Space::stay).
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn wait_for_each(&self, late: u64, scope: Scope, progress: &mut Progress) -> u64 {
         let core = &*self.core;
         let mut again = 0;
@@ -252,7 +250,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells an instance by `commands`, and the devices behind it, if there are any.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     fn tell_all(
         &self,
         targets: &Targets,
@@ -279,8 +277,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells the instances that had no room.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn tell_later(&self, scope: Scope, wanted: Which, progress: &mut Progress) {
         let core = &*self.core;
         let platform = &core.platform;
