@@ -46,16 +46,17 @@ pub struct Gather<const TABLES: usize = 32> {
 #[must_use = "its frames leak unless it is freed"]
 pub struct Detached {
     frame: PhysAddr,
-    level: u8,
+    /// log2 of the span of an entry.
+    shift: u8,
     granule_shift: u8,
     wide: bool,
 }
 
 impl Detached {
-    /// A table of tables of that granule and width.
-    pub(crate) const fn new(frame: PhysAddr, level: i8, (granule, wide): (u32, bool)) -> Self {
-        // Levels below the first are 0 to 3, granule shifts 12 to 16.
-        Self { frame, level: level as u8, granule_shift: granule as u8, wide }
+    /// A table whose entries span `1 << shift` bytes, of tables of that granule and width.
+    pub(crate) const fn new(frame: PhysAddr, shift: u32, (granule, wide): (u32, bool)) -> Self {
+        // At most a shift: both fit in 8 bits.
+        Self { frame, shift: shift as u8, granule_shift: granule as u8, wide }
     }
 
     /// Address of the table.
@@ -65,7 +66,8 @@ impl Detached {
 
     /// Level of the table's descriptors, 0 to 3. Tables of the levels behind it may hang below.
     pub const fn level(&self) -> u32 {
-        self.level as u32
+        let granule = self.granule_shift as u32;
+        3 - (self.shift as u32 - granule) / (granule - 3)
     }
 
     /// Bytes of this table, and of each below it.
@@ -79,14 +81,12 @@ impl Detached {
     /// `frames` is the object that the table came from. The invalidation that was due has completed on
     /// every instance that could walk the table. Neither this value nor a copy of it was freed before.
     pub unsafe fn free<F: Frames + ?Sized>(self, frames: &F) {
-        let granule = u32::from(self.granule_shift);
-        let bits = granule - 3;
-        let shift = granule + (3 - u32::from(self.level)) * bits;
+        let (shift, granule) = (u32::from(self.shift), u32::from(self.granule_shift));
         // SAFETY: the table was unlinked and only this value knows it; the caller says that hardware
         // doesn't, and that it is not freed twice. Tables below the first are full ones of one granule.
         unsafe {
             let kind = (granule, self.wide);
-            free_subtree(frames, self.frame, shift, kind, 1 << bits, self.size());
+            free_subtree(frames, self.frame, shift, kind, 1 << (granule - 3), self.size());
         }
     }
 }
@@ -160,8 +160,9 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// of [`tables`](Self::tables) is freed elsewhere.
     #[inline]
     pub unsafe fn free_tables<F: Frames + ?Sized>(&mut self, frames: &F) {
-        let used = core::mem::take(&mut self.used);
-        for table in self.tables.iter().take(used) {
+        // Never more than `TABLES`, which the compiler need not know.
+        let used = core::mem::take(&mut self.used).min(TABLES);
+        for table in &self.tables[..used] {
             // SAFETY: initialised: below the old `used`. Freed once: `used` is 0 now. The rest is the
             // caller's promise.
             unsafe { table.assume_init().free(frames) };
@@ -178,7 +179,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Whether another table would not fit.
     #[inline]
     pub const fn is_full(&self) -> bool {
-        self.used == TABLES
+        self.used >= TABLES
     }
 
     /// How many more tables fit.

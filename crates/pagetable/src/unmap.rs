@@ -117,7 +117,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 } else {
                     // SAFETY: as above.
                     let first = unsafe { self.check_ends(frames, iova, len) }?;
-                    (self.offset(iova), self.offset(Iova(end)), None, Some(first))
+                    (self.offset(iova), self.offset(Iova(end)), None, Some(first).filter(|_| FAST))
                 }
             }
         };
@@ -322,7 +322,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 None => unsafe { self.place(frames, at, at, end) }.0,
             };
             let begun = at;
-            if place.full {
+            if FAST && place.full {
                 // SAFETY: the caller's contract.
                 unsafe { self.open(frames, at) };
             }
@@ -421,8 +421,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                         break;
                     }
                     let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
-                    let level = Geometry::<SHIFT, WIDE>::level(shift) + 1;
-                    gather.push_table(Detached::new(below, level, (SHIFT, WIDE)));
+                    let span = shift - Geometry::<SHIFT, WIDE>::BITS;
+                    gather.push_table(Detached::new(below, span, (SHIFT, WIDE)));
                     // SAFETY: the table's span is in the range, so that only this call may use it; it is
                     // freed later, out of the gather.
                     found = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
@@ -567,13 +567,13 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     // SAFETY: a full table has that many entries. Hardware may still mark them (§14).
     let cells = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
     let values = cells.iter().map(|cell| cell.load(Ordering::Relaxed));
-    if shift == SHIFT {
+    if FAST && shift == SHIFT {
         let bytes = values.map(|value| u64::from(value != 0)).sum::<u64>() << SHIFT;
         return (bytes, if bytes == 0 { 0 } else { 1 << SHIFT });
     }
     let (mut bytes, mut sizes) = (0, 0);
     for value in values {
-        if is_table(value) {
+        if shift != SHIFT && is_table(value) {
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.
             let (b, s) = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
             bytes += b;
