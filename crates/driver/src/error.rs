@@ -175,6 +175,17 @@ impl Unconfirmed {
         Self { instance, what, waiting: InstanceSet(1 << instance.index()) }
     }
 
+    /// As [`Unconfirmed::both`], where the first has been what `result` says, and something else was not confirmed then.
+    #[cfg(feature = "alloc")]
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn add(result: &mut Result<(), Self>, then: Self) {
+        match result {
+            Ok(()) => *result = Err(then),
+            Err(first) => first.waiting.0 |= then.waiting.0,
+        }
+    }
+
     /// `first`, and what came after it: the first that was not confirmed, with the instances of both.
     #[cfg(feature = "alloc")]
     #[inline(always)]

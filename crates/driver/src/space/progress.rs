@@ -93,10 +93,7 @@ impl Progress {
     #[cold]
     #[inline(never)]
     pub(super) fn note(&mut self, id: InstanceId, what: Failure) {
-        match &mut self.result {
-            Ok(()) => self.result = Err(Unconfirmed::new(id, what)),
-            Err(first) => first.waiting.0 |= id.bit(),
-        }
+        Unconfirmed::add(&mut self.result, Unconfirmed::new(id, what));
     }
 
     /// Whether an instance did not do what it was told.
