@@ -170,7 +170,8 @@ impl<P: Platform> Probed<P> {
         if bytes < PAGES && !config.firmware.page_0_only {
             return Err(Unsupported::Pages { bytes });
         }
-        let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        let mut features = Features::decode(IdRegisters::read(&mmio))?;
+        features.limit(&config);
         features.can_do_without_stalls()?;
         config.messages.check(&features)?;
         config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
