@@ -150,8 +150,7 @@ where
 {
     let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
     let count = tags.clone().count();
-    let (said, units, left) = Said::of(features, regime, scope, count, most);
-    Commands { tags, said, units, address: 0, tag: 0, left }
+    Commands { tags, rest: Rest::new(features, regime, scope, count, most) }
 }
 
 /// One command for a scope, on one SMMU after the other: what it says besides a tag is found out once for all that are alike.
@@ -265,6 +264,12 @@ pub(crate) const fn whole(tag: Tag) -> Command {
 pub struct Commands<T> {
     /// Tags that come later.
     tags: T,
+    rest: Rest,
+}
+
+/// Commands, but for the tags that come later.
+#[derive(Clone, Debug)]
+struct Rest {
     /// The commands for each tag, without the tag.
     said: Said,
     /// Of `tag`, how many units are still to be named, and the second word of a command from which on.
@@ -281,26 +286,47 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
 
     #[inline]
     fn next(&mut self) -> Option<Command> {
-        self.left = self.left.checked_sub(1)?;
-        if self.units == 0 {
-            self.tag = self.said.named(self.tags.next()?);
-            (self.units, self.address) = (self.said.units, self.said.address());
+        let Self { tags, rest } = self;
+        rest.left = rest.left.checked_sub(1)?;
+        if rest.units == 0 {
+            rest.tag = rest.said.named(tags.next()?);
+            (rest.units, rest.address) = (rest.said.units, rest.said.address());
         }
-        let (num, scale) = self.said.next(self.units);
-        let command = self.said.command(num, scale, self.tag, self.address);
-        self.units -= num << scale;
+        let (num, scale) = rest.said.next(rest.units);
+        let command = rest.said.command(num, scale, rest.tag, rest.address);
+        rest.units -= num << scale;
         // It may wrap after the last command, which is then not used.
-        self.address = self.address.wrapping_add(num << scale << self.said.shift);
+        rest.address = rest.address.wrapping_add(num << scale << rest.said.shift);
         Some(command)
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        (self.rest.left, Some(self.rest.left))
     }
 }
 
 impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
+
+impl Rest {
+    /// The commands for `scope` of `count` tags of `regime`: at most `most`.
+    #[cfg_attr(feature = "fast-paths", inline)]
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
+    fn new(features: &Features, regime: Regime, scope: Scope, count: usize, most: usize) -> Self {
+        let scope = if regime == Regime::Guests { Scope::All } else { scope };
+        let exact = Said::exact(features, scope);
+        let left = exact.commands().saturating_mul(count);
+        let (said, units, left) = if left <= most {
+            (exact, 0, left)
+        } else if count <= most {
+            (Said::whole(), 0, count)
+        } else {
+            // No tag is named with it.
+            (Said::once(regime.all()), 1, 1)
+        };
+        Self { said, units, address: 0, tag: 0, left }
+    }
+}
 
 /// The commands for a tag, but for the tag: one command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
@@ -320,7 +346,9 @@ struct Said {
 
 impl Said {
     /// All of the tag.
-    const WHOLE: Self = Self::once(Command([0; 2]));
+    const fn whole() -> Self {
+        Self::once(Command([0; 2]))
+    }
 
     /// A command that names no address.
     const fn once(command: Command) -> Self {
@@ -328,40 +356,17 @@ impl Said {
         Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
     }
 
-    /// What is said of `count` tags of `regime`, in at most `most` commands, and how many these are. Of how many units the
-    /// first command is before any tag comes: of one, if it is for all tags.
-    #[cfg_attr(feature = "fast-paths", inline)]
-    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
-    fn of(
-        features: &Features,
-        regime: Regime,
-        scope: Scope,
-        count: usize,
-        most: usize,
-    ) -> (Self, u64, usize) {
-        let scope = if regime == Regime::Guests { Scope::All } else { scope };
-        let exact = Self::exact(features, scope);
-        let left = exact.commands().saturating_mul(count);
-        if left <= most {
-            (exact, 0, left)
-        } else if count <= most {
-            (Self::WHOLE, 0, count)
-        } else {
-            (Self::once(regime.all()), 1, 1)
-        }
-    }
-
     /// The commands for `scope` of `regime` on an SMMU with `features`, without a tag.
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
-        let Scope::Range(range) = scope else { return Self::WHOLE };
+        let Scope::Range(range) = scope else { return Self::whole() };
         // The opcode is added with the tag.
         let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
             // More than [`MOST_SINGLE`] steps.
             if range.bytes > MOST_SINGLE << shift {
-                return Self::WHOLE;
+                return Self::whole();
             }
             let units = range.singles();
             return Self { command, units, shift, most: 1, largest: 0, whole: false };
