@@ -8,10 +8,10 @@ use core::sync::atomic::Ordering;
 
 use smmuv3_formats::PhysAddr;
 
-use crate::Frames;
 use crate::geometry::next_table;
 use crate::leaf::is_table;
 use crate::table::entry;
+use crate::{FAST, Frames};
 
 /// A size that no leaf has: others than leaves must be invalidated, and no size may be named.
 pub(crate) const NON_LEAF: u64 = 0b11;
@@ -241,14 +241,14 @@ pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
             if is_table(value) {
                 let below = PhysAddr(next_table(value, kind));
                 let (bits, size) = (granule - 3, 1 << granule);
-                if shift - bits > granule {
+                if FAST && shift - bits == granule {
+                    // Most tables are of the last level: nothing is below.
                     // SAFETY: a table that only this one points to, so that nobody reaches it either. All
                     // tables but the first are one granule.
-                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
-                } else {
-                    // Most tables are of the last level: nothing is below.
-                    // SAFETY: as above.
                     unsafe { frames.free(below, size, size) };
+                } else {
+                    // SAFETY: as above.
+                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
                 }
             }
         }
