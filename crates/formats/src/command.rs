@@ -341,6 +341,11 @@ impl Command {
         Opcode::from_code(self.0[0] as u8)
     }
 
+    /// Whether it is an `opcode`.
+    pub const fn is(&self, opcode: Opcode) -> bool {
+        self.0[0] as u8 == opcode as u8
+    }
+
     /// Whether the code is left to the implementation: 0x80 to 0x8f (§4.1).
     pub const fn is_implementation_defined(&self) -> bool {
         matches!(self.0[0] as u8, 0x80..=0x8f)

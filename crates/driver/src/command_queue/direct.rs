@@ -243,7 +243,7 @@ impl CommandQueue {
         loop {
             let before = commands.left();
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
-            let mut again = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
+            let mut again = self.repeats() && !commands.mark();
             loop {
                 let ticket = self.submit(platform, mmio, &mut Given(commands))?;
                 self.wait_calmly(platform, mmio, &ticket)?;
@@ -263,8 +263,8 @@ impl CommandQueue {
 
 /// Commands that can be given once more.
 trait Source: Give {
-    /// Remembers the present position, and returns the opcode of the next command.
-    fn mark(&mut self) -> Option<Opcode>;
+    /// Remembers the present position. Whether the next command is for a device.
+    fn mark(&mut self) -> bool;
 
     /// Goes back to the position that [`Source::mark`] remembered.
     fn rewind(&mut self);
@@ -294,9 +294,9 @@ impl<I: ExactSizeIterator<Item = Command>> ExactSizeIterator for Rewound<I> {
 }
 
 impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
-    fn mark(&mut self) -> Option<Opcode> {
+    fn mark(&mut self) -> bool {
         self.mark = self.next.clone();
-        self.next.clone().next()?.opcode()
+        self.next.clone().next().is_some_and(|command| command.is(Opcode::AtcInv))
     }
 
     fn rewind(&mut self) {

@@ -67,7 +67,7 @@ impl Lane {
                 }
             } else if u64::from(code) != cerror::ATC_INV_SYNC {
                 // The SMMU fetches this slot again: it must find something that it accepts.
-                let ends = command.opcode() == Some(Opcode::Sync);
+                let ends = command.is(Opcode::Sync);
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
             // Counted before it is noted: a reader that finds the note finds the count raised as well.
