@@ -111,8 +111,10 @@ impl Progress {
             self.kept |= id.bit();
         } else {
             self.note(id, what);
-            self.kept &= !id.bit();
-            self.silent &= !id.bit();
+            if cfg!(feature = "ats") {
+                self.kept &= !id.bit();
+                self.silent &= !id.bit();
+            }
         }
     }
 }
