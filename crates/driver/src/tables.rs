@@ -139,7 +139,7 @@ pub(crate) struct Own {
     pub(crate) tables: PageTable,
     shape: Shape,
     upper: bool,
-    /// Stage 2: the code of the first level (S2SL0).
+    /// Stage 2: the code of the first level (S2SL0); else 0.
     start: u8,
     mair: u64,
     /// For stage 2: the hypervisor's VMID, if one was named.
@@ -236,7 +236,10 @@ impl Own {
             forced_types,
             execute_by_privilege,
         };
-        let start = dispatch!(&tables, table => table.sl0());
+        let start = match stage {
+            Stage::One => 0,
+            Stage::Two => dispatch!(&tables, table => table.sl0()),
+        };
         let splits = splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
         let guests = cfg!(feature = "nested") && config.guests && stage == Stage::Two;
