@@ -229,12 +229,12 @@ impl<P: Platform> Space<P> {
         progress: &mut Progress,
     ) {
         let core = &*self.core;
-        let named = |target: &Installed| {
+        let named = move |target: &Installed| {
             let tag = core.tag_of(target);
             if wanted.are_guests() { tag.guests() } else { tag }
         };
         let which = wanted;
-        let wanted = |target: &Installed| core.is_reached(targets, target, which);
+        let wanted = move |target: &Installed| core.is_reached(targets, target, which);
         for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
             let Some(&Installed { instance: id, .. }) = tags.first() else { continue };
             let Some(instance) = core.instances.get(id) else { continue };
