@@ -237,13 +237,12 @@ impl<P: Platform> Domain<P> {
                     self.unmap(iova, len)
                 };
             }
-            let mut gather = Gather::new();
             let granule = self.own().granule_shift();
             // SAFETY: the caller's promise.
-            let (mut cursor, mut result) = unsafe { self.cursor(self.own(), table, iova, len) }?;
-            while cursor.next_reporting(&mut gather, &mut *report) {
-                result = Unconfirmed::both(result, self.settle(&mut gather, granule));
-            }
+            let (mut cursor, split) = unsafe { self.cursor(self.own(), table, iova, len) }?;
+            let result = self
+                .settle_each(granule, |gather| cursor.next_reporting(gather, &mut *report));
+            let result = Unconfirmed::both(split, result);
             result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
         })?;
         self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);

@@ -263,12 +263,10 @@ impl<P: Platform> Domain<P> {
         iova: Iova,
         len: u64,
     ) -> Result<u64, UnmapError> {
-        let mut gather = Gather::new();
         // SAFETY: the caller's promise.
-        let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;
-        while cursor.next(&mut gather) {
-            result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
-        }
+        let (mut cursor, split) = unsafe { self.cursor(own, table, iova, len) }?;
+        let result =
+            Unconfirmed::both(split, self.settle_each(SHIFT, |gather| cursor.next(gather)));
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
 
@@ -322,8 +320,10 @@ impl<P: Platform> Domain<P> {
         let mut result = Ok(());
         loop {
             let step = cursor.next(&mut gather);
-            if !gather.is_empty() {
-                result = Unconfirmed::both(result, self.settle(&mut gather, SHIFT));
+            if !gather.is_empty()
+                && let Err(then) = self.settle(&mut gather, SHIFT)
+            {
+                Unconfirmed::add(&mut result, then);
             }
             match step {
                 Ok(true) => {}
@@ -412,11 +412,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise; the frames are those that the table was made with.
             let cursor = unsafe { table.reclaim(platform, iova, len) };
             let mut cursor = cursor.map_err(ReclaimError::Range)?;
-            let mut gather = Gather::new();
-            let mut result = Ok(());
-            while cursor.next(&mut gather) {
-                result = Unconfirmed::both(result, self.settle(&mut gather, granule));
-            }
+            let result = self.settle_each(granule, |gather| cursor.next(gather));
             result.map(|()| cursor.reclaimed()).map_err(ReclaimError::Unconfirmed)
         })
     }
@@ -499,6 +495,23 @@ impl<P: Platform> Domain<P> {
         let core = &self.space.core;
         self.count(Counted::Unconfirmed);
         core.quarantine.keep(&core.platform, waiting.0, self.space.id, range, tables);
+    }
+
+    /// Settles what `next` gathers, until it says that there is nothing more.
+    #[inline(always)]
+    pub(crate) fn settle_each(
+        &self,
+        granule_shift: u32,
+        mut next: impl FnMut(&mut Gather) -> bool,
+    ) -> Result<(), Unconfirmed> {
+        let mut gather = Gather::new();
+        let mut result = Ok(());
+        while next(&mut gather) {
+            if let Err(then) = self.settle(&mut gather, granule_shift) {
+                Unconfirmed::add(&mut result, then);
+            }
+        }
+        result
     }
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes

@@ -38,6 +38,12 @@ impl InstanceId {
         Self(self.0.wrapping_add(1 << NUMBER_BITS))
     }
 
+    /// The same, as one word.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn raw(self) -> u32 {
+        self.0
+    }
+
     /// The number, which no two have at the same time: the smallest that was free when the instance was enabled.
     pub const fn index(self) -> usize {
         (self.0 & NUMBER) as usize
@@ -168,6 +174,17 @@ impl Unconfirmed {
     #[cold]
     pub(crate) const fn new(instance: InstanceId, what: Failure) -> Self {
         Self { instance, what, waiting: InstanceSet(1 << instance.index()) }
+    }
+
+    /// As [`Unconfirmed::both`], where the first has been what `result` says, and something else was not confirmed then.
+    #[cfg(feature = "alloc")]
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn add(result: &mut Result<(), Self>, then: Self) {
+        match result {
+            Ok(()) => *result = Err(then),
+            Err(first) => first.waiting.0 |= then.waiting.0,
+        }
     }
 
     /// `first`, and what came after it: the first that was not confirmed, with the instances of both.

@@ -57,14 +57,6 @@ const LARGEST: [(&str, u64); 6] = [
     ("IDR5.VAX", 2),
 ];
 
-/// What no SMMU contradicts.
-const RULES: [&str; 4] = [
-    "IDR0.STALL_MODEL 3 is reserved",
-    "PRI needs ATS",
-    "v3.2 and later have range invalidation",
-    "v3.2 and later have BBML 1 or 2",
-];
-
 /// What the driver uses of an SMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -232,19 +224,25 @@ impl Features {
         let output_bits = address_bits(idr5.oas())
             .filter(|bits| *bits <= 52 || idr5.d128())
             .ok_or(Unsupported::OutputSize { oas: idr5.oas() })?;
-        let broken = [
-            idr0.stall_model() == 3,
-            idr0.pri() && !idr0.ats(),
-            aidr.minor() >= 2 && !idr3.ril(),
-            aidr.minor() >= 2 && idr3.bbml() == 0,
-        ];
-        for (broken, &rule) in broken.into_iter().zip(&RULES) {
-            if broken {
-                return Err(Unsupported::Contradiction { rule });
-            }
+        // What no SMMU contradicts.
+        let is_3_2 = aidr.minor() >= 2;
+        let broken = if idr0.stall_model() == 3 {
+            Some("IDR0.STALL_MODEL 3 is reserved")
+        } else if idr0.pri() && !idr0.ats() {
+            Some("PRI needs ATS")
+        } else if is_3_2 && !idr3.ril() {
+            Some("v3.2 and later have range invalidation")
+        } else if is_3_2 && idr3.bbml() == 0 {
+            Some("v3.2 and later have BBML 1 or 2")
+        } else {
+            None
+        };
+        if let Some(rule) = broken {
+            return Err(Unsupported::Contradiction { rule });
         }
-        let plain = Self {
-            registers,
+        let mut plain = Self {
+            // Copied once all else is in its place, and not kept from there by a copy in between.
+            registers: IdRegisters::default(),
             stage_1: idr0.s1p(),
             stage_2: idr0.s2p(),
             asid_bits: if idr0.asid16() { 16 } else { 8 },
@@ -295,6 +293,7 @@ impl Features {
             page_0_only: false,
             repeated_invalidation: false,
         };
+        plain.registers = registers;
         Ok(plain.corrected())
     }
 
@@ -304,6 +303,12 @@ impl Features {
     /// Limited to what `config` lets it be used for, and as firmware says that it is. Nothing else is subject to either.
     #[must_use]
     pub fn limited(mut self, config: &InstanceConfig) -> Self {
+        self.limit(config);
+        self
+    }
+
+    /// As [`Features::limited`].
+    pub(crate) fn limit(&mut self, config: &InstanceConfig) {
         self.asid_bits = self.asid_bits.min(config.asid_bits);
         self.sid_bits = self.sid_bits.min(config.sid_bits);
         // At least 2 entries: a command and its CMD_SYNC.
@@ -325,7 +330,7 @@ impl Features {
             Coherence::Yes => true,
             Coherence::No => false,
         };
-        self.told(&config.firmware)
+        *self = self.told(&config.firmware);
     }
 
     /// The features anew, of the same registers: without what [`Features::adopted`] or anything else took away.
@@ -384,9 +389,11 @@ impl Features {
         Ok(())
     }
 
-    /// Whether faults stall where that is asked for, or is not.
+    /// Whether faults stall where that is asked for, or is not. None does where nobody would answer it: an SMMU whose faults
+    /// always stall is refused there.
     pub const fn stalls_if(&self, asked: bool) -> bool {
         match self.stalls {
+            _ if Self::LEAVES_STALLS_OUT => false,
             Stalls::Never => false,
             Stalls::Chosen => asked,
             Stalls::Forced => true,
@@ -402,10 +409,10 @@ impl Features {
         // Split-stage ATS also needs CR0.ATSCHK, which is set wherever there is ATS.
         match asked {
             AtsMode::Off => Ok(AtsMode::Off),
-            AtsMode::Full if self.ats => Ok(AtsMode::Full),
-            AtsMode::Always if self.ats => Ok(AtsMode::Always),
+            AtsMode::Full if self.has_ats() => Ok(AtsMode::Full),
+            AtsMode::Always if self.has_ats() => Ok(AtsMode::Always),
             AtsMode::Full | AtsMode::Always => Ok(AtsMode::Off),
-            AtsMode::Split if !self.ats => Err(NoSplitAts::NoAts),
+            AtsMode::Split if !self.has_ats() => Err(NoSplitAts::NoAts),
             AtsMode::Split if !self.nesting => Err(NoSplitAts::NoNesting),
             AtsMode::Split if self.registers.idr0.ns1ats() => Err(NoSplitAts::Ns1ats),
             AtsMode::Split => Ok(AtsMode::Split),
@@ -417,13 +424,18 @@ impl Features {
     /// # Errors
     /// What the instance lacks for an entry that skips stage 1 and has ATS (§5.3, §12.1).
     pub const fn ats_always_on(&self) -> Result<(), NoAtsAlwaysOn> {
-        if !self.ats {
+        if !self.has_ats() {
             return Err(NoAtsAlwaysOn::NoAts);
         }
         if !self.stage_1 {
             return Err(NoAtsAlwaysOn::NoStage1);
         }
         if self.ssid_bits == 0 { Err(NoAtsAlwaysOn::NoSubstreams) } else { Ok(()) }
+    }
+
+    /// Devices can have translations of their own, by a driver that lets them.
+    const fn has_ats(&self) -> bool {
+        cfg!(feature = "ats") && self.ats
     }
 
     /// There is CR0.ATSCHK (§2.4), whether or not the driver lets any device keep translations.

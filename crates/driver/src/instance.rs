@@ -173,7 +173,8 @@ impl<P: Platform> Probed<P> {
         if bytes < PAGES && !config.firmware.page_0_only {
             return Err(Unsupported::Pages { bytes });
         }
-        let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        let mut features = Features::decode(IdRegisters::read(&mmio))?;
+        features.limit(&config);
         let probed = Self { mmio, features, config };
         let Self { features, config, .. } = &probed;
         features.can_do_without_stalls()?;

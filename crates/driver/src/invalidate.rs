@@ -148,22 +148,9 @@ pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> C
 where
     T: Iterator<Item = Tag> + Clone,
 {
-    // Whether there are more than `most` is all that counts then.
-    let count = tags.clone().take(most.saturating_add(1)).count();
-    let of_guests = matches!(tags.clone().next(), Some(Tag { regime: Regime::Guests, .. }));
-    if of_guests && count <= most {
-        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
-    }
-    let exact = Said::exact(features, scope);
-    let left = exact.commands().saturating_mul(count);
-    if left <= most {
-        return Commands { tags, said: exact, units: 0, address: 0, tag: 0, left };
-    }
-    if count <= most {
-        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
-    }
     let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
-    Commands { tags, said: Said::once(regime.all()), units: 1, address: 0, tag: 0, left: 1 }
+    let count = tags.clone().count();
+    Commands { tags, rest: Rest::new(features, regime, scope, count, most) }
 }
 
 /// One command for a scope, on one SMMU after the other: what it says besides a tag is found out once for all that are alike.
@@ -277,6 +264,12 @@ pub(crate) const fn whole(tag: Tag) -> Command {
 pub struct Commands<T> {
     /// Tags that come later.
     tags: T,
+    rest: Rest,
+}
+
+/// Commands, but for the tags that come later.
+#[derive(Clone, Debug)]
+struct Rest {
     /// The commands for each tag, without the tag.
     said: Said,
     /// Of `tag`, how many units are still to be named, and the second word of a command from which on.
@@ -293,26 +286,47 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
 
     #[inline]
     fn next(&mut self) -> Option<Command> {
-        self.left = self.left.checked_sub(1)?;
-        if self.units == 0 {
-            self.tag = self.said.named(self.tags.next()?);
-            (self.units, self.address) = (self.said.units, self.said.address());
+        let Self { tags, rest } = self;
+        rest.left = rest.left.checked_sub(1)?;
+        if rest.units == 0 {
+            rest.tag = rest.said.named(tags.next()?);
+            (rest.units, rest.address) = (rest.said.units, rest.said.address());
         }
-        let (num, scale) = self.said.next(self.units);
-        let command = self.said.command(num, scale, self.tag, self.address);
-        self.units -= num << scale;
+        let (num, scale) = rest.said.next(rest.units);
+        let command = rest.said.command(num, scale, rest.tag, rest.address);
+        rest.units -= num << scale;
         // It may wrap after the last command, which is then not used.
-        self.address = self.address.wrapping_add(num << scale << self.said.shift);
+        rest.address = rest.address.wrapping_add(num << scale << rest.said.shift);
         Some(command)
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        (self.rest.left, Some(self.rest.left))
     }
 }
 
 impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
+
+impl Rest {
+    /// The commands for `scope` of `count` tags of `regime`: at most `most`.
+    #[cfg_attr(feature = "fast-paths", inline)]
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
+    fn new(features: &Features, regime: Regime, scope: Scope, count: usize, most: usize) -> Self {
+        let scope = if regime == Regime::Guests { Scope::All } else { scope };
+        let exact = Said::exact(features, scope);
+        let left = exact.commands().saturating_mul(count);
+        let (said, units, left) = if left <= most {
+            (exact, 0, left)
+        } else if count <= most {
+            (Said::whole(), 0, count)
+        } else {
+            // No tag is named with it.
+            (Said::once(regime.all()), 1, 1)
+        };
+        Self { said, units, address: 0, tag: 0, left }
+    }
+}
 
 /// The commands for a tag, but for the tag: one command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
@@ -332,7 +346,9 @@ struct Said {
 
 impl Said {
     /// All of the tag.
-    const WHOLE: Self = Self::once(Command([0; 2]));
+    const fn whole() -> Self {
+        Self::once(Command([0; 2]))
+    }
 
     /// A command that names no address.
     const fn once(command: Command) -> Self {
@@ -343,14 +359,14 @@ impl Said {
     /// The commands for `scope` of `regime` on an SMMU with `features`, without a tag.
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
-        let Scope::Range(range) = scope else { return Self::WHOLE };
+        let Scope::Range(range) = scope else { return Self::whole() };
         // The opcode is added with the tag.
         let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
             // More than [`MOST_SINGLE`] steps.
             if range.bytes > MOST_SINGLE << shift {
-                return Self::WHOLE;
+                return Self::whole();
             }
             let units = range.singles();
             return Self { command, units, shift, most: 1, largest: 0, whole: false };

@@ -212,7 +212,8 @@ impl<P: Platform> Space<P> {
         let scope = pages(start, bytes, shift);
         let mut progress = Progress::new();
         progress.is_unconfirmed(id, what);
-        self.finish(scope, &mut progress)
+        self.finish(scope, &mut progress);
+        progress.result
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the

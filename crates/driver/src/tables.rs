@@ -139,7 +139,7 @@ pub(crate) struct Own {
     pub(crate) tables: PageTable,
     shape: Shape,
     upper: bool,
-    /// Stage 2: the code of the first level (S2SL0).
+    /// Stage 2: the code of the first level (S2SL0); else 0.
     start: u8,
     mair: u64,
     /// For stage 2: the hypervisor's VMID, if one was named.
@@ -161,7 +161,11 @@ impl Own {
         config: &DomainConfig,
         instances: impl Iterator<Item = &'a Features> + Clone,
     ) -> Result<Self, CreateError> {
-        let least = |of: fn(&Features) -> u32| instances.clone().map(of).min();
+        // The least of all instances; what there is without any.
+        let sizes = instances.clone().map(|it| (it.output_bits, it.input_bits, it.bbml));
+        let least =
+            sizes.reduce(|one, other| (one.0.min(other.0), one.1.min(other.1), one.2.min(other.2)));
+        let (outputs, inputs, tolerance) = least.unwrap_or((48, 48, 0));
         let stage = config.stage;
         // There are no others without them.
         let only = if cfg!(feature = "granules") { None } else { Some(Granule::K4) };
@@ -171,15 +175,12 @@ impl Own {
         });
         let wide = config.input_bits > 48 || config.output_bits > 48;
         let most = if wide { 52 } else { 48 };
-        let or = |chosen: u32, limit: Option<u32>| match chosen {
-            0 => limit.unwrap_or(48).min(most),
-            chosen => chosen,
-        };
-        let output_bits = or(config.output_bits, least(|features| features.output_bits));
+        let or = |chosen: u32, limit: u32| if chosen == 0 { limit.min(most) } else { chosen };
+        let output_bits = or(config.output_bits, outputs);
         let input = match stage {
-            Stage::One => least(|features| features.input_bits),
+            Stage::One => inputs,
             // The input of stage 2 is what devices may issue, or the output of stage 1 (§9).
-            Stage::Two => Some(output_bits),
+            Stage::Two => output_bits,
         };
         let input_bits = or(config.input_bits, input);
         let resizing = cfg!(feature = "resizing");
@@ -188,7 +189,7 @@ impl Own {
         let bbml = match config.bbml {
             _ if !sizes_change => 0,
             Some(bbml) => bbml,
-            None => least(|features| features.bbml).unwrap_or(0),
+            None => tolerance,
         };
         let level = match bbml {
             0 => Bbml::Zero,
@@ -235,7 +236,10 @@ impl Own {
             forced_types,
             execute_by_privilege,
         };
-        let start = dispatch!(&tables, table => table.sl0());
+        let start = match stage {
+            Stage::One => 0,
+            Stage::Two => dispatch!(&tables, table => table.sl0()),
+        };
         let splits = splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
         let guests = cfg!(feature = "nested") && config.guests && stage == Stage::Two;

@@ -57,10 +57,7 @@ impl Readers {
         cpu: usize,
         snapshot: &'a Snapshot<T>,
     ) -> Section<'a, T> {
-        // There is at least one shard, and their number is a power of two, so this is in range.
-        let shard = &self.shards[cpu & (self.shards.len() - 1)];
-        let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
-        count.fetch_add(1, Ordering::Relaxed);
+        let count = self.counted(cpu);
         // Pairs with the fences of `grace`: either it sees the count, or the load below sees its snapshot.
         fence(Ordering::SeqCst);
         // SAFETY: the pointer came from a box; its owner frees it only after a grace period, which waits for
@@ -74,10 +71,18 @@ impl Readers {
     #[inline]
     pub(crate) fn stay(&self, cpu: usize) -> Stay<'_> {
         // As in `section`, but without a fence: who waits has seen the end of the caller's section, and so this.
+        Stay(self.counted(cpu))
+    }
+
+    /// Counts the caller, in the counter that is returned.
+    #[cfg_attr(feature = "fast-paths", inline)]
+    #[cfg_attr(not(feature = "fast-paths"), inline(never))]
+    fn counted(&self, cpu: usize) -> &AtomicUsize {
+        // There is at least one shard, and their number is a power of two, so this is in range.
         let shard = &self.shards[cpu & (self.shards.len() - 1)];
         let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
         count.fetch_add(1, Ordering::Relaxed);
-        Stay(count)
+        count
     }
 
     /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a

@@ -152,6 +152,7 @@ impl Tables {
     /// Stage 1 (§15.4): the start level follows from `txsz`. `None` where no level resolves that size: TxSZ
     /// is not within 12..=48 (..=47 for 64 KiB). What an instance accepts is a matter of
     /// [`legality::cd`](crate::legality::cd).
+    #[inline]
     pub const fn stage_1(granule: Granule, txsz: u64) -> Option<Self> {
         if txsz < 12 || txsz > 48 {
             return None;

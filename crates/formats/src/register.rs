@@ -388,28 +388,21 @@ pub mod cerror {
     }
 }
 
+/// Bits of the output address sizes (§2.3), by their codes.
+const ADDRESS_BITS: [u32; 8] = [32, 36, 40, 42, 44, 48, 52, 56];
+
 /// Bits of an output address size as `IDR5.OAS`, `CD.IPS` and `STE.S2PS` encode it (§2.3); `None` for a
 /// reserved code.
 pub const fn address_bits(code: u64) -> Option<u32> {
-    Some(match code {
-        0 => 32,
-        1 => 36,
-        2 => 40,
-        3 => 42,
-        4 => 44,
-        5 => 48,
-        6 => 52,
-        7 => 56,
-        _ => return None,
-    })
+    if code < 8 { Some(ADDRESS_BITS[code as usize]) } else { None }
 }
 
 /// The smallest address size code (§2.3) of at least `bits`; `None` above 56 bits.
 pub const fn address_size_code_for(bits: u32) -> Option<u64> {
     let mut code = 0;
-    while let Some(most) = address_bits(code) {
-        if bits <= most {
-            return Some(code);
+    while code < 8 {
+        if bits <= ADDRESS_BITS[code] {
+            return Some(code as u64);
         }
         code += 1;
     }
@@ -418,15 +411,12 @@ pub const fn address_size_code_for(bits: u32) -> Option<u64> {
 
 /// The largest address size code (§2.3) of at most `bits`; `None` below 32 bits.
 pub const fn address_size_code(bits: u32) -> Option<u64> {
-    Some(match bits {
-        0..32 => return None,
-        32..36 => 0,
-        36..40 => 1,
-        40..42 => 2,
-        42..44 => 3,
-        44..48 => 4,
-        48..52 => 5,
-        52..56 => 6,
-        _ => 7,
-    })
+    let mut code = 8;
+    while code > 0 {
+        code -= 1;
+        if bits >= ADDRESS_BITS[code] {
+            return Some(code as u64);
+        }
+    }
+    None
 }

@@ -10,7 +10,7 @@ use crate::error::UnmapError;
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
-use crate::sync::FULL;
+use crate::sync::is_full;
 use crate::table::entry;
 use crate::{Frames, Table};
 
@@ -87,7 +87,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 // SAFETY: as above.
                 return unsafe { self.clear_blocks(frames, table, shift, at, end) };
             }
-            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 {
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && is_full(value) {
                 // SAFETY: as above.
                 unsafe { self.open(frames, at) };
             }

@@ -22,7 +22,7 @@ use crate::flags::{Flag, Sweep, Swept};
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
-use crate::sync::FULL;
+use crate::sync::is_full;
 use crate::table::entry;
 use crate::{Frames, Table, Unmap};
 
@@ -266,7 +266,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                     self.sweep_table(frames, (table, shift), (at, end), sweep, gather, told)
                 };
             }
-            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 && sweep == Sweep::Take {
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && is_full(value) && sweep == Sweep::Take {
                 // SAFETY: as above.
                 unsafe { self.open(frames, at) };
             }

@@ -8,7 +8,7 @@ use crate::error::UnmapError;
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
-use crate::sync::FULL;
+use crate::sync::is_full;
 use crate::{Frames, Table};
 
 /// The table in which a walk for a range ends: at a leaf, an empty entry, or a table wholly in the range.
@@ -26,7 +26,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     pub(crate) unsafe fn check_ends<F: Frames + ?Sized>(
         &self,
         frames: &F,
@@ -88,7 +88,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if !is_table(value) || covers(at, shift, start, end) {
                 return (Place { table, shift, full: false }, value);
             }
-            full = shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0;
+            full = shift == Geometry::<SHIFT, WIDE>::shift(2) && is_full(value);
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         // SAFETY: as above.

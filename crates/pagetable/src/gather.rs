@@ -8,10 +8,10 @@ use core::sync::atomic::Ordering;
 
 use smmuv3_formats::PhysAddr;
 
-use crate::Frames;
 use crate::geometry::next_table;
 use crate::leaf::is_table;
 use crate::table::entry;
+use crate::{FAST, Frames};
 
 /// A size that no leaf has: others than leaves must be invalidated, and no size may be named.
 pub(crate) const NON_LEAF: u64 = 0b11;
@@ -28,7 +28,7 @@ const SOME: u64 = 0b100;
 /// Forgetting a gather that is not empty leaves devices with access to what was unmapped, and leaks the
 /// unlinked tables.
 pub struct Gather<const TABLES: usize = 32> {
-    /// Cleared addresses lie in `start..end`, if [`SOME`] were.
+    /// Cleared addresses lie in `start..end`, if [`SOME`] were; else `u64::MAX..0`.
     start: u64,
     end: u64,
     /// The union of the sizes that cleared leaves had, and of marks that are no sizes.
@@ -46,16 +46,17 @@ pub struct Gather<const TABLES: usize = 32> {
 #[must_use = "its frames leak unless it is freed"]
 pub struct Detached {
     frame: PhysAddr,
-    level: u8,
+    /// log2 of the span of an entry.
+    shift: u8,
     granule_shift: u8,
     wide: bool,
 }
 
 impl Detached {
-    /// A table of tables of that granule and width.
-    pub(crate) const fn new(frame: PhysAddr, level: i8, (granule, wide): (u32, bool)) -> Self {
-        // Levels below the first are 0 to 3, granule shifts 12 to 16.
-        Self { frame, level: level as u8, granule_shift: granule as u8, wide }
+    /// A table whose entries span `1 << shift` bytes, of tables of that granule and width.
+    pub(crate) const fn new(frame: PhysAddr, shift: u32, (granule, wide): (u32, bool)) -> Self {
+        // At most a shift: both fit in 8 bits.
+        Self { frame, shift: shift as u8, granule_shift: granule as u8, wide }
     }
 
     /// Address of the table.
@@ -65,7 +66,8 @@ impl Detached {
 
     /// Level of the table's descriptors, 0 to 3. Tables of the levels behind it may hang below.
     pub const fn level(&self) -> u32 {
-        self.level as u32
+        let granule = self.granule_shift as u32;
+        3 - (self.shift as u32 - granule) / (granule - 3)
     }
 
     /// Bytes of this table, and of each below it.
@@ -79,14 +81,12 @@ impl Detached {
     /// `frames` is the object that the table came from. The invalidation that was due has completed on
     /// every instance that could walk the table. Neither this value nor a copy of it was freed before.
     pub unsafe fn free<F: Frames + ?Sized>(self, frames: &F) {
-        let granule = u32::from(self.granule_shift);
-        let bits = granule - 3;
-        let shift = granule + (3 - u32::from(self.level)) * bits;
+        let (shift, granule) = (u32::from(self.shift), u32::from(self.granule_shift));
         // SAFETY: the table was unlinked and only this value knows it; the caller says that hardware
         // doesn't, and that it is not freed twice. Tables below the first are full ones of one granule.
         unsafe {
             let kind = (granule, self.wide);
-            free_subtree(frames, self.frame, shift, kind, 1 << bits, self.size());
+            free_subtree(frames, self.frame, shift, kind, 1 << (granule - 3), self.size());
         }
     }
 }
@@ -104,7 +104,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     pub const fn sized() -> Self {
         const { assert!(TABLES >= 4, "one step of a cursor may unlink a table of each level") };
         Self {
-            start: 0,
+            start: u64::MAX,
             end: 0,
             sizes: 0,
             tables: [const { MaybeUninit::uninit() }; TABLES],
@@ -160,7 +160,8 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// of [`tables`](Self::tables) is freed elsewhere.
     #[inline]
     pub unsafe fn free_tables<F: Frames + ?Sized>(&mut self, frames: &F) {
-        let used = core::mem::take(&mut self.used);
+        // Never more than `TABLES`, which the compiler need not know.
+        let used = core::mem::take(&mut self.used).min(TABLES);
         for table in &self.tables[..used] {
             // SAFETY: initialised: below the old `used`. Freed once: `used` is 0 now. The rest is the
             // caller's promise.
@@ -171,14 +172,14 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Forgets everything, also tables that were not freed: they leak unless the caller keeps a copy.
     #[inline]
     pub const fn clear(&mut self) {
-        self.sizes = 0;
-        self.used = 0;
+        (self.start, self.end) = (u64::MAX, 0);
+        (self.sizes, self.used) = (0, 0);
     }
 
     /// Whether another table would not fit.
     #[inline]
     pub const fn is_full(&self) -> bool {
-        self.used == TABLES
+        self.used >= TABLES
     }
 
     /// How many more tables fit.
@@ -190,16 +191,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Adds cleared addresses `start..end`, whose leaves had the sizes in `sizes` (their union).
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
-        if self.sizes == 0 {
-            // The common case: this is all that the gather gets.
-            (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
-            return;
-        }
-        if self.is_empty() {
-            (self.start, self.end) = (start, end);
-        } else {
-            (self.start, self.end) = (self.start.min(start), self.end.max(end));
-        }
+        (self.start, self.end) = (self.start.min(start), self.end.max(end));
         self.sizes |= sizes | SOME;
     }
 
@@ -249,14 +241,14 @@ pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
             if is_table(value) {
                 let below = PhysAddr(next_table(value, kind));
                 let (bits, size) = (granule - 3, 1 << granule);
-                if shift - bits > granule {
+                if FAST && shift - bits == granule {
+                    // Most tables are of the last level: nothing is below.
                     // SAFETY: a table that only this one points to, so that nobody reaches it either. All
                     // tables but the first are one granule.
-                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
-                } else {
-                    // Most tables are of the last level: nothing is below.
-                    // SAFETY: as above.
                     unsafe { frames.free(below, size, size) };
+                } else {
+                    // SAFETY: as above.
+                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
                 }
             }
         }

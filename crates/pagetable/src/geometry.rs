@@ -55,10 +55,7 @@ impl<const SHIFT: u32, const WIDE: bool> Geometry<SHIFT, WIDE> {
     /// Sizes of leaves, smallest first.
     pub(crate) const LEAVES: &'static [u64] = Self::SIZES.split_at(4 - Self::LARGEST as usize).0;
     /// Address bits that a descriptor holds in their places: from the granule up to this, exclusive.
-    const IN_PLACE: u32 = match (WIDE, SHIFT) {
-        (true, 12 | 14) => 50,
-        _ => 48,
-    };
+    const IN_PLACE: u32 = in_place((SHIFT, WIDE));
 
     /// Whether a block may stand at `level`. Wide tables are for instances whose output has 52 bits.
     const fn has_block(level: i8) -> bool {
@@ -93,12 +90,7 @@ impl<const SHIFT: u32, const WIDE: bool> Geometry<SHIFT, WIDE> {
     /// The address in a descriptor of a table; of a leaf too, once its low bits are dropped, which may be others.
     #[inline(always)]
     pub(crate) const fn address(descriptor: u64) -> u64 {
-        let low = descriptor & ((1 << Self::IN_PLACE) - (1 << SHIFT));
-        match (WIDE, SHIFT) {
-            (false, _) => low,
-            (true, 16) => low | (descriptor >> 12 & 0xf) << 48,
-            (true, _) => low | (descriptor >> 8 & 0b11) << 50,
-        }
+        next_table(descriptor, (SHIFT, WIDE))
     }
 
     /// The descriptor bits that hold `address`, a multiple of the granule.
@@ -191,15 +183,19 @@ impl<const SHIFT: u32, const WIDE: bool> Geometry<SHIFT, WIDE> {
     }
 }
 
-/// The table that `descriptor` points to, where granule and width are not constants.
+/// Up to which bit, exclusive, descriptors of that granule and width hold addresses in their places.
+const fn in_place((granule, wide): (u32, bool)) -> u32 {
+    if wide && granule != 16 { 50 } else { 48 }
+}
+
+/// The table that `descriptor` points to, of that granule and width, where these are no constants.
+#[inline(always)]
 pub(crate) const fn next_table(descriptor: u64, (granule, wide): (u32, bool)) -> u64 {
-    match (granule, wide) {
-        (12, false) => Geometry::<12, false>::address(descriptor),
-        (12, true) => Geometry::<12, true>::address(descriptor),
-        (14, false) => Geometry::<14, false>::address(descriptor),
-        (14, true) => Geometry::<14, true>::address(descriptor),
-        (_, false) => Geometry::<16, false>::address(descriptor),
-        (_, true) => Geometry::<16, true>::address(descriptor),
+    let low = descriptor & ((1 << in_place((granule, wide))) - (1 << granule));
+    match (wide, granule) {
+        (false, _) => low,
+        (true, 16) => low | (descriptor >> 12 & 0xf) << 48,
+        (true, _) => low | (descriptor >> 8 & 0b11) << 50,
     }
 }
 

@@ -10,7 +10,7 @@ use smmuv3_formats::descriptor::{BLOCK, Stage1Page, Stage2Page, TABLE_OR_PAGE};
 
 use crate::error::MapErrorKind;
 use crate::flags::written;
-use crate::{Attributes, Dirty, MAIR, Memory, Prot, Shareability, TableConfig};
+use crate::{Attributes, Dirty, FAST, MAIR, Memory, Prot, Shareability, TableConfig};
 
 /// The bits of the memory type: AttrIndx or MemAttr, and SH.
 const MEMORY: u64 = 0b1111 << 2 | 0b11 << 8;
@@ -119,12 +119,13 @@ impl<const STAGE: u8> Encoding<STAGE> {
             ..Self::plain(config.dirty, sh, config.forced_types)
         };
         let usual = Self::plain(config.dirty, sh, config.forced_types);
-        // There is no short way if a common type is elsewhere in MAIR.
-        let same = COMMON.into_iter().all(|memory| this.memory(memory) == usual.memory(memory));
-        if same
+        let same = |memory| this.memory(memory) == usual.memory(memory);
+        if FAST
             && !config.access_flags
             && !config.one_privilege
             && sh.is_none_or(|sh| sh == Shareability::Inner)
+            // There is no short way if a common type is elsewhere in MAIR.
+            && COMMON.into_iter().all(same)
         {
             this.short = &Self::SHORTS[config.dirty as usize][usize::from(lpa2)]
                 [usize::from(config.forced_types)];
@@ -164,7 +165,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
 
     /// Whether leaves need not be plain: without shorter ways, among which look-ups of plain leaves are, none need.
     pub(crate) const fn has_all(&self) -> bool {
-        !crate::FAST || self.all
+        !FAST || self.all
     }
 
     /// The descriptor bits for ordinary attributes; `None` if that takes [`encode`](Self::encode).
@@ -181,7 +182,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The descriptor bits for `attributes`.
-    #[cold]
+    #[cfg_attr(feature = "fast-paths", cold)]
     pub(crate) fn encode(&self, attributes: Attributes) -> Result<u64, MapErrorKind> {
         let Attributes { prot, memory } = attributes;
         let permissions = self.permissions(prot).ok_or(MapErrorKind::NoPermission { prot })?;
@@ -249,7 +250,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The bits for a type: [`MEMORY`].
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     const fn memory(&self, memory: Memory) -> Option<u64> {
         let sh = memory.shareability() as u64;
         let sh = match self.sh {

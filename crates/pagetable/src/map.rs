@@ -171,7 +171,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// As for [`map`](Self::map).
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn map_anywhere<F: Frames + ?Sized>(
         &self,
         frames: &F,
@@ -225,8 +225,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     }
 
     /// Checks all that can be refused without looking at the tables. Also returns the offset of the start.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn request(
         &self,
         iova: Iova,
@@ -304,7 +303,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let here = descriptor(table, index);
             if stored != 0 {
                 frames.publish(here, stored * 8);
-                let all = shift == SHIFT && stored == Geometry::<SHIFT, WIDE>::ENTRIES;
+                let all = FAST && shift == SHIFT && stored == Geometry::<SHIFT, WIDE>::ENTRIES;
                 if let Some(above) = above.filter(|_| all) {
                     close(above, above.load(Ordering::Relaxed));
                 }
@@ -383,8 +382,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     }
 
     /// The table behind `cell`, in which `value` was found: not a table that is known to be published.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn enter<F: Frames + ?Sized>(
         &self,
         frames: &F,

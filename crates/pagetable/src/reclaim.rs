@@ -127,8 +127,8 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         self.frames.publish(PhysAddr(parent.0 + index as u64 * 8), 8);
         let first = at >> shift << shift;
         gather.add(self.table.at(first).0, self.table.at(first + (1 << shift)).0, 0);
-        let level = Geometry::<SHIFT, WIDE>::level(shift) + 1;
-        gather.push_table(Detached::new(table, level, (SHIFT, WIDE)));
+        let span = shift - Geometry::<SHIFT, WIDE>::BITS;
+        gather.push_table(Detached::new(table, span, (SHIFT, WIDE)));
         self.reclaimed += 1;
     }
 }

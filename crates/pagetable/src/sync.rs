@@ -10,10 +10,11 @@
 //! A map that fills a whole level-3 table exchanges the mark for [`FULL`]: then an unmap of the whole knows how much it
 //! unmaps without reading it. An unmap of a part exchanges it back before it clears anything. The range of either is the
 //! caller's alone, so that no other call works below that descriptor while it is marked; several unmaps of parts may
-//! exchange the mark back at once.
+//! exchange the mark back at once. Without the feature `fast-paths` nothing is marked so.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::FAST;
 use crate::leaf::is_table;
 
 /// Software bit of our table descriptors: the descriptor has been published. Bits 58:51 of a table
@@ -21,7 +22,7 @@ use crate::leaf::is_table;
 pub const SYNCED: u64 = 1 << 55;
 
 /// Software bit of our descriptors of level-3 tables, in the place of [`SYNCED`]: the descriptor has been published, and
-/// every entry of the table is a page.
+/// every entry of the table is a page. Only with the feature `fast-paths`.
 pub const FULL: u64 = 1 << 56;
 
 /// A 64-bit descriptor in memory that other threads and the hardware may read.
@@ -88,6 +89,12 @@ pub(crate) fn close<C: Cell>(cell: &C, found: u64) {
     if found & SYNCED != 0 {
         let _ = cell.replace(found, found ^ (SYNCED | FULL));
     }
+}
+
+/// Whether the descriptor `found` of a level-3 table says that it is full.
+#[inline(always)]
+pub(crate) const fn is_full(found: u64) -> bool {
+    FAST && found & FULL != 0
 }
 
 /// Takes [`FULL`] back, before an entry of the table is cleared.

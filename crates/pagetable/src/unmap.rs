@@ -11,7 +11,8 @@ use crate::error::UnmapError;
 use crate::gather::{Detached, Gather};
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
-use crate::sync::{FULL, open};
+use crate::map::descriptor;
+use crate::sync::{is_full, open};
 use crate::table::entry;
 use crate::{FAST, Frames, Table};
 
@@ -90,7 +91,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn start<F: Frames + ?Sized>(
         &self,
         frames: &F,
@@ -116,7 +117,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 } else {
                     // SAFETY: as above.
                     let first = unsafe { self.check_ends(frames, iova, len) }?;
-                    (self.offset(iova), self.offset(Iova(end)), None, Some(first))
+                    (self.offset(iova), self.offset(Iova(end)), None, Some(first).filter(|_| FAST))
                 }
             }
         };
@@ -171,7 +172,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if !is_table(value) {
                 return if value == 0 { Found::Nothing } else { Found::Block(shift) };
             }
-            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 {
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && is_full(value) {
                 // SAFETY: as above.
                 unsafe { self.open(frames, iova.0) };
             }
@@ -245,7 +246,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     }
 
     /// Goes on as far as the gather has room.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     fn next_step<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
         let Self { table, frames, at, end, .. } = *self;
         if table.splits() {
@@ -304,7 +305,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     unsafe fn unmap_on<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
@@ -321,11 +322,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 None => unsafe { self.place(frames, at, at, end) }.0,
             };
             let begun = at;
-            if place.shift == SHIFT {
-                if place.full {
-                    // SAFETY: the caller's contract.
-                    unsafe { self.open(frames, at) };
-                }
+            if FAST && place.full {
+                // SAFETY: the caller's contract.
+                unsafe { self.open(frames, at) };
+            }
+            if FAST && place.shift == SHIFT {
                 let index = self.index(at, SHIFT);
                 let room =
                     Geometry::<SHIFT, WIDE>::ENTRIES - (index & Geometry::<SHIFT, WIDE>::MASK);
@@ -385,9 +386,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         bytes
     }
 
-    /// Clears blocks and unlinks tables of `at..end` in the table at `place`, not of level 3, up to an entry
-    /// that must be walked into, the table's end, or a table for which the gather has no room. Gives where
-    /// it stopped, and the bytes that were mapped.
+    /// Clears leaves and unlinks tables of `at..end` in the table at `place`, up to an entry that must be walked
+    /// into, the table's end, or a table for which the gather has no room. Gives where it stopped, and the bytes
+    /// that were mapped.
     ///
     /// # Safety
     /// `place` is on the walk for `at`, and the contract of [`Table`] holds for the range.
@@ -401,9 +402,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> (u64, u64) {
         let Place { table, shift, .. } = place;
         let size = 1_u64 << shift;
-        // First and last entry that was stored to.
-        let mut stored: Option<(usize, usize)> = None;
-        let mut unmapped = 0;
+        // From the first to the last entry that was stored to.
+        let mut stored: Option<(u64, u64)> = None;
+        let (mut unmapped, mut sizes) = (0, 0);
         let mut index = self.index(at, shift);
         loop {
             // SAFETY: the table is live while the range is ours. The index started in the table, and the
@@ -411,26 +412,25 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let cell = unsafe { entry(frames, table, index).as_ref() };
             let value = cell.load(Ordering::Acquire);
             let start = at >> shift << shift;
+            let leads = shift != SHIFT && is_table(value);
             // Holes are passed over. A leaf that is not covered would be as well, but the ends were checked.
             if value != 0 && covers(at, shift, at, end) {
-                let mut sizes = size;
-                let mut bytes = size;
-                if is_table(value) {
+                let mut found = (size, size);
+                if leads {
                     if gather.is_full() {
                         break;
                     }
                     let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
-                    let level = Geometry::<SHIFT, WIDE>::level(shift) + 1;
-                    gather.push_table(Detached::new(below, level, (SHIFT, WIDE)));
+                    let span = shift - Geometry::<SHIFT, WIDE>::BITS;
+                    gather.push_table(Detached::new(below, span, (SHIFT, WIDE)));
                     // SAFETY: the table's span is in the range, so that only this call may use it; it is
                     // freed later, out of the gather.
-                    (bytes, sizes) = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
+                    found = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
                 }
                 cell.store(0, Ordering::Relaxed);
-                gather.add(self.at(start).0, self.at(start + size).0, sizes);
-                unmapped += bytes;
-                stored = Some((stored.map_or(index, |(first, _)| first), index));
-            } else if is_table(value) {
+                (unmapped, sizes) = (unmapped + found.0, sizes | found.1);
+                stored = Some((stored.map_or(start, |(first, _)| first), start + size));
+            } else if leads {
                 // This table is only partly in the range: it has to be walked into.
                 break;
             }
@@ -441,9 +441,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 break;
             }
         }
-        if let Some((first, last)) = stored {
-            let here = PhysAddr(table.0 + first as u64 * 8);
-            self.publish_cleared(frames, here, (last - first + 1) * 8);
+        if let Some((start, end)) = stored {
+            gather.add(self.at(start).0, self.at(end).0, sizes);
+            let here = descriptor(table, self.index(start, shift));
+            self.publish_cleared(frames, here, ((end - start) >> shift) as usize * 8);
         }
         (at, unmapped)
     }
@@ -542,7 +543,7 @@ unsafe fn contents<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     descriptor: u64,
     shift: u32,
 ) -> (u64, u64) {
-    if descriptor & FULL != 0 {
+    if is_full(descriptor) {
         return (1 << shift, 1 << SHIFT);
     }
     let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(descriptor));
@@ -566,13 +567,13 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     // SAFETY: a full table has that many entries. Hardware may still mark them (§14).
     let cells = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
     let values = cells.iter().map(|cell| cell.load(Ordering::Relaxed));
-    if shift == SHIFT {
+    if FAST && shift == SHIFT {
         let bytes = values.map(|value| u64::from(value != 0)).sum::<u64>() << SHIFT;
         return (bytes, if bytes == 0 { 0 } else { 1 << SHIFT });
     }
     let (mut bytes, mut sizes) = (0, 0);
     for value in values {
-        if is_table(value) {
+        if shift != SHIFT && is_table(value) {
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.
             let (b, s) = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
             bytes += b;

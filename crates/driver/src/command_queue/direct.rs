@@ -2,9 +2,7 @@
 //! Commands that are given and looked for by one call, in a straight line where that is possible: the same steps, without
 //! those that only other queues need, and with one count of who is at the registers for the ticket and the look.
 
-use smmuv3_formats::Command;
-#[cfg(feature = "ats")]
-use smmuv3_formats::Opcode;
+use smmuv3_formats::{Command, Opcode};
 
 use super::given::{Give, Given};
 use super::lane::{Known, Run};
@@ -245,10 +243,7 @@ impl CommandQueue {
         loop {
             let before = commands.left();
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
-            let mut again = self.repeats() && !asks_device(commands);
-            if again {
-                commands.mark();
-            }
+            let mut again = self.repeats() && !commands.mark();
             loop {
                 let ticket = self.submit(platform, mmio, &mut Given(commands))?;
                 self.wait_calmly(platform, mmio, &ticket)?;
@@ -266,23 +261,10 @@ impl CommandQueue {
     }
 }
 
-/// Whether the next of `commands` asks a device: nothing does without ATS.
-#[cfg_attr(not(feature = "ats"), expect(unused_variables, reason = "nothing does"))]
-fn asks_device(commands: &dyn Source) -> bool {
-    #[cfg(feature = "ats")]
-    return commands.peek().is_some_and(|next| next.is(Opcode::AtcInv));
-    #[cfg(not(feature = "ats"))]
-    false
-}
-
 /// Commands that can be given once more.
 trait Source: Give {
-    /// The next command, which stays the next.
-    #[cfg(feature = "ats")]
-    fn peek(&self) -> Option<Command>;
-
-    /// Remembers the present position.
-    fn mark(&mut self);
+    /// Remembers the present position. Whether the next command is for a device.
+    fn mark(&mut self) -> bool;
 
     /// Goes back to the position that [`Source::mark`] remembered.
     fn rewind(&mut self);
@@ -312,13 +294,10 @@ impl<I: ExactSizeIterator<Item = Command>> ExactSizeIterator for Rewound<I> {
 }
 
 impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
-    #[cfg(feature = "ats")]
-    fn peek(&self) -> Option<Command> {
-        self.next.clone().next()
-    }
-
-    fn mark(&mut self) {
+    fn mark(&mut self) -> bool {
         self.mark = self.next.clone();
+        cfg!(feature = "ats")
+            && self.next.clone().next().is_some_and(|command| command.is(Opcode::AtcInv))
     }
 
     fn rewind(&mut self) {

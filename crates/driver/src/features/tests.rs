@@ -138,17 +138,10 @@ fn without_answers_nothing_stalls_and_what_always_does_is_refused() {
     }
 }
 
+#[cfg(feature = "ats")]
 #[test]
-fn what_is_asked_for_and_what_comes_of_it() {
+fn which_ats_is_asked_for_and_what_comes_of_it() {
     let of = |idr0: Idr0| Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
-    for (model, can, unasked, asked) in
-        [(0, true, false, true), (1, false, false, false), (2, true, true, true)]
-    {
-        let features = of(qemu().idr0.with_stall_model(model));
-        let found = [features.can_stall(), features.stalls_if(false), features.stalls_if(true)];
-        assert_eq!(found, [can, unasked, asked], "STALL_MODEL {model}");
-        assert_eq!(features.always_stalls(), unasked);
-    }
     let bare = of(qemu().idr0);
     let with_ats = of(qemu().idr0.with_ats(true));
     let full = [AtsMode::Off, AtsMode::Full];
@@ -174,6 +167,32 @@ fn what_is_asked_for_and_what_comes_of_it() {
     let iidr = Iidr::default().with_implementer(0x43b).with_product_id(0x483);
     let old = Features::decode(IdRegisters { idr0: both, iidr, ..qemu() }).unwrap();
     assert_eq!(split(old), Err(NoSplitAts::NoNesting));
+}
+
+#[cfg(not(feature = "ats"))]
+#[test]
+fn no_device_has_ats_where_that_is_left_out() {
+    let idr0 = qemu().idr0.with_ats(true).with_s1p(true).with_s2p(true);
+    let features = Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
+    assert_eq!(features.ats_if(AtsMode::Full), Ok(AtsMode::Off));
+    assert_eq!(features.ats_if(AtsMode::Split), Err(NoSplitAts::NoAts));
+    assert_eq!(features.ats_always_on(), Err(NoAtsAlwaysOn::NoAts));
+}
+
+#[test]
+fn what_is_asked_for_and_what_comes_of_it() {
+    let of = |idr0: Idr0| Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
+    for (model, can, unasked, asked) in
+        [(0, true, false, true), (1, false, false, false), (2, true, true, true)]
+    {
+        let features = of(qemu().idr0.with_stall_model(model));
+        assert_eq!(features.can_stall(), can, "STALL_MODEL {model}");
+        assert_eq!(features.always_stalls(), unasked);
+        let there = cfg!(any(feature = "stalls", not(feature = "alloc")));
+        let found = [features.stalls_if(false), features.stalls_if(true)];
+        assert_eq!(found, [unasked, asked].map(|stalls| stalls && there), "STALL_MODEL {model}");
+    }
+    let bare = of(qemu().idr0);
     let with = |ecmdq| {
         let idr1 = qemu().idr1.with_ecmdq(ecmdq);
         let idr6 = Idr6::default().with_log2_num_p(3).with_log2_num_q(8);

@@ -28,8 +28,7 @@ pub(crate) struct Progress {
     /// Those with devices in quarantine, which their hardware may not have noticed yet.
     pub(super) silent: u64,
     /// Those that did not confirm, and what was wrong with the first of them.
-    pub(super) failed: u64,
-    pub(super) first: Option<Unconfirmed>,
+    pub(super) result: Result<(), Unconfirmed>,
 }
 
 impl Progress {
@@ -46,9 +45,14 @@ impl Progress {
             kept: 0,
             asked: 0,
             silent: 0,
-            failed: 0,
-            first: None,
+            result: Ok(()),
         }
+    }
+
+    /// Begins another round, in which nobody was told yet. What became of this one stays.
+    pub(super) const fn again(&mut self) {
+        (self.told, self.commands, self.syncs) = (0, 0, 0);
+        (self.kept, self.silent) = (0, 0);
     }
 
     /// An instance was told.
@@ -71,10 +75,12 @@ impl Progress {
     ) {
         match placed {
             Ok(Some(ticket)) => {
-                let placed = ticket.commands();
-                self.commands += placed;
-                // An elided ticket has no commands, hence no CMD_SYNCs.
-                self.syncs += if placed == 0 { 0 } else { syncs as u64 + 1 };
+                if cfg!(feature = "counts") {
+                    let placed = ticket.commands();
+                    self.commands += placed;
+                    // An elided ticket has no commands, hence no CMD_SYNCs.
+                    self.syncs += if placed == 0 { 0 } else { syncs as u64 + 1 };
+                }
                 self.told(id, ticket);
             }
             Ok(None) => {
@@ -87,9 +93,14 @@ impl Progress {
 
     /// An instance did not do what it was told.
     #[cold]
+    #[inline(never)]
     pub(super) fn note(&mut self, id: InstanceId, what: Failure) {
-        self.first.get_or_insert(Unconfirmed::new(id, what));
-        self.failed |= id.bit();
+        Unconfirmed::add(&mut self.result, Unconfirmed::new(id, what));
+    }
+
+    /// Whether an instance did not do what it was told.
+    pub(super) fn has_failed(&self, id: InstanceId) -> bool {
+        self.result.is_err_and(|first| first.waiting.contains(id))
     }
 
     /// The commands of an instance that was told were not all carried out.
@@ -100,8 +111,10 @@ impl Progress {
             self.kept |= id.bit();
         } else {
             self.note(id, what);
-            self.kept &= !id.bit();
-            self.silent &= !id.bit();
+            if cfg!(feature = "ats") {
+                self.kept &= !id.bit();
+                self.silent &= !id.bit();
+            }
         }
     }
 }

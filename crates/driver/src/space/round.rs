@@ -71,13 +71,15 @@ impl<P: Platform> Space<P> {
         drop(section);
         match stay {
             None => Ok(()),
-            Some(_stay) => self.wait_for_each(late, scope, &mut progress, &mut 0),
+            Some(_stay) => {
+                self.wait_for_each(late, scope, &mut progress);
+                progress.result
+            }
         }
     }
 
     /// The rest of a round, in which `untold` instances, a bit each, are still to be told.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn round_on(
         &self,
         section: Section<'_, Targets>,
@@ -86,22 +88,20 @@ impl<P: Platform> Space<P> {
         wanted: Which,
         progress: &mut Progress,
     ) -> Result<(), Unconfirmed> {
-        let mut again = 0;
-        let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
-        if again == 0 {
-            return told;
+        let again = self.tell_and_wait(section, untold, scope, wanted, progress);
+        if again != 0 {
+            // Instances that have to be told twice. Their devices may have been given old translations in between, so
+            // they are told again as well.
+            let core = &*self.core;
+            let section = core.readers.section(core.platform.cpu(), &self.targets);
+            progress.again();
+            self.tell_and_wait(section, again, scope, wanted, progress);
         }
-        // Instances that have to be told twice. Their devices may have been given old translations in between, so they
-        // are told again as well.
-        let core = &*self.core;
-        let section = core.readers.section(core.platform.cpu(), &self.targets);
-        *progress = Progress::new();
-        let again = self.tell_and_wait(section, again, scope, wanted, progress, &mut 0);
-        Unconfirmed::both(told, again)
+        progress.result
     }
 
-    /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
-    /// told twice, and did not fail, are noted in `again`.
+    /// Tells those of `untold`, and waits until these and those that were told before have done so. Gives those that have
+    /// to be told twice, and did not fail.
     fn tell_and_wait(
         &self,
         section: Section<'_, Targets>,
@@ -109,8 +109,7 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         wanted: Which,
         progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
+    ) -> u64 {
         self.tell(&section, untold, scope, wanted, progress);
         let _stay = self.stay();
         drop(section);
@@ -120,20 +119,15 @@ impl<P: Platform> Space<P> {
         self.count_commands(progress.commands, progress.syncs);
         let told = InstanceSet(progress.told);
         self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        self.wait_for_each(progress.told, scope, progress, again)
+        self.wait_for_each(progress.told, scope, progress)
     }
 
-    /// Waits for those of `late`, which were told, and ends the round. The caller [stays](Space::stay).
-    #[cold]
-    #[inline(never)]
-    fn wait_for_each(
-        &self,
-        late: u64,
-        scope: Scope,
-        progress: &mut Progress,
-        again: &mut u64,
-    ) -> Result<(), Unconfirmed> {
+    /// Waits for those of `late`, which were told, and ends the round. Gives those that have to be told twice, and did not
+    /// fail. The caller [stays](Space::stay).
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
+    fn wait_for_each(&self, late: u64, scope: Scope, progress: &mut Progress) -> u64 {
         let core = &*self.core;
+        let mut again = 0;
         for index in bits(late) {
             let (Some(instance), Some(ticket)) =
                 (core.instances.at(index), progress.tickets.get(index))
@@ -146,8 +140,8 @@ impl<P: Platform> Space<P> {
             if let Err(what) = self.wait_on(instance, ticket) {
                 progress.is_unconfirmed(id, what);
             }
-            if instance.commands().repeats() && progress.failed & id.bit() == 0 {
-                *again |= id.bit();
+            if instance.commands().repeats() && !progress.has_failed(id) {
+                again |= id.bit();
             }
         }
         if cfg!(feature = "ats") {
@@ -157,11 +151,8 @@ impl<P: Platform> Space<P> {
                 }
             }
         }
-        if progress.kept | progress.silent | progress.failed == 0 {
-            Ok(())
-        } else {
-            self.finish(scope, progress)
-        }
+        self.finish(scope, progress);
+        again
     }
 
     /// Keeps instances that this call came by as a reader from being reclaimed for as long as it waits for them. To be called
@@ -177,7 +168,10 @@ impl<P: Platform> Space<P> {
     /// Waits for one batch of this invalidation.
     pub(super) fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
         let (commands, mmio) = (instance.commands(), instance.mmio());
-        if commands.is_over(&self.core.platform, mmio, ticket) {
+        // Waiting begins with a look of its own: this one is shorter, and tells what is a wait.
+        if (cfg!(feature = "fast-paths") || self.counts())
+            && commands.is_over(&self.core.platform, mmio, ticket)
+        {
             return Ok(());
         }
         // An elided ticket has no commands: nothing was waited for.
@@ -185,19 +179,14 @@ impl<P: Platform> Space<P> {
         commands.wait_later(&self.core.platform, mmio, ticket)
     }
 
-    /// Tells devices that have still to be told, and what did not do as it was told.
-    #[cfg_attr(feature = "ats", cold, inline(never))]
-    pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), Unconfirmed> {
+    /// Tells devices that have still to be told.
+    pub(super) fn finish(&self, scope: Scope, progress: &mut Progress) {
         let devices = if cfg!(feature = "ats") { progress.kept | progress.silent } else { 0 };
         for index in bits(devices) {
             let id = self.core.instances.id(index);
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
             }
-        }
-        match progress.first {
-            None => Ok(()),
-            Some(first) => Err(Unconfirmed { waiting: InstanceSet(progress.failed), ..first }),
         }
     }
 
@@ -244,29 +233,20 @@ impl<P: Platform> Space<P> {
         progress: &mut Progress,
     ) {
         let core = &*self.core;
-        let named = |target: &Installed| {
+        let named = move |target: &Installed| {
             let tag = core.tag_of(target);
             if wanted.are_guests() { tag.guests() } else { tag }
         };
         let which = wanted;
-        let wanted = |target: &Installed| core.is_reached(targets, target, which);
-        let mut rest = targets.as_slice();
-        while let Some((first, mut others)) = rest.split_first() {
-            let id = first.instance;
-            let alone = others.first().is_none_or(|next| next.instance != id);
-            if !alone {
-                let end = rest.iter().position(|target| target.instance != id);
-                others = end.and_then(|end| rest.get(end..)).unwrap_or(&[]);
-            }
-            let tags = rest;
-            rest = others;
+        let wanted = move |target: &Installed| core.is_reached(targets, target, which);
+        for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
+            let Some(&Installed { instance: id, .. }) = tags.first() else { continue };
             let Some(instance) = core.instances.get(id) else { continue };
             // An instance that cannot nest holds nothing of guests, and may not know the command.
             let none = which.are_guests() && !instance.features().may_hold_guests();
             if untold & id.bit() == 0 || none {
                 continue;
             }
-            let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
             let tags = tags.iter().filter(|target| wanted(target)).map(named);
             let commands = instance.invalidation(tags, scope);
             self.tell_all(targets, (id, instance), commands, scope, progress);
@@ -274,7 +254,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells an instance by `commands`, and the devices behind it, if there are any.
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", inline(never))]
     fn tell_all(
         &self,
         targets: &Targets,
@@ -301,8 +281,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells the instances that had no room.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(feature = "fast-paths", cold, inline(never))]
     fn tell_later(&self, scope: Scope, wanted: Which, progress: &mut Progress) {
         let core = &*self.core;
         let platform = &core.platform;

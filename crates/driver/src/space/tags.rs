@@ -45,7 +45,7 @@ pub(crate) struct Targets {
     tags: Vec<Installed>,
     /// By [`Device::key`].
     pub(crate) devices: Vec<Device>,
-    /// Each instance has one tag, and no device keeps translations: as a rule.
+    /// Each instance has one tag, and no device keeps translations: as a rule. Known only where there is a shorter way then.
     pub(super) plain: bool,
 }
 
@@ -66,7 +66,8 @@ impl Targets {
             [first, second] => first.instance != second.instance,
             _ => true,
         };
-        self.plain = !self.has_devices() && self.tags.windows(2).all(differ);
+        self.plain =
+            cfg!(feature = "fast-paths") && !self.has_devices() && self.tags.windows(2).all(differ);
     }
 }
 
