@@ -409,10 +409,10 @@ impl Features {
         // Split-stage ATS also needs CR0.ATSCHK, which is set wherever there is ATS.
         match asked {
             AtsMode::Off => Ok(AtsMode::Off),
-            AtsMode::Full if self.has_ats() => Ok(AtsMode::Full),
-            AtsMode::Always if self.has_ats() => Ok(AtsMode::Always),
+            AtsMode::Full if self.ats => Ok(AtsMode::Full),
+            AtsMode::Always if self.ats => Ok(AtsMode::Always),
             AtsMode::Full | AtsMode::Always => Ok(AtsMode::Off),
-            AtsMode::Split if !self.has_ats() => Err(NoSplitAts::NoAts),
+            AtsMode::Split if !self.ats => Err(NoSplitAts::NoAts),
             AtsMode::Split if !self.nesting => Err(NoSplitAts::NoNesting),
             AtsMode::Split if self.registers.idr0.ns1ats() => Err(NoSplitAts::Ns1ats),
             AtsMode::Split => Ok(AtsMode::Split),
@@ -424,18 +424,13 @@ impl Features {
     /// # Errors
     /// What the instance lacks for an entry that skips stage 1 and has ATS (§5.3, §12.1).
     pub const fn ats_always_on(&self) -> Result<(), NoAtsAlwaysOn> {
-        if !self.has_ats() {
+        if !self.ats {
             return Err(NoAtsAlwaysOn::NoAts);
         }
         if !self.stage_1 {
             return Err(NoAtsAlwaysOn::NoStage1);
         }
         if self.ssid_bits == 0 { Err(NoAtsAlwaysOn::NoSubstreams) } else { Ok(()) }
-    }
-
-    /// Devices can have translations of their own, by a driver that lets them.
-    const fn has_ats(&self) -> bool {
-        cfg!(feature = "ats") && self.ats
     }
 
     /// There is CR0.ATSCHK (§2.4), whether or not the driver lets any device keep translations.

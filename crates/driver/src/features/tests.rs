@@ -138,7 +138,6 @@ fn without_answers_nothing_stalls_and_what_always_does_is_refused() {
     }
 }
 
-#[cfg(feature = "ats")]
 #[test]
 fn which_ats_is_asked_for_and_what_comes_of_it() {
     let of = |idr0: Idr0| Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
@@ -167,16 +166,6 @@ fn which_ats_is_asked_for_and_what_comes_of_it() {
     let iidr = Iidr::default().with_implementer(0x43b).with_product_id(0x483);
     let old = Features::decode(IdRegisters { idr0: both, iidr, ..qemu() }).unwrap();
     assert_eq!(split(old), Err(NoSplitAts::NoNesting));
-}
-
-#[cfg(not(feature = "ats"))]
-#[test]
-fn no_device_has_ats_where_that_is_left_out() {
-    let idr0 = qemu().idr0.with_ats(true).with_s1p(true).with_s2p(true);
-    let features = Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
-    assert_eq!(features.ats_if(AtsMode::Full), Ok(AtsMode::Off));
-    assert_eq!(features.ats_if(AtsMode::Split), Err(NoSplitAts::NoAts));
-    assert_eq!(features.ats_always_on(), Err(NoAtsAlwaysOn::NoAts));
 }
 
 #[test]
