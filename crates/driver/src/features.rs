@@ -389,11 +389,9 @@ impl Features {
         Ok(())
     }
 
-    /// Whether faults stall where that is asked for, or is not. None does where nobody would answer it: an SMMU whose faults
-    /// always stall is refused there.
+    /// Whether faults stall where that is asked for, or is not.
     pub const fn stalls_if(&self, asked: bool) -> bool {
         match self.stalls {
-            _ if Self::LEAVES_STALLS_OUT => false,
             Stalls::Never => false,
             Stalls::Chosen => asked,
             Stalls::Forced => true,
