@@ -52,7 +52,7 @@ use crate::queue::Size;
 use crate::state::{Inside, Moment, State};
 use crate::tickets::NoTicket;
 use crate::trace::Trace;
-use counts::{FULL, LOOKS_FIRST};
+use counts::FULL;
 #[cfg(feature = "alloc")]
 pub(crate) use direct::Begun;
 pub(crate) use given::Given;
@@ -573,7 +573,7 @@ impl CommandQueue {
         self.wait_later(platform, mmio, ticket)
     }
 
-    /// Whether the batch is complete at the first look, where there is one.
+    /// Whether the batch is complete at the first look.
     #[inline(always)]
     pub(crate) fn is_over<P: Platform>(
         &self,
@@ -583,7 +583,7 @@ impl CommandQueue {
     ) -> bool {
         // A lane's number, which has 32 bits.
         let lane = self.lane(platform, ticket.lane as u32);
-        let over = LOOKS_FIRST && lane.has_done(&self.common, platform, mmio, ticket);
+        let over = lane.has_done(&self.common, platform, mmio, ticket);
         if over {
             self.completed(platform, ticket, Ok(()));
         }

@@ -238,10 +238,11 @@ impl<P: Platform> Domain<P> {
     ) -> Result<u64, UnmapError> {
         let platform = &self.space.core.platform;
         // The fast way for most unmaps: pages in one table, which stays, so that nothing is gathered but the range.
+        // Not asked at all without shorter ways of the driver's own: the tables may have theirs all the same, for another's sake.
         // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let pages = unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
+        let pages = || unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
         if cfg!(feature = "fast-paths")
-            && let Some(unmapped) = pages
+            && let Some(unmapped) = pages()
         {
             if unmapped != 0
                 && let Err(unconfirmed) = self.settle_pages(own, iova.0, len, SHIFT)

@@ -149,7 +149,8 @@ where
     T: Iterator<Item = Tag> + Clone,
 {
     let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
-    let count = tags.clone().count();
+    // Whether there are more than `most` is all that counts then.
+    let count = tags.clone().take(most.saturating_add(1)).count();
     Commands { tags, rest: Rest::new(features, regime, scope, count, most) }
 }
 

@@ -3,7 +3,6 @@
 
 use super::lane::Lane;
 use super::{CommandQueue, Common};
-use crate::counters::COUNTS;
 use crate::platform::Platform;
 use crate::statistics::CommandStatistics;
 use crate::trace::Trace;
@@ -16,10 +15,6 @@ pub(super) const REFUSED: usize = 3;
 /// CMD_SYNCs that do not end a batch.
 #[cfg(feature = "ats")]
 const WITHIN: usize = 4;
-
-/// Whether there is a first look by itself: it is shorter for most, and what is over then does not count as a wait. Else
-/// it is the first turn of whoever waits.
-pub(super) const LOOKS_FIRST: bool = COUNTS || cfg!(feature = "fast-paths");
 
 /// A wait; counted, with its turns, when it is dropped.
 pub(super) struct Waiting<'a, P: Platform> {
@@ -37,9 +32,6 @@ impl<'a, P: Platform> Waiting<'a, P> {
 impl<P: Platform> Drop for Waiting<'_, P> {
     fn drop(&mut self) {
         let Self { common, platform, turns } = *self;
-        if !LOOKS_FIRST && turns == 0 {
-            return;
-        }
         common.counters.add(platform, WAITS, 1);
         common.counters.add(platform, TURNS, turns);
         platform.trace(&Trace::Waited { instance: &common.name, turns });

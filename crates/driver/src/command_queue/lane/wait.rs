@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waiting for commands to be complete, or for room: what a queue says of itself meanwhile, and when it is given up.
 
-use super::super::counts::{LOOKS_FIRST, Waiting};
+use super::super::counts::Waiting;
 use super::super::{Common, Ticket};
 use super::{Lane, message};
 use crate::error::Failure;
@@ -26,7 +26,7 @@ impl Lane {
             self.tickets.share(consumed);
             self.tickets.has_room(slots)
         };
-        if LOOKS_FIRST && self.is_soon(common, platform, mmio, has_room) {
+        if self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
         let awaited = self.tickets.room_is_at(slots);
@@ -46,8 +46,7 @@ impl Lane {
         inside: Option<(Inside<'_>, u64)>,
     ) -> Result<(), Failure> {
         let is_done = |consumed| consumed >= ticket.end;
-        // `until` begins with the same; but whoever comes there has waited, where that is counted.
-        if !LOOKS_FIRST || !is_done(self.tickets.consumed()) {
+        if !is_done(self.tickets.consumed()) {
             let (inside, published) = inside.map_or((None, 0), |(inside, to)| (Some(inside), to));
             self.until(common, platform, mmio, (ticket.start, published), inside, &is_done)?;
         }
