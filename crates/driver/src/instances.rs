@@ -106,7 +106,7 @@ impl<P: Platform> Instances<P> {
         if cfg!(feature = "removal")
             && let Some(holders) = self.holders.get(id.index())
         {
-            // Relaxed: there is one already, or nobody else knows of the instance.
+            // Relaxed: there is one already, or whoever added the instance still has the mutex, without which it is not removed.
             holders.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -131,10 +131,10 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Takes out what has the number of `id`, which is another's from then on.
-    #[cfg(feature = "removal")]
     ///
     /// # Safety
     /// Nobody has what [`Instances::get`] returned for it, nor will ask for it.
+    #[cfg(feature = "removal")]
     unsafe fn take(&self, id: InstanceId) -> Option<Box<Instance<P>>> {
         let pointer = self.slots.get(id.index())?.swap(null_mut(), Ordering::Acquire);
         self.removed.fetch_and(!id.bit(), Ordering::Release);

@@ -278,9 +278,19 @@ impl<P: Platform> Probe<P> {
         let Self { core, probed, kept, adopted } = self;
         let enabled = core.configuration.with(|configuration| {
             core.reclaim();
-            let enabled = core.enable(configuration, probed, &kept, adopted);
-            // There is a handle from the beginning: who finds the instance in `Iommu::smmus` may remove it at once.
-            enabled.map(|id| Smmu::new(core.clone(), id))
+            let Some(id) = core.instances.vacant() else {
+                let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
+                return Err(Refused { value: probed, error });
+            };
+            match core.enable(configuration, id, probed, &kept, adopted) {
+                // There is a handle from the beginning: who finds the instance in `Iommu::smmus`, once the mutex is free, may
+                // remove it at once.
+                Ok(()) => Ok(Smmu::new(core.clone(), id)),
+                Err(refused) => {
+                    configuration.asids.take_back(id);
+                    Err(refused)
+                }
+            }
         });
         match enabled {
             Ok(smmu) => Ok(smmu),
@@ -294,7 +304,7 @@ impl<P: Platform> Probe<P> {
 }
 
 impl<P: Platform> Smmu<P> {
-    /// A handle of `id`, for someone who has another, or is about to add it.
+    /// A handle of `id`, for someone who has another, or has just added it and still has the mutex.
     pub(crate) fn new(core: Shared<Core<P>>, id: InstanceId) -> Self {
         core.instances.hold(id);
         Self { core, id }
@@ -398,26 +408,23 @@ impl<P: Platform> Smmu<P> {
 }
 
 impl<P: Platform> Core<P> {
-    /// See [`Probe::enable`].
+    /// See [`Probe::enable`]: the instance is `id` from then on. If it is refused, it may have ASIDs, which nobody has seen: the
+    /// caller takes them back.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     #[inline(never)]
     fn enable(
         &self,
         configuration: &mut Configuration<P>,
+        id: InstanceId,
         probed: Probed<P>,
         kept: &Kept<P>,
         mut adopted: Option<Found>,
-    ) -> Result<InstanceId, Refused<Probed<P>, EnableError>> {
-        let Some(id) = self.instances.vacant() else {
-            let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
-            return Err(Refused { value: probed, error });
-        };
+    ) -> Result<(), Refused<Probed<P>, EnableError>> {
         let platform = &self.platform;
         // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
         let table = adopted.as_mut().map(|found| unsafe { found.table() });
         let requests = adopted.as_mut().and_then(Found::take_requests);
         let take_memory = || {
-            // Taken back if the instance does not start: nobody else sees its ASIDs before that.
             configuration.asids.add(id, probed.features())?;
             let place = try_box(MaybeUninit::uninit())?;
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
@@ -426,13 +433,10 @@ impl<P: Platform> Core<P> {
         };
         let (place, parts) = match take_memory() {
             Ok(memory) => memory,
-            Err(NoMemory) => {
-                configuration.asids.take_back(id);
-                return Err(Refused { value: probed, error: EnableError::NoMemory });
-            }
+            Err(NoMemory) => return Err(Refused { value: probed, error: EnableError::NoMemory }),
         };
         let put = |instance| Box::write(place, instance);
-        // SAFETY: as above.
+        // SAFETY: as above; the memory was taken for this, by what was probed.
         let mut instance = unsafe { probed.build(platform, parts, put) };
         instance.leave_out(self.left_out());
         let adopting = adopted.is_some();
@@ -450,7 +454,6 @@ impl<P: Platform> Core<P> {
         let (ready, others) = match make_ready() {
             Ok(ready) => ready,
             Err(error) => {
-                configuration.asids.take_back(id);
                 // SAFETY: as above, and the SMMU was told of nothing; no entry is used beyond what has returned.
                 let value = unsafe { instance.unbuild(platform, true) };
                 return Err(Refused { value, error });
@@ -470,14 +473,14 @@ impl<P: Platform> Core<P> {
                 self.quarantine.add(platform, id);
                 self.instances.add(id, instance);
                 keep::commit(self, configuration, id, ready);
-                Ok(id)
+                Ok(())
             }
             Err(NotStarted { error, off }) => {
-                // SAFETY: as above; entries of the table were used only until the call returned.
+                // SAFETY: as above, and `off` is what the SMMU has confirmed; entries of the table were used only until the call
+                // returned.
                 let value = unsafe { instance.unbuild(platform, off) };
                 keep::undo(self, configuration, id, ready, off);
                 configuration.disown(id);
-                configuration.asids.take_back(id);
                 Err(Refused { value, error })
             }
         }

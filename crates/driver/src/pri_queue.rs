@@ -352,7 +352,6 @@ impl PriQueue {
 
     /// Position after the last record, given that of the next one to read.
     fn tail(&self, head: u64, prod: PriqProd) -> Result<u64, Inconsistent> {
-        // At most 20 bits.
         self.size.position(head, self.size.register(prod.wr()))
     }
 

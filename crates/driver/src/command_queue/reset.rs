@@ -14,9 +14,8 @@ use crate::platform::{Mmio, Platform};
 use crate::tickets::NoTicket;
 
 impl CommandQueue {
-    /// Lets nobody use the queues any more, before an SMMU is told to use none of them. They count as failed until
-    /// [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an earlier ticket is told that it
-    /// failed. [`CommandQueue::restart`] comes next.
+    /// Lets nobody use the queues, before an SMMU is told to use none of them: they count as failed until
+    /// [`CommandQueue::resume`], and whoever still waits for an earlier ticket is told so. [`CommandQueue::restart`] comes next.
     pub(crate) fn stop<P: Platform>(&self, platform: &P) {
         // Those who wait for a suspended SMMU do not really wait, so there is nobody to be told of a failure.
         let asleep = self.common.state.now().is_asleep();
