@@ -103,6 +103,7 @@ impl<P: Platform> Configuration<P> {
     /// Adds `user` to a place that has room for it, and returns its seat.
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
         if let Some(place) = self.places.get_mut(place) {
+            debug_assert!(!place.users.contains(&user), "it sits there already");
             place.users.put(user);
         }
         self.seats += 1;
@@ -112,7 +113,10 @@ impl<P: Platform> Configuration<P> {
     /// Takes `user` off a place, among whose users it is looked for. Returns whether it was the last one.
     pub(crate) fn quit(&mut self, index: usize, user: User) -> bool {
         let Some(place) = self.places.get_mut(index) else { return false };
-        let Some(at) = place.users.iter().position(|other| *other == user) else { return false };
+        // Who came last leaves first, as a rule.
+        let at = place.users.iter().rposition(|other| *other == user);
+        debug_assert!(at.is_some(), "it does not sit there");
+        let Some(at) = at else { return false };
         place.users.swap_remove(at);
         place.users.is_empty()
     }
@@ -198,6 +202,8 @@ impl<P: Platform> Configuration<P> {
         let key = |target: &Installed| (target.instance, target.tag);
         let mut own = stays.then(|| Installed::new(place.instance, place.tag, place.shared, index));
         let current = place.space.targets.for_writer();
+        // What stays was there: the memory has no room for it else.
+        debug_assert!(joins || !stays || current.iter().any(|target| target.place == index));
         for target in current.iter().filter(|target| target.place != index) {
             if let Some(own) = own.take_if(|own| key(own) <= key(target)) {
                 spare.put(own);

@@ -32,13 +32,14 @@ impl<T> Slab<T> {
     /// Puts `value` where there is room ([`Slab::reserve`]); its index.
     pub(crate) fn insert(&mut self, value: T) -> usize {
         let index = self.next;
+        debug_assert!(index < self.slots.capacity(), "no room was made");
         if index == self.slots.len() && index < self.slots.capacity() {
             self.slots.push(Slot::Vacant(index + 1));
         }
         if let Some(slot) = self.slots.get_mut(index)
             && let Slot::Vacant(next) = *slot
         {
-            // Nothing is left of a vacant slot, nor is it looked for.
+            // A vacant slot has nothing to drop; plain assignment would compile the drop of a value here.
             mem::forget(mem::replace(slot, Slot::Taken(value)));
             self.next = next;
         }
@@ -88,6 +89,20 @@ impl<T> Slot<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_removed_last_is_used_first() {
+        let mut slab = Slab::new();
+        slab.reserve(4).unwrap();
+        for index in 0..4 {
+            assert_eq!(slab.insert(index), index);
+        }
+        assert_eq!([2, 0, 3].map(|index| slab.remove(index)), [Some(2), Some(0), Some(3)]);
+        slab.reserve(3).unwrap();
+        assert_eq!([5, 6, 7].map(|value| slab.insert(value)), [3, 0, 2]);
+        slab.reserve(1).unwrap();
+        assert_eq!((slab.insert(8), slab.end()), (4, 5));
+    }
 
     #[test]
     fn indices_stay_and_are_used_again() {

@@ -117,7 +117,7 @@ struct Call<'a, P: Platform> {
     devices: usize,
 }
 
-/// What [`Call::prepare`] has got: only hardware can fail from here on.
+/// What a call has got, and has put in place so far. After [`Call::prepare`] only hardware can fail.
 struct Ready {
     moves: Moves,
     /// The seat that the master has until now.
@@ -213,7 +213,7 @@ impl<'a, P: Platform> Call<'a, P> {
         cfg!(feature = "ats") && self.devices != 0
     }
 
-    /// Whose is [`WITHOUT`] where there is no other, which is known when the driver is compiled.
+    /// The substream; [`WITHOUT`] where there are no others, which is known when the driver is compiled.
     const fn substream(&self) -> u32 {
         if is_without(self.substream) { WITHOUT } else { self.substream }
     }
@@ -462,7 +462,7 @@ impl<'a, P: Platform> Call<'a, P> {
             settled = flush(core, instance, place.tag);
         }
         // Where others keep the place, or it is held from here on, only this master's devices leave the targets.
-        let left = old.filter(|_| emptied && settled.is_ok());
+        let left = old.filter(|_| emptied && settled.is_ok() && ready.leaving.is_some());
         let mut withdrawn = None;
         if (left.is_some() || user.is_some())
             && let (Some(old), Some(targets)) = (old, ready.leaving.take())

@@ -107,8 +107,8 @@ impl Case {
 #[test]
 fn a_change_without_heap_changes_nothing_and_can_be_made_later() {
     for (call, expected) in [
-        // The slot, the place, places to use again, its users, the targets with it (two), room to hold it back.
-        (Call::AttachFirst, 7),
+        // The slot, the place, its users, the targets with it (two).
+        (Call::AttachFirst, 5),
         // Lists have room for some more.
         (Call::AttachBeside, 3),
         // And the targets without the one that is left (two).
