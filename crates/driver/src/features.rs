@@ -240,9 +240,8 @@ impl Features {
         if let Some(rule) = broken {
             return Err(Unsupported::Contradiction { rule });
         }
-        let mut plain = Self {
-            // Copied once all else is in its place, and not kept from there by a copy in between.
-            registers: IdRegisters::default(),
+        let plain = Self {
+            registers,
             stage_1: idr0.s1p(),
             stage_2: idr0.s2p(),
             asid_bits: if idr0.asid16() { 16 } else { 8 },
@@ -293,7 +292,6 @@ impl Features {
             page_0_only: false,
             repeated_invalidation: false,
         };
-        plain.registers = registers;
         Ok(plain.corrected())
     }
 

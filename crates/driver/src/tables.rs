@@ -161,11 +161,7 @@ impl Own {
         config: &DomainConfig,
         instances: impl Iterator<Item = &'a Features> + Clone,
     ) -> Result<Self, CreateError> {
-        // The least of all instances; what there is without any.
-        let sizes = instances.clone().map(|it| (it.output_bits, it.input_bits, it.bbml));
-        let least =
-            sizes.reduce(|one, other| (one.0.min(other.0), one.1.min(other.1), one.2.min(other.2)));
-        let (outputs, inputs, tolerance) = least.unwrap_or((48, 48, 0));
+        let least = |of: fn(&Features) -> u32| instances.clone().map(of).min();
         let stage = config.stage;
         // There are no others without them.
         let only = if cfg!(feature = "granules") { None } else { Some(Granule::K4) };
@@ -175,12 +171,15 @@ impl Own {
         });
         let wide = config.input_bits > 48 || config.output_bits > 48;
         let most = if wide { 52 } else { 48 };
-        let or = |chosen: u32, limit: u32| if chosen == 0 { limit.min(most) } else { chosen };
-        let output_bits = or(config.output_bits, outputs);
+        let or = |chosen: u32, limit: Option<u32>| match chosen {
+            0 => limit.unwrap_or(48).min(most),
+            chosen => chosen,
+        };
+        let output_bits = or(config.output_bits, least(|features| features.output_bits));
         let input = match stage {
-            Stage::One => inputs,
+            Stage::One => least(|features| features.input_bits),
             // The input of stage 2 is what devices may issue, or the output of stage 1 (§9).
-            Stage::Two => output_bits,
+            Stage::Two => Some(output_bits),
         };
         let input_bits = or(config.input_bits, input);
         let resizing = cfg!(feature = "resizing");
@@ -189,7 +188,7 @@ impl Own {
         let bbml = match config.bbml {
             _ if !sizes_change => 0,
             Some(bbml) => bbml,
-            None => tolerance,
+            None => least(|features| features.bbml).unwrap_or(0),
         };
         let level = match bbml {
             0 => Bbml::Zero,

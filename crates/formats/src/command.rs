@@ -357,7 +357,7 @@ impl Command {
         Opcode::from_code(self.0[0] as u8)
     }
 
-    /// Whether it is this one: without asking which others there are.
+    /// Whether it has the code of `opcode`. Asked of one, this is less than [`Command::opcode`].
     pub const fn is(&self, opcode: Opcode) -> bool {
         self.0[0] as u8 == opcode as u8
     }

@@ -319,6 +319,8 @@ fn all_lists_every_command_once_in_order_of_code() {
     assert!(codes.is_sorted_by(|a, b| a < b));
     for opcode in Opcode::ALL {
         assert_eq!(Opcode::from_code(*opcode as u8), Some(*opcode));
+        let is = |code: u8| Command([u64::from(code) | 0xff00, 0]).is(*opcode);
+        assert!((0..=u8::MAX).all(|code| is(code) == (code == *opcode as u8)));
     }
     assert!(COMMANDS.iter().all(|entry| codes.contains(&entry.0)));
 }

@@ -260,7 +260,7 @@ impl<M: Memory> Model<M> {
             return false;
         }
         // A CMD_SYNC that is about to be dropped looks at nothing.
-        if command.opcode() == Some(Opcode::Sync) && self.faults.drop_sync != 1 {
+        if command.is(Opcode::Sync) && self.faults.drop_sync != 1 {
             if self.faults.waited < self.faults.patience && self.has_unanswered(queue) {
                 self.faults.waited += 1;
                 return false;

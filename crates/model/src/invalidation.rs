@@ -258,7 +258,7 @@ impl<M: Memory> Model<M> {
         use Opcode as Op;
         // At one place in all that have them. SID has 32 and SSID 20 bits.
         let of_stream = CfgiCd(command.0);
-        let has_substream = command.opcode() == Some(Op::CfgiCd);
+        let has_substream = command.is(Op::CfgiCd);
         let stream = of_stream.sid() as u32;
         let substream = if has_substream { of_stream.ssid() as u32 } else { 0 };
         let missing = Misuse::NoSuchStream { stream, substream };
@@ -368,7 +368,7 @@ impl<M: Memory> Model<M> {
         let (num, scale) = (of_range.num(), of_range.scale());
         let (ttl, tg, ttl128) = (of_range.ttl(), of_range.tg(), of_range.ttl128());
         let bad = Misuse::BadRange { command: *command };
-        let intermediate = command.opcode() == Some(Opcode::TlbiS2Ipa);
+        let intermediate = command.is(Opcode::TlbiS2Ipa);
         let first = if intermediate { TlbiS2Ipa(command.0).addr() } else { of_range.addr() };
         let leaf = of_range.leaf();
         // Bits 63:48 must agree where addresses have 49 bits.

@@ -243,7 +243,10 @@ impl CommandQueue {
         loop {
             let before = commands.left();
             // An ATC_INV needs no repetition: `Firmware::repeated_invalidation` is about the SMMU's own caches.
-            let mut again = self.repeats() && !commands.mark();
+            let mut again = self.repeats() && !commands.asks_device();
+            if again {
+                commands.mark();
+            }
             loop {
                 let ticket = self.submit(platform, mmio, &mut Given(commands))?;
                 self.wait_calmly(platform, mmio, &ticket)?;
@@ -263,8 +266,11 @@ impl CommandQueue {
 
 /// Commands that can be given once more.
 trait Source: Give {
-    /// Remembers the present position. Whether the next command is for a device.
-    fn mark(&mut self) -> bool;
+    /// Whether the next command is an ATC_INV. None of this driver's is without ATS.
+    fn asks_device(&self) -> bool;
+
+    /// Remembers the present position.
+    fn mark(&mut self);
 
     /// Goes back to the position that [`Source::mark`] remembered.
     fn rewind(&mut self);
@@ -294,10 +300,13 @@ impl<I: ExactSizeIterator<Item = Command>> ExactSizeIterator for Rewound<I> {
 }
 
 impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
-    fn mark(&mut self) -> bool {
-        self.mark = self.next.clone();
+    fn asks_device(&self) -> bool {
         cfg!(feature = "ats")
             && self.next.clone().next().is_some_and(|command| command.is(Opcode::AtcInv))
+    }
+
+    fn mark(&mut self) {
+        self.mark = self.next.clone();
     }
 
     fn rewind(&mut self) {

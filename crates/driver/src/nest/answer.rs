@@ -90,7 +90,7 @@ impl<P: Platform> Nest<P> {
             Some(Opcode::PriResp) => Mutation::GuestsPages,
             _ => Mutation::GuestsAnswer,
         };
-        if command.opcode() != Some(Opcode::StallTerm) && self.core.leaves_out(left_out) {
+        if !command.is(Opcode::StallTerm) && self.core.leaves_out(left_out) {
             let commands = core::iter::once(command);
             return instance.commands().carry_out_first(
                 &self.core.platform,

@@ -420,7 +420,7 @@ impl<P: Platform> Nest<P> {
         let core = &self.core;
         let (platform, queue) = (&core.platform, instance.commands());
         let stream = named(&command);
-        let of_device = command.opcode() == Some(Opcode::AtcInv);
+        let of_device = command.is(Opcode::AtcInv);
         let (mut again, mut silent) = (queue.repeats(), false);
         let _asked = of_device.then(|| queue.devices_are_asked());
         // A stream that this call has put in quarantine.
@@ -535,7 +535,7 @@ fn spare_silent<P: Platform>(
     let (mut left, mut asked) = (0, false);
     for at in 0..count.min(commands.len()) {
         let Some(mut command) = commands.get(at).copied() else { break };
-        if command.opcode() == Some(Opcode::AtcInv)
+        if command.is(Opcode::AtcInv)
             && let Some(stream) = named(&command)
         {
             if instance.is_quarantined(platform, stream) {

@@ -228,7 +228,7 @@ impl Smmu {
         let cons = CmdqCons(self.model.read32(CmdqCons::OFFSET));
         let slot = cons.rd() & ((1 << base.log2size()) - 1);
         let word = self.model.memory().read64(base.addr() + slot * COMMAND_BYTES as u64);
-        word.is_ok_and(|word| Command([word, 0]).opcode() == Some(Opcode::Sync))
+        word.is_ok_and(|word| Command([word, 0]).is(Opcode::Sync))
     }
 
     /// Keeps of what the model says what is asked for later.
