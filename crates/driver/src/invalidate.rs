@@ -126,13 +126,29 @@ impl Range {
         }
     }
 
+    /// Whether there are tables of this granule, with leaves of this size.
+    const fn is_of_tables(&self) -> bool {
+        let granule = self.granule_shift;
+        let leaf = match self.leaf_shift {
+            None => granule,
+            Some(leaf) => leaf,
+        };
+        matches!(granule, 12 | 14 | 16) && granule <= leaf && leaf <= LARGEST_LEAF
+    }
+
     /// How many commands name it one address at a time, as an SMMU without ranges needs them: beyond
     /// [`MOST_SINGLE`], [`commands`] names the whole tag instead.
     #[must_use]
     pub const fn singles(&self) -> u64 {
+        if !self.is_of_tables() {
+            return u64::MAX;
+        }
         self.bytes.div_ceil(1 << self.step_shift())
     }
 }
+
+/// log2 of the largest size that a leaf can have (§15): 4 TiB, with the granule of 64 KiB.
+const LARGEST_LEAF: u32 = 42;
 
 /// Beyond this many single-address commands the whole tag is invalidated instead.
 pub const MOST_SINGLE: u64 = 64;
@@ -142,12 +158,17 @@ const LARGEST_SCALE: [u32; 2] = [31, 39];
 /// The commands for `scope` of each of `tags` on an SMMU with `features`: at most `most`, which is at least 1. What
 /// would take more is covered by one command for each whole tag, or by one for everything of the world that the tags
 /// are of: EL1 and its stage 2, or EL2. Tags of both do not come together, nor do
-/// [`Regime::Guests`] and others: of those all is invalidated, whatever the scope.
+/// [`Regime::Guests`] and others: of those all is invalidated, whatever the scope, and so it is of a range that is of no tables
+/// that there are.
 #[inline]
 pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> Commands<T>
 where
     T: Iterator<Item = Tag> + Clone,
 {
+    let scope = match scope {
+        Scope::Range(range) if !range.is_of_tables() => Scope::All,
+        scope => scope,
+    };
     let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
     // Whether there are more than `most` is all that counts then.
     let count = tags.clone().take(most.saturating_add(1)).count();

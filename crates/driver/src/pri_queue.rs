@@ -5,8 +5,8 @@
 //! waits for what is lost, and devices ask again. So it is acknowledged only when all that is in the queue was handed
 //! over; what came of groups that are not complete by then, the SMMU has dropped.
 
-#[cfg(feature = "alloc")]
 use core::fmt;
+#[cfg(feature = "alloc")]
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 

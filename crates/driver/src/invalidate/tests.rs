@@ -324,3 +324,31 @@ fn the_command_for_a_whole_tag_is_that_for_everything_of_it() {
         assert_eq!((commands.next(), commands.next()), (Some(whole(tag)), None));
     }
 }
+
+/// Whoever works by the hardware blocks alone may say anything: that is no reason to stop, nor to invalidate too little.
+#[test]
+fn of_a_range_of_no_tables_all_is_invalidated() {
+    for ranges in [false, true] {
+        for (granule_shift, leaf_shift) in [
+            (0, None),
+            (3, Some(3)),
+            (3, Some(12)),
+            (11, Some(21)),
+            (13, None),
+            (63, None),
+            (u32::MAX, Some(u32::MAX)),
+            (12, Some(0)),
+            (12, Some(11)),
+            (16, Some(43)),
+            (12, Some(64)),
+        ] {
+            for leaf_only in [false, true] {
+                let range =
+                    Range { start: 0, bytes: 1 << 20, granule_shift, leaf_shift, leaf_only };
+                let commands = all(ranges, Scope::Range(range));
+                assert_eq!(commands, [TlbiNhAsid::new().with_asid(5).into()], "{range:?}");
+                assert_eq!(range.singles(), u64::MAX, "{range:?}");
+            }
+        }
+    }
+}
