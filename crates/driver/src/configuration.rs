@@ -102,35 +102,48 @@ impl<P: Platform> Configuration<P> {
 
     /// Adds `user` to a place that has room for it, and returns its seat.
     pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
-        if let Some(place) = self.places.get_mut(place) {
-            debug_assert!(!place.users.contains(&user), "it sits there already");
-            place.users.put(user);
-        }
+        let users = self.places.get_mut(place).map(|place| &mut place.users);
+        let at = users.map_or(0, |users| {
+            users.put(user);
+            users.len() - 1
+        });
         self.seats += 1;
-        Bound { place, bonds: 1, seat: self.seats }
+        Bound { place, at, bonds: 1, seat: self.seats }
     }
 
-    /// Takes `user` off a place, among whose users it is looked for. Returns whether it was the last one.
-    pub(crate) fn quit(&mut self, index: usize, user: User) -> bool {
+    /// Takes the `at`th user off a place. Returns whether it was the last one.
+    pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
         let Some(place) = self.places.get_mut(index) else { return false };
-        // Who came last leaves first, as a rule.
-        let at = place.users.iter().rposition(|other| *other == user);
-        debug_assert!(at.is_some(), "it does not sit there");
-        let Some(at) = at else { return false };
+        if at >= place.users.len() {
+            return false;
+        }
         place.users.swap_remove(at);
-        place.users.is_empty()
+        let empty = place.users.is_empty();
+        // `swap_remove` moved the last user to index `at`: its `Bound` has to say so.
+        if let Some(moved) = place.users.get(at).copied() {
+            self.rebind(moved, index, |moved| moved.at = at);
+        }
+        empty
     }
 
-    /// Moves `user` from the place `from` to the place `to`, which has room. Unless the change was `confirmed`, a [`GHOST`]
-    /// stays in its seat at `from`.
-    pub(crate) fn change_seat(&mut self, user: User, from: usize, to: usize, confirmed: bool) {
-        self.rebind(user, from, |bound| bound.place = to);
-        if confirmed {
-            self.quit(from, user);
-        } else if let Some(place) = self.places.get_mut(from)
-            && let Some(ghost) = place.users.iter_mut().find(|other| **other == user)
-        {
-            ghost.substream = GHOST;
+    /// Moves the `at`th user of the place `from` to the place `to`, which has room. Unless the change was `confirmed`,
+    /// a [`GHOST`] stays in its seat at `from`.
+    pub(crate) fn change_seat(
+        &mut self,
+        user: User,
+        from: usize,
+        at: usize,
+        to: usize,
+        confirmed: bool,
+    ) {
+        let Some(seats) = self.places.get(to).map(|place| place.users.len()) else { return };
+        self.rebind(user, from, |bound| (bound.place, bound.at) = (to, seats));
+        let ghost = self.places.get_mut(from).and_then(|place| place.users.get_mut(at));
+        match ghost {
+            Some(ghost) if !confirmed => ghost.substream = GHOST,
+            _ => {
+                self.quit(from, at);
+            }
         }
         if let Some(place) = self.places.get_mut(to) {
             place.users.put(user);
@@ -139,8 +152,9 @@ impl<P: Platform> Configuration<P> {
 
     /// Takes all ghosts off a place.
     pub(crate) fn exorcise(&mut self, place: usize) {
-        if let Some(place) = self.places.get_mut(place) {
-            place.users.retain(|user| user.substream != GHOST);
+        let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
+        while let Some(at) = self.places.get(place).and_then(ghost) {
+            self.quit(place, at);
         }
     }
 

@@ -277,7 +277,7 @@ fn ready<P: Platform>(
     let tables = space.stage_2(tag);
     let without = SubstreamId(WITHOUT);
     // A stand-in, so that `stream` encodes a translating entry; `commit` sets the real seat.
-    let seat = Bound { place: usize::MAX, bonds: 1, seat: 0 };
+    let seat = Bound { place: usize::MAX, at: 0, bonds: 1, seat: 0 };
     let mut state = MasterState {
         instance: id,
         streams,

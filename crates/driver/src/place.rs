@@ -33,8 +33,8 @@ impl<P: Platform> Place<P> {
     }
 }
 
-/// A master that uses a place, with one of its substreams: once.
-#[derive(Clone, Copy, PartialEq)]
+/// A master that uses a place, with one of its substreams.
+#[derive(Clone, Copy)]
 pub(crate) struct User {
     /// Index of the master.
     pub(crate) master: usize,
@@ -56,10 +56,12 @@ pub(crate) const fn is_without(substream: u32) -> bool {
 /// until a reset.
 pub(crate) const GHOST: u32 = u32::MAX;
 
-/// Of which place a [`Slot`] is a user: a seat.
+/// Which user of which place a [`Slot`] is: a seat.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) place: usize,
+    /// Index among the place's users.
+    pub(crate) at: usize,
     /// How many [`Bond`](crate::Bond)s stand for it.
     pub(crate) bonds: usize,
     /// Number of the seat, never used again: a bond that outlives its seat finds another number there.

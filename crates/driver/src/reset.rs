@@ -169,6 +169,7 @@ impl<P: Platform> Configuration<P> {
             }
             for (which, bound) in bounds.into_iter().enumerate() {
                 let Some(bound) = bound else { continue };
+                // Looked up anew: the seat's index may have changed when the other one left.
                 let user = User { master, substream };
                 self.leave(core, user, bound.place).map_err(|NoMemory| EnableError::NoMemory)?;
                 let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
@@ -209,7 +210,10 @@ impl<P: Platform> Configuration<P> {
     fn leave(&mut self, core: &Core<P>, user: User, place: usize) -> Result<(), NoMemory> {
         let Some(seats) = self.places.get(place) else { return Ok(()) };
         let spare = spare(&seats.space, 0)?;
-        if self.quit(place, user) {
+        let bound = self.masters.get_mut(user.master);
+        let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
+        let Some(bound) = bound else { return Ok(()) };
+        if self.quit(place, bound.at) {
             self.end(core, place, spare, Some(user));
         } else {
             let retired = self.withdraw_for(place, spare, false, Some(user));

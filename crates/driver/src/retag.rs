@@ -349,7 +349,7 @@ impl<P: Platform> Steps for Change<'_, P> {
                         let own = user.master == index && user.substream != GHOST;
                         if own {
                             let seats = &mut self.configuration;
-                            seats.change_seat(user, step.from, step.to, confirmed);
+                            seats.change_seat(user, step.from, at, step.to, confirmed);
                         }
                         // A confirmed move has put the last user at index `at`: it is looked at next.
                         at += usize::from(!own || !confirmed);

@@ -455,7 +455,7 @@ impl<'a, P: Platform> Call<'a, P> {
     ) -> Result<(), Failure> {
         let (core, instance, user) = (self.core, self.instance, self.among_targets());
         let old = ready.old.map(|old| old.place);
-        let emptied = old.is_some_and(|old| configuration.quit(old, self.user()));
+        let emptied = ready.old.is_some_and(|old| configuration.quit(old.place, old.at));
         let mut settled = Ok(());
         if emptied && let Some(place) = old.and_then(|old| configuration.places.get(old)) {
             // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
