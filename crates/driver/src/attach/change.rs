@@ -434,6 +434,8 @@ impl<'a, P: Platform> Call<'a, P> {
     }
 
     /// The instance did not confirm a change between these seats: blocks the master in memory, and notes that it is stuck.
+    #[cold]
+    #[inline(never)]
     fn give_up(&self, configuration: &mut Configuration<P>, seats: [Option<Bound>; 2]) {
         if let Some(state) = configuration.masters.get_mut(self.master) {
             state.block_streams(&self.core.platform, self.instance);
