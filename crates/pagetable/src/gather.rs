@@ -28,7 +28,7 @@ const SOME: u64 = 0b100;
 /// Forgetting a gather that is not empty leaves devices with access to what was unmapped, and leaks the
 /// unlinked tables.
 pub struct Gather<const TABLES: usize = 32> {
-    /// Cleared addresses lie in `start..end`, if [`SOME`] were; else `u64::MAX..0`.
+    /// Cleared addresses lie in `start..end`, which is `u64::MAX..0` before [`SOME`] were; while `sizes` is 0 it says nothing.
     start: u64,
     end: u64,
     /// The union of the sizes that cleared leaves had, and of marks that are no sizes.
@@ -104,7 +104,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     pub const fn sized() -> Self {
         const { assert!(TABLES >= 4, "one step of a cursor may unlink a table of each level") };
         Self {
-            start: u64::MAX,
+            start: 0,
             end: 0,
             sizes: 0,
             tables: [const { MaybeUninit::uninit() }; TABLES],
@@ -141,6 +141,9 @@ impl<const TABLES: usize> Gather<TABLES> {
 
     /// Makes [`leaf_size`](Self::leaf_size) `None` until the gather is cleared.
     pub(crate) const fn name_no_size(&mut self) {
+        if self.sizes == 0 {
+            (self.start, self.end) = (u64::MAX, 0);
+        }
         self.sizes |= NO_SIZE;
     }
 
@@ -172,8 +175,8 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Forgets everything, also tables that were not freed: they leak unless the caller keeps a copy.
     #[inline]
     pub const fn clear(&mut self) {
-        (self.start, self.end) = (u64::MAX, 0);
-        (self.sizes, self.used) = (0, 0);
+        self.sizes = 0;
+        self.used = 0;
     }
 
     /// Whether another table would not fit.
@@ -191,6 +194,11 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Adds cleared addresses `start..end`, whose leaves had the sizes in `sizes` (their union).
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
+        if self.sizes == 0 {
+            // The common case: this is all that the gather gets.
+            (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
+            return;
+        }
         (self.start, self.end) = (self.start.min(start), self.end.max(end));
         self.sizes |= sizes | SOME;
     }
