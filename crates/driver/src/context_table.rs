@@ -235,7 +235,7 @@ impl ContextTable {
         // The entry that is used now, and where it is in its piece.
         let used = self.entry(platform, substream)?.address().0;
         let piece = self.piece() as u64;
-        let own = u64::from(substream.0) * CD_BYTES as u64 & (piece - 1);
+        let own = (u64::from(substream.0) * CD_BYTES as u64) & (piece - 1);
         let (from, to) = (used - own, self.copy?.0);
         // SAFETY: both are within memory of that size, as in `entry`.
         let entries =
