@@ -413,8 +413,9 @@ impl World {
     fn range(&mut self) -> Range<usize> {
         let start = self.random.below(PAGES);
         match self.random.below(8) {
-            0..3 => start..start + 1,
-            3..5 => start..PAGES.min(start + 1 + self.random.below(700)),
+            0..2 => start..start + 1,
+            2..4 => start..PAGES.min(start + 2 + self.random.below(30)),
+            4 => start..PAGES.min(start + 1 + self.random.below(700)),
             5..7 => {
                 let start = start / TABLE * TABLE;
                 start..PAGES.min(start + TABLE * (1 + self.random.below(2)))
@@ -437,7 +438,17 @@ impl World {
                     self.map(space, range.clone());
                 }
             }
-            5..8 => self.unmap(space, range.clone()),
+            5..8 => {
+                // From something that is mapped on, which SMMUs have cached.
+                let mut pages = self.spaces[space].pages.iter().skip(range.start);
+                if range.len() < TABLE
+                    && let Some(holes) = pages.position(Option::is_some)
+                {
+                    range = range.start + holes..PAGES.min(range.end + holes);
+                }
+                self.look(range.clone());
+                self.unmap(space, range.clone());
+            }
             8 => self.reclaim(space),
             _ => {
                 let device = self.random.below(self.devices.len());
