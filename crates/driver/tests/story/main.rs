@@ -34,7 +34,7 @@ fn tell(what: &str, seeds: std::ops::Range<u64>, story: impl Fn(u64)) {
 }
 
 /// SMMUs that differ in what the driver has to do otherwise, also in what most drivers here have no part for.
-fn kinds() -> [(&'static str, Profile); 9] {
+fn kinds() -> [(&'static str, Profile); 10] {
     let usual = || Profile::default().sidsize(8);
     let quiet = usual().adversary(Adversary::NONE);
     [
@@ -45,6 +45,7 @@ fn kinds() -> [(&'static str, Profile); 9] {
         ("a linear stream table", usual().two_level_stream_table(false)),
         ("walks that look into no cache", usual().cohacc(false)),
         ("slow, and small queues", Profile { ack_delay: 3, ..usual().queues(2, 3) }),
+        ("what is invalidated twice", Profile { repeated_invalidation: true, ..usual() }),
         ("faults that can stall", usual().stalls(0, 16)),
         ("everything", everything()),
     ]

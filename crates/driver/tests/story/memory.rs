@@ -59,11 +59,11 @@ impl Shortage {
 
 /// Enables, adds, creates, attaches and maps, and ends all of it. What is out at the end, with the SMMU still in use; and the
 /// world, and how many allocations failed.
-fn live(smmu: &Profile, seed: u64, fails: bool) -> (usize, World, u64) {
-    let machine = Machine::new(std::slice::from_ref(smmu), seed);
+fn live(kind: &Profile, seed: u64, fails: bool) -> (usize, World, u64) {
+    let machine = Machine::new(std::slice::from_ref(kind), seed);
     let mut world = World::without_smmus(machine, seed);
     let mut shortage = Shortage { fails, failed: 0 };
-    let mut probe = world.iommu.probe(world.machine.registers(0), config()).ok();
+    let mut probe = world.iommu.probe(world.machine.registers(0), config(kind)).ok();
     let smmu = shortage.during(&mut world, Left::Nothing, |_| match probe.take()?.enable() {
         Ok(smmu) => Some(smmu),
         Err(Refused { value, error }) => {

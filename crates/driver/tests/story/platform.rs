@@ -250,6 +250,10 @@ impl Machine {
     }
 
     fn give(&self, coherent: bool, pa: u64, size: usize, align: usize) {
+        if std::thread::panicking() {
+            // Whatever is wrong was told of.
+            return;
+        }
         // What hardware still reads may not become somebody else's (rule R3).
         for smmu in self.smmus() {
             let smmu = lock(smmu);

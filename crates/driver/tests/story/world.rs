@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    MasterConfig, PhysAddr, Prot, Quarantined, Report, Smmu, StreamId, UnmapError, pagetable,
+    Attributes, Config, Domain, DomainConfig, Firmware, InstanceConfig, Interrupt, Iommu, Iova,
+    Master, MasterConfig, PhysAddr, Prot, Quarantined, Report, Smmu, StreamId, UnmapError,
+    pagetable,
 };
 use smmuv3_model::{Access, Observation, Profile, Reason, Refusal, Transfer};
 
@@ -102,8 +103,9 @@ impl World {
     pub fn new(profiles: &[Profile], seed: u64) -> Self {
         let machine = Machine::new(profiles, seed);
         let mut world = Self::without_smmus(machine, seed);
-        for index in 0..world.machine.count() {
-            let probe = world.iommu.probe(world.machine.registers(index), config()).unwrap();
+        for (index, kind) in profiles.iter().enumerate() {
+            let registers = world.machine.registers(index);
+            let probe = world.iommu.probe(registers, config(kind)).unwrap();
             world.smmus.push(probe.enable().unwrap());
         }
         world
@@ -480,7 +482,9 @@ impl World {
     }
 }
 
-/// How each SMMU is used.
-pub fn config() -> InstanceConfig {
-    InstanceConfig::named("smmu").with_deadline(DEADLINE)
+/// How an SMMU of that kind is used.
+pub fn config(kind: &Profile) -> InstanceConfig {
+    let mut firmware = Firmware::NONE;
+    firmware.repeated_invalidation = kind.repeated_invalidation;
+    InstanceConfig::named("smmu").with_deadline(DEADLINE).with_firmware(firmware)
 }
