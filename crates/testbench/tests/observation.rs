@@ -2,6 +2,8 @@
 //! What the driver counts and what it tells while it works: each thing once, in the order in which it is done, and where
 //! the documentation says.
 
+#![cfg(feature = "counts")]
+
 mod common;
 
 use std::sync::{Arc, Mutex};

@@ -53,7 +53,7 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
     config.start_level = domain.tables.start_level;
     config.contiguous = domain.tables.contiguous;
     config.splitting = domain.tables.splitting;
-    config.statistics = true;
+    config.statistics = cfg!(feature = "counts");
     config.vmid = domain.tables.vmid;
     if domain.tables.dirty {
         config.dirty = if domain.tables.splitting { Dirty::Born } else { Dirty::Clean };

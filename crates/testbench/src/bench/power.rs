@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smmuv3::{InstanceId, Interrupt, Report, Smmu};
 use smmuv3_model::Model;
 
+use super::statistics::refused;
 use super::{Bench, Done, Handle};
 use crate::caches::SmmuMemory;
 use crate::inside::Inside as _;
@@ -127,7 +128,8 @@ impl Bench {
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
                 // What memory refused is tried again.
-                let syncs = (commands.syncs + commands.refused).saturating_sub(tally.retried);
+                let refused = refused(&commands, tally);
+                let syncs = (commands.syncs + refused).saturating_sub(tally.retried);
                 tally.thrown_syncs = syncs.saturating_sub(tally.syncs).min(tally.thrown);
             }
         });
