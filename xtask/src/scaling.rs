@@ -42,9 +42,10 @@ It reads the commands from memory, judges them, carries out TLBIs in its caches,
 for so many microseconds from when it comes to it: when the one before is complete, or PROD is written, whatever is later. Commands
 behind a CMD_SYNC do not start before that is complete, as the architecture has it; so times add up, and with 1 us for each there
 are a million a second at most, whatever threads do. The SMMU of the other sections lets the times of many overlap. No processor is
-left for the model: whoever reads CONS lets it go on until nothing is left, unless another thread is at it. So its own time is
-theirs, and longer where it goes from one processor to the other: with 0 and 1 us, several threads are busy with queue and model
-together; with 10 us, they wait. After each run, CONS is PROD, there were as many CMD_SYNCs and TLBIs as threads had given,
+left for the model: whoever wrote PROD lets it go on at its next look at CONS, until nothing is left, unless another thread is at it; others
+do so where it has stood before a CMD_SYNC for long enough, and else at one of sixteen looks. So its own time is
+theirs who tell it something, and longer where it goes from one processor to the other: with 0 and 1 us, several threads are busy with
+queue and model together; with 10 us, they wait. After each run, CONS is PROD, there were as many CMD_SYNCs and TLBIs as threads had given,
 and the model had found nothing wrong; else there would be no page.
 
 The other SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An SMMU whose registers, queue and caches are the model's, for many threads.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,14 @@ const INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// How often the one who lets it go on looks for more: it has other things to do, too.
 const ROUNDS: usize = 64;
 
+/// At one of so many looks those let it go on, too, who did not tell it anything.
+const LOOKS: u32 = 16;
+
+thread_local! {
+    /// This thread's looks at CMDQ_CONS since it wrote CMDQ_PROD.
+    static LOOKED: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Observations that there is room for: what the model says of one command, and of what is done to its registers at most.
 const ROOM: usize = 64;
 
@@ -29,9 +38,11 @@ const ROOM: usize = 64;
 /// CMD_SYNC for `latency` nanoseconds from when it comes to it, and only then completes it, and goes on behind it: commands
 /// behind a CMD_SYNC do not start before that is complete (§4.2), so times of several add up.
 ///
-/// It has no processor of its own. CMDQ_PROD takes what is written; whoever reads CMDQ_CONS lets the model go on until
-/// nothing is left, unless somebody else is at it, and reads what it shows by then. Nobody has to look for time to pass: it comes to
-/// a CMD_SYNC when the one before is complete, or PROD is written, whatever is later.
+/// It has no processor of its own. CMDQ_PROD takes what is written; whoever wrote it lets the model go on at its next look at
+/// CMDQ_CONS, until nothing is left, unless somebody else is at it, and reads what it shows by then. So its time is theirs who
+/// tell it something, as in an emulator, and the model stays where it was; others let it go on where it has stood before a
+/// CMD_SYNC for long enough, and else only now and then. Nobody has to look for time to pass: it comes to a CMD_SYNC when the one
+/// before is complete, or PROD is written, whatever is later.
 #[derive(Clone)]
 pub struct Modelled(Arc<Shared>);
 
@@ -138,11 +149,13 @@ impl Modelled {
     /// Lets the model go on, if it has something to do and nobody else is at it.
     fn go_on(&self) {
         let Shared { shown: Line(shown), busy: Line(busy), smmu: Line(smmu), clock, .. } = &*self.0;
+        let looked = LOOKED.replace(LOOKED.get().wrapping_add(1));
         if busy.load(Ordering::Relaxed) || shown.cons.load(Ordering::Acquire) == self.prod() {
             return;
         }
         let due = shown.due.load(Ordering::Acquire);
-        if due != 0 && clock() < due || busy.swap(true, Ordering::Acquire) {
+        let early = if due == 0 { !looked.is_multiple_of(LOOKS) } else { clock() < due };
+        if early || busy.swap(true, Ordering::Acquire) {
             return;
         }
         // Also if the model panics: else whoever waits would do so for ever.
@@ -270,6 +283,7 @@ impl Mmio for Modelled {
                 let now = if self.0.latency == 0 { 0 } else { (self.0.clock)() };
                 let told = now << INDEX_BITS | u64::from(value) & INDEX;
                 self.0.told.0.store(told, Ordering::Release);
+                LOOKED.set(0);
             }
             _ => self.with(|smmu| smmu.model.write32(offset, value)),
         }
