@@ -114,6 +114,7 @@ impl<P: Platform> Configuration<P> {
     /// Takes the `at`th user off a place. Returns whether it was the last one.
     pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
         let Some(place) = self.places.get_mut(index) else { return false };
+        debug_assert!(at < place.users.len(), "a seat says where it is");
         if at >= place.users.len() {
             return false;
         }

@@ -6,7 +6,7 @@
 //!
 //! | who | how it is known that they are gone |
 //! |---|---|
-//! | handles: of the SMMU, of what has stalled, of pages, of a guest's | counted for each number: from none there are never more, since each is made from another |
+//! | handles: of the SMMU, of what has stalled, of pages, of a guest's | counted for each number: from none there are never more, since each is made from another, but the first, under the mutex |
 //! | readers of targets | a grace period: no targets name it since it was removed |
 //! | who looks once after it has left the targets | is counted by the instance itself, from while it was a reader |
 //! | who waits after it has left the targets | has begun to while it was a reader, or was counted by the instance: a grace period of [`Core::waiters`] behind both |

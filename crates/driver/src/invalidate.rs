@@ -137,7 +137,7 @@ impl Range {
     }
 
     /// How many commands name it one address at a time, as an SMMU without ranges needs them: beyond
-    /// [`MOST_SINGLE`], [`commands`] names the whole tag instead.
+    /// [`MOST_SINGLE`], [`commands`] names the whole tag instead. [`u64::MAX`] of a range that is of no tables that there are.
     #[must_use]
     pub const fn singles(&self) -> u64 {
         if !self.is_of_tables() {

@@ -29,8 +29,8 @@ impl<P: Platform> Probed<P> {
 
 impl<P: Platform> Instance<P> {
     /// Starts the SMMU for the first time, without turning it off. `requests` are those for pages that nobody has read, which
-    /// fail; `block` makes entries abort that are not to go on. If that
-    /// fails, it is off, as by [`Instance::start_first`], and aborts.
+    /// fail; `block` makes entries abort that are not to go on. If that fails it is told to be off, as by
+    /// [`Instance::start_first`], and to abort.
     pub(crate) fn start_adopting(
         &self,
         platform: &P,

@@ -35,7 +35,7 @@ impl<P: Platform> Instance<P> {
         self.start_as(platform, false)
     }
 
-    /// Starts the SMMU for the first time; off, if that fails.
+    /// Starts the SMMU for the first time. If that fails it is told to be off, and [`NotStarted::off`] says whether it is.
     ///
     /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
     /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, that stays so where it was
