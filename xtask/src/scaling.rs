@@ -32,7 +32,7 @@ const AFTER: &str = "
 
 The SMMU, where it is not the model, is one that has carried out what it was told so many microseconds later, in order, however
 much it was. Each row is the median of twenty-one runs of 10 ms, less those in which a thread was stopped for half a
-millisecond. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get as
+millisecond; those of one command queue are medians of five machines, on each of which that was done. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get as
 much, *longest* the longest that one of them took. Registers are memory here, which flatters whoever accesses them often: a read
 of CONS costs nothing, and on a bus it does. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are given a
 flattering lightness, with neither errors, nor power that may go, and the lock is held while PROD is written.

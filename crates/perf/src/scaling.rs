@@ -29,6 +29,8 @@ pub use timed::Timed;
 const CASE: Duration = Duration::from_millis(10);
 /// How often; the median counts.
 const TIMES: usize = 21;
+/// On how many machines queues are measured; the median counts.
+const MACHINES: usize = 5;
 /// Memory of a machine with one SMMU and no domain.
 const BYTES: usize = 1 << 20;
 /// Nanoseconds after which a thread was stopped by something else: runs in which one was are left out where they are the
@@ -82,9 +84,20 @@ fn judged<const KINDS: usize>(
         if !cpus::is_shared() && undisturbed > TIMES / 2 {
             runs.retain(|run| run.worst < STOPPED);
         }
-        runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-        runs[runs.len() / 2]
+        median(runs)
     })
+}
+
+fn median(mut rates: Vec<Rate>) -> Rate {
+    rates.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    rates[rates.len() / 2]
+}
+
+/// What comes of `measure`, each time with a machine of its own: where its memory lies stays so for as long as it is there, and makes
+/// one queue or the other faster by some per cent.
+fn on_machines<const KINDS: usize>(measure: impl Fn() -> [Rate; KINDS]) -> [Rate; KINDS] {
+    let all: Vec<_> = (0..MACHINES).map(|_| measure()).collect();
+    std::array::from_fn(|kind| median(all.iter().map(|rates| rates[kind]).collect()))
 }
 
 /// Has so many threads do `work` at the same time, which is told which of them it is: what came of each.
@@ -186,8 +199,10 @@ impl Queue {
 
     /// How each of [`Queue::ALL`] does with so many threads, on an SMMU that takes so many nanoseconds ([`Timed`]).
     pub fn measure(threads: usize, latency: u64) -> [Rate; 3] {
-        let queues = Self::ALL.map(|it| it.on(Cpus::new(threads, BYTES), Timed::new(latency)));
-        rates(threads, queues.each_ref().map(|queue| &**queue as Work<'_>))
+        on_machines(|| {
+            let queues = Self::ALL.map(|it| it.on(Cpus::new(threads, BYTES), Timed::new(latency)));
+            rates(threads, queues.each_ref().map(|queue| &**queue as Work<'_>))
+        })
     }
 
     /// The same, carried out by the model, where each CMD_SYNC takes so many nanoseconds ([`Modelled`]).
@@ -195,6 +210,10 @@ impl Queue {
     /// # Panics
     /// When the model did anything else than it was to do in one of the runs: then what was measured is worth nothing.
     pub fn measure_on_model(threads: usize, latency: u64) -> [Rate; 3] {
+        on_machines(|| Self::once_on_model(threads, latency))
+    }
+
+    fn once_on_model(threads: usize, latency: u64) -> [Rate; 3] {
         let machines = Self::ALL.map(|queue| {
             let cpus = Cpus::new(threads, BYTES);
             let smmu = Modelled::new(cpus.bytes(), latency, clock());
