@@ -20,10 +20,15 @@ pub fn command(command: &Command, implementation: &Implementation) -> Result<(),
     };
     // At one place in all that have it.
     let secure = match opcode {
-        Op::PrefetchConfig | Op::PrefetchAddr | Op::CfgiVmsPidm | Op::Resume | Op::StallTerm => {
-            CfgiSte(command.0).ssec()
-        }
-        Op::CfgiSte | Op::CfgiSteRange | Op::CfgiCd | Op::CfgiCdAll => CfgiSte(command.0).ssec(),
+        Op::PrefetchConfig
+        | Op::PrefetchAddr
+        | Op::CfgiSte
+        | Op::CfgiSteRange
+        | Op::CfgiCd
+        | Op::CfgiCdAll
+        | Op::CfgiVmsPidm
+        | Op::Resume
+        | Op::StallTerm => CfgiSte(command.0).ssec(),
         _ => false,
     };
     check!(secure, "4.1", "SSec", "must be 0 on the Non-secure command queue");
