@@ -186,15 +186,19 @@ impl Lane {
         &self.port
     }
 
-    /// Lets no tickets be drawn, before an SMMU is told to use the queue no more: whoever drew one has written PROD by then, which
-    /// of an enhanced queue would turn it on again. What was given before and is not consumed has `failed`, if it is not
-    /// complete since the SMMU is asleep.
-    pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) {
-        let shows = SHOWS && !self.tickets.is_closed();
+    /// Lets no tickets be drawn, before an SMMU is told to use the queue no more, or when it sleeps. Nobody writes PROD after
+    /// that, neither who had drawn a ticket nor who deals with an error: of an enhanced queue that would turn it on
+    /// again (§2.6). What was given before and is not consumed has `failed`, if it is not complete since the SMMU is asleep. Returns
+    /// whether no message can be on its way after that which was not before.
+    pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) -> bool {
+        // The SMMU does not count as working any more, so nobody begins to deal with an error behind this.
+        self.recovery.with(platform, |_| ());
+        let was_open = !self.tickets.is_closed();
         let end = self.close(platform, failed);
-        if shows {
+        if SHOWS && was_open {
             self.unshown.store(end, Ordering::Relaxed);
         }
+        !was_open || self.word().is_none() || end == self.silenced.load(Ordering::Relaxed)
     }
 
     /// Makes the queue empty after [`Lane::stop`], for an SMMU that does not use it, and shows it to that. What was given before
@@ -223,7 +227,7 @@ impl Lane {
         });
     }
 
-    /// Lets no tickets be drawn, and returns the position after the last.
+    /// Lets no tickets be drawn, waits until those that were are published, and returns the position after the last.
     fn close<P: Platform>(&self, platform: &P, failed: bool) -> u64 {
         // A waiter takes its ticket for complete once `consumed` has passed it; `began` tells it that a reset discarded
         // the ticket instead.
@@ -238,13 +242,6 @@ impl Lane {
         self.tickets.close(|| platform.relax());
         // Whoever acknowledges an error waits for this with interrupts masked.
         platform.mask_irqs(|| self.tickets.begin(marks, begins))
-    }
-
-    /// Lets no tickets be drawn, and waits until all runs whose ticket was drawn are published. Returns whether no
-    /// message can be on its way after that.
-    pub(super) fn sleep<P: Platform>(&self, platform: &P) -> bool {
-        let end = self.close(platform, false);
-        self.word().is_none() || end == self.silenced.load(Ordering::Relaxed)
     }
 
     /// The messages of all before `ticket` have arrived.

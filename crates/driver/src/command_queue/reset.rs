@@ -22,7 +22,16 @@ impl CommandQueue {
         if !asleep {
             self.give_up();
         }
-        self.all(platform).for_each(|lane| lane.stop(platform, !asleep));
+        self.stop_all(platform, !asleep);
+    }
+
+    fn stop_all<P: Platform>(&self, platform: &P, failed: bool) {
+        for lane in self.all(platform) {
+            if !lane.stop(platform, failed) {
+                // Somebody submitted a batch after `silence`: its message may still be on its way.
+                self.silent.store(false, Ordering::Release);
+            }
+        }
     }
 
     /// Makes the queues empty after [`CommandQueue::stop`], for an SMMU that uses none of them and whose PROD and CONS are
@@ -56,7 +65,7 @@ impl CommandQueue {
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns
     /// those that were active.
     pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
-        // Under the lock: whoever is recovering finishes before, and nobody begins while the queue is given up.
+        // Under the lock: a handler may be acknowledging an error of another kind, which is in the same register.
         self.main.recovery.with(platform, |_| {
             let errors = mmio.read32(Gerror::OFFSET);
             let active = Gerror(errors ^ mmio.read32(Gerrorn::OFFSET));
@@ -106,12 +115,7 @@ impl CommandQueue {
     /// caches are emptied before SMMUEN is 1 again. Until [`CommandQueue::resume`]; one caller at a time.
     pub(crate) fn sleep<P: Platform>(&self, platform: &P) {
         self.common.state.sleep();
-        for lane in self.all(platform) {
-            if !lane.sleep(platform) {
-                // Somebody submitted a batch after `silence`: its message may still be on its way.
-                self.silent.store(false, Ordering::Release);
-            }
-        }
+        self.stop_all(platform, false);
         self.wait_outside(platform);
     }
 

@@ -229,6 +229,7 @@ impl<P: Platform> Instance<P> {
             crate::page_group::forget(platform, self);
             return Ok(());
         }
+        self.commands.stop(platform);
         // A failure is ignored: turning the SMMU off matters more.
         let _ = self.set_while_off(platform);
         self.switch_off(platform)?;
@@ -303,7 +304,8 @@ impl<P: Platform> Instance<P> {
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
         // All ones: the registers are not there any more.
         if cr0.cmdqen() && cr0.0 != u32::MAX {
-            // A failure is ignored: turning the SMMU off matters more.
+            self.commands.stop(platform);
+        // A failure is ignored: turning the SMMU off matters more.
             let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
         }
         self.write_cr0(platform, Cr0::default())
