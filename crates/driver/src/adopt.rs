@@ -24,7 +24,7 @@ use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 use crate::room::Room;
 use crate::shared::NoMemory;
-use crate::stall::{self, Ending};
+use crate::stall;
 
 mod requests;
 mod survey;
@@ -293,7 +293,7 @@ fn abort<P: Platform>(
         words.for_each(|(word, value)| entry.write(platform, word, *value));
     }
     // The event of whatever stalled before is in the queue by now, or was lost: nothing stalls any more.
-    stall::end(core, instance, streams, Ending::Everything)
+    stall::end_inherited(core, instance, streams)
 }
 
 impl<P: Platform> Iommu<P> {

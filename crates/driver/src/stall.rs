@@ -384,6 +384,16 @@ pub(crate) fn end<P: Platform>(
     tell(core, instance, streams.iter().map(term))
 }
 
+/// Ends what a predecessor's devices had stalled at `streams`, which abort by now.
+#[cfg(feature = "hand-over")]
+pub(crate) fn end_inherited<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    streams: &[StreamId],
+) -> Result<(), Failure> {
+    end(core, instance, streams, Ending::Everything)
+}
+
 /// Gives `commands`, and waits for them and for all answers that were placed before, on whichever CPU.
 fn tell<P: Platform>(
     core: &Core<P>,

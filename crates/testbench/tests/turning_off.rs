@@ -37,9 +37,8 @@ impl Setup {
         let text = "name = \"turning off\"\ninstance = [{ name = \"smmu0\" }]\n\
                     master = [{ name = \"nic\", instance = \"smmu0\", streams = [1] }]";
         let scenario = common::parse(text);
-        let machine = ModelMachine::with_profiles(&scenario, 1, |instance| {
-            profile(instance).ecmdq(Some(1))
-        });
+        let machine =
+            ModelMachine::with_profiles(&scenario, 1, |instance| profile(instance).ecmdq(Some(1)));
         let world = World::new(Arc::new(machine.unwrap()), 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mut config = InstanceConfig::named("smmu0");

@@ -229,6 +229,7 @@ impl<P: Platform> Instance<P> {
             crate::page_group::forget(platform, self);
             return Ok(());
         }
+        // Nobody writes PROD of a queue that is turned off below.
         self.commands.stop(platform);
         // A failure is ignored: turning the SMMU off matters more.
         let _ = self.set_while_off(platform);
@@ -304,8 +305,7 @@ impl<P: Platform> Instance<P> {
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
         // All ones: the registers are not there any more.
         if cr0.cmdqen() && cr0.0 != u32::MAX {
-            self.commands.stop(platform);
-        // A failure is ignored: turning the SMMU off matters more.
+            // A failure is ignored: turning the SMMU off matters more.
             let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
         }
         self.write_cr0(platform, Cr0::default())

@@ -6,6 +6,8 @@ use core::convert::Infallible;
 use core::fmt;
 use core::marker::PhantomData;
 
+#[cfg(feature = "hand-over")]
+use smmuv3_formats::command::StallTerm;
 use smmuv3_formats::{Cd, EventRecord, Ste, StreamId};
 
 use crate::error::Failure;
@@ -92,6 +94,23 @@ pub(crate) fn end<P: Platform>(
     _: Ending,
 ) -> Result<(), Failure> {
     Ok(())
+}
+
+/// Ends what a predecessor's devices had stalled: an SMMU that was taken over may hold that, although its faults do not
+/// stall any more.
+#[cfg(feature = "hand-over")]
+pub(crate) fn end_inherited<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    streams: &[StreamId],
+) -> Result<(), Failure> {
+    // Where nothing ever stalls STALL_TERM is no command (§4.1).
+    if instance.features().implementation().idr0.stall_model() == 1 {
+        return Ok(());
+    }
+    let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
+    let commands = streams.iter().map(term);
+    instance.commands().carry_out(&core.platform, instance.mmio(), commands)
 }
 
 pub(crate) fn forget<P: Platform>(_: &P, _: &Pending) {}

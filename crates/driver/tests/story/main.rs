@@ -12,6 +12,8 @@ mod memory;
 mod platform;
 mod reaching;
 mod sharing;
+#[cfg(feature = "hand-over")]
+mod taking_over;
 mod world;
 
 use smmuv3_model::{Adversary, Profile};

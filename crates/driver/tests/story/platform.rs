@@ -183,6 +183,12 @@ impl Machine {
         lock(&self.smmus()[index])
     }
 
+    /// Memory.
+    #[cfg(feature = "hand-over")]
+    pub fn ram(&self) -> &Ram {
+        &self.0.ram
+    }
+
     /// Its registers.
     pub fn registers(&self, index: usize) -> Registers {
         Registers { machine: self.clone(), smmu: self.smmus()[index].clone() }
