@@ -77,7 +77,7 @@ const fn peer(
 }
 
 /// Measured once, elsewhere, with the same kind of surroundings: user space, one thread, no TLB to tell.
-const PEERS: [Peer; 52] = [
+const PEERS: [Peer; 66] = [
     peer("map 1 page, tables exist", Some(([373.0, 279.0], 16.5)), Some([43.0, 35.0]), Some(75.0)),
     peer("unmap 1 page", Some(([334.0, 266.0], 15.0)), Some([39.0, 32.0]), Some(70.0)),
     peer("unmap 1 page, by a cursor", Some(([334.0, 266.0], 15.0)), Some([39.0, 32.0]), None),
@@ -106,21 +106,29 @@ const PEERS: [Peer; 52] = [
     peer("unmap 1 page: 16 KiB", None, None, Some(80.0)),
     peer("map runs, new tables: 16 KiB", None, None, Some(13.8)),
     peer("unmap runs: 16 KiB", None, None, Some(12.6)),
+    peer("map 1 GiB: 16 KiB", None, None, Some(13.8)),
+    peer("unmap 1 GiB: 16 KiB", None, None, Some(0.23)),
     peer("look up: 16 KiB", None, None, Some(64.0)),
     peer("map 1 page: 64 KiB", None, None, Some(86.0)),
     peer("unmap 1 page: 64 KiB", None, None, Some(80.0)),
     peer("map runs, new tables: 64 KiB", None, None, Some(13.8)),
     peer("unmap runs: 64 KiB", None, None, Some(12.6)),
+    peer("map 1 GiB: 64 KiB", None, None, Some(13.8)),
+    peer("unmap 1 GiB: 64 KiB", None, None, Some(0.23)),
     peer("look up: 64 KiB", None, None, Some(64.0)),
     peer("map 1 page: stage 2", None, None, Some(86.0)),
     peer("unmap 1 page: stage 2", None, None, Some(80.0)),
     peer("map runs, new tables: stage 2", None, None, Some(13.8)),
     peer("unmap runs: stage 2", None, None, Some(12.6)),
+    peer("map 1 GiB: stage 2", None, None, Some(13.8)),
+    peer("unmap 1 GiB: stage 2", None, None, Some(0.23)),
     peer("look up: stage 2", None, None, Some(64.0)),
     peer("map 1 page: contiguous hint", None, None, Some(86.0)),
     peer("unmap 1 page: contiguous hint", None, None, Some(80.0)),
     peer("map runs, new tables: contiguous hint", None, None, Some(13.8)),
     peer("unmap runs: contiguous hint", None, None, Some(12.6)),
+    peer("map 1 GiB: contiguous hint", None, None, Some(13.8)),
+    peer("unmap 1 GiB: contiguous hint", None, None, Some(0.23)),
     peer("look up: contiguous hint", None, None, Some(64.0)),
     peer("command queue: 1 TLBI + SYNC", Some(([384.0, 353.0], 49.0)), Some([31.0, 37.0]), None),
     peer(
@@ -148,6 +156,12 @@ const PEERS: [Peer; 52] = [
     peer("detach a master, 10 domains attached", None, None, None),
     peer("detach a master, 1000 domains attached", None, None, None),
     peer("detach a master, 60000 domains attached", None, None, None),
+    peer("attach a master, 10 masters in its domain", None, None, None),
+    peer("attach a master, 1000 masters in its domain", None, None, None),
+    peer("attach a master, 60000 masters in its domain", None, None, None),
+    peer("detach a master, 10 masters in its domain", None, None, None),
+    peer("detach a master, 1000 masters in its domain", None, None, None),
+    peer("detach a master, 60000 masters in its domain", None, None, None),
     // Three times the plain bitmap's.
     peer("ASID: allocate + release, all free", None, None, Some(168.0)),
     peer("ASID: allocate + release, 99.6 % taken", None, None, Some(303.0)),
@@ -156,10 +170,16 @@ const PEERS: [Peer; 52] = [
 ];
 
 /// What is not a count of instructions: name, unit, and what is asked for.
-const OTHERS: [(&str, &str, Option<Bound>); 3] = [
+const OTHERS: [(&str, &str, Option<Bound>); 5] = [
     (IDLE, "bytes", Some(Bound::Below(1024.0))),
     ("model: TLB hit", "million/s", Some(Bound::AtLeast(20.0))),
     ("model: TLB miss, walk of 4 levels", "million/s", Some(Bound::AtLeast(3.0))),
+    ("random operations, judged, on one thread", "thousand/s", None),
+    (
+        "random operations, judged, a thread for each processor",
+        "thousand/s",
+        Some(Bound::AtLeast(200.0)),
+    ),
 ];
 
 /// What the table of memory has: a name, and bytes of tables and queues that Linux has for the same.
@@ -225,7 +245,7 @@ pub struct Measured {
     pub counted: Vec<Figure>,
     /// Nanoseconds.
     pub timed: Vec<Figure>,
-    /// Millions a second.
+    /// Millions a second, and thousands of random operations.
     pub rated: Vec<Figure>,
     /// What the command queue costs many CPUs: the rows of a table.
     pub contention: String,
@@ -421,8 +441,10 @@ const HOW: &str = "\
 
 Workloads are in `crates/perf`. Each is run twice under valgrind's callgrind, with n and with 2n rounds
 after the same set-up; the difference, divided by n, is the figure, free of start and set-up. It includes
-the loop and a call that is not inlined, about 20 instructions a round. It does not depend on load, clock or
-caches, but on the compiler: figures are compared only where that is the same.
+the loop and a call that is not inlined, about 20 instructions a round. No crate is used for that: those that are
+kept need a second program of exactly their version. A figure does not depend on load, clock or
+caches, but on the compiler, and on the profile `bench`: opt-level 3, each crate one unit (`codegen-units = 1`), no link-time
+optimisation. Figures are compared only where the compiler is the same. Linux's were built with -O2.
 
 Flattered, Linux's figures and ours alike:
 
@@ -439,16 +461,17 @@ one call and therefore need not be read. With the contiguous hint, single pages 
 Not flattered: new tables are zeroed word by word, and the look-up gives permissions, memory type and
 block size, where Linux's gives the address only.
 
-A master is attached to a domain of its own, and detached from it, on one SMMU, while others are. Should
+A master is attached to a domain of its own, or to one that others are attached to, and detached from it, on one SMMU, while others are. Should
 it cost more when these are many, look at the C library's `malloc` first, which is counted, too. ASIDs
 have 16 bits; where most are taken, the free ones are those that are looked at last. The plain bitmap is
 as small as one can be: a bit a number and a bit for each full word, and no check of anything.
 
-Linux's figure for a domain is for the same steps on one SMMU of its own; on x86-64 only its time is known. For
-several SMMUs it is for the invalidation alone, without the page table. Ours tells all before it waits for the first, Linux
+Linux's figure for `map + unmap + SYNC` is for the same steps on one SMMU of its own; on x86-64 only its time is known. For
+`unmap + SYNC` it is for the invalidation alone, without the page table, on one SMMU as on several. Ours tells all before it waits for the first, Linux
 waits for each; so its time on hardware is the sum of the waits, and ours the longest.
 The memory of a domain is what it takes on the heap and in tables until the first mapping. The model's
-translations are of one stream by 4 KiB pages, without adversarial behaviour.
+translations are of one stream by 4 KiB pages, without adversarial behaviour. Random operations are those of
+`scenarios/random.toml`, ten thousand a run, each of them followed by the oracle's judgement of all rules.
 
 ```console
 $ cargo xtask perf            # writes this page

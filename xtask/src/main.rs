@@ -234,9 +234,11 @@ fn main() -> ExitCode {
         Task::Size { write } => size::alone(write),
         Task::Perf { check: true } => perf::check_alone(),
         // The page has all of them.
-        Task::Perf { check: false } => {
-            perf::write().and_then(|()| size::alone(true)).and_then(|_| boot::count(None, true))
-        }
+        Task::Perf { check: false } => perf::write().and_then(|()| {
+            let mut tally = size::alone(true)?;
+            tally += boot::count(None, true)?;
+            Ok(tally)
+        }),
     };
     match tally {
         Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,

@@ -32,6 +32,7 @@ pub fn write() -> Result<()> {
     let kept = [registers::section_of(&page)?.to_owned(), size::section_of(&page)?.to_owned()];
     let counted = shown(&mut bench(&workspace, &["--count"]))?;
     let timed = shown(&mut bench(&workspace, &[]))?;
+    let operations = shown(&mut workspace.cargo(["bench", "-p", "smmuv3-testbench"]))?;
     let rates = figures::parse_rates(&timed);
     let per_unit = |of: fn(f64) -> f64| {
         rates.iter().map(|rate| Figure { name: rate.name.clone(), value: of(rate.value) }).collect()
@@ -40,7 +41,7 @@ pub fn write() -> Result<()> {
         counted: [figures::parse(&counted, "instructions"), figures::parse(&counted, "bytes")]
             .concat(),
         timed: per_unit(|rate| 1e9 / rate),
-        rated: per_unit(|rate| rate / 1e6),
+        rated: [per_unit(|rate| rate / 1e6), figures::parse(&operations, "thousand/s")].concat(),
         contention: table(&shown(&mut checks::contention(&workspace))?),
         kept,
     };

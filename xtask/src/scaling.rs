@@ -20,7 +20,9 @@ Written by `cargo xtask scaling`; not to be edited. Real threads, each on a proc
 What is compared with each other runs by turns, so that it meets the same machine; with another machine's rows it cannot be
 compared. In a virtual machine the way of a cache line from one processor to another is now short, now long: rates of two
 threads on one queue differ by a factor of three between two runs for all queues alike. Where there are more threads than processors,
-the longest time is the scheduler's more than the queue's.
+the longest time is the scheduler's more than the queue's: whoever never waits gives its processor up only when its slice of time is
+over. So where the SMMU takes no time, threads of the driver's queue get less even shares than those of the other two, who stand in each
+other's way and yield.
 On a machine that has other things to do, give it the processors first (`chrt -f 10 cargo xtask scaling`, as root).
 What the queues cost in shared accesses, whatever the machine, is counted in [performance.md](performance.md#many-cpus-on-one-command-queue),
 with sixteen CPUs and with enhanced queues.
@@ -49,11 +51,12 @@ queue and model together; with 10 us, they wait. After each run, CONS is PROD, t
 and the model had found nothing wrong; else there would be no page.
 
 The other SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
-other, and nothing else here. A queue each is the command queue for one of the threads, and an enhanced one for each of
-the others. The driver's short way for few commands is only there where there is one queue: so where the SMMU takes no
-time, and each thread has a processor, a queue each gains nothing.
+other. A queue each is the command queue for one of the threads, and an enhanced one for each of
+the others. The driver's short way for few commands is only there where there is one queue, so one thread has nothing of it; what
+several gain where the SMMU takes no time is what they cost each other otherwise, which depends on how near the
+processors are: from a tenth to nearly four times as much, on machines that this page was written on.
 
-Threads that map and unmap have 2 MiB of input addresses each, and unmap the page that they have just mapped. *One by one*
+All is built with the profile `bench`, as for performance.md. Threads that map and unmap have 2 MiB of input addresses each, and unmap the page that they have just mapped. *One by one*
 gives each SMMU the same TLBI and CMD_SYNC, and waits, before it turns to the next; the page itself is only cleared.
 
 CPUs of QEMU run the driver in a bare-metal image (`baremetal/src/rig`), each as a thread of the host: where there are more than

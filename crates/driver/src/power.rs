@@ -98,8 +98,8 @@ impl<P: Platform> Iommu<P> {
     /// Where something had not been confirmed before it was suspended, that is let go of, as by [`Iommu::reset`].
     ///
     /// # Errors
-    /// As for [`Iommu::reset`], which may be tried then, as this may again: it counts as failed. [`Failure::Failed`] for one
-    /// that is not suspended, and has failed.
+    /// As for [`Iommu::reset`], which may be tried then: it counts as failed, and its power is to stay on. This may be called again
+    /// as long as it is suspended; [`Failure::Failed`] for one that is not any more, and has failed.
     pub fn resume(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
         self.revive(smmu, |instance| {
             let commands = instance.commands();

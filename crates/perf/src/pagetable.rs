@@ -30,6 +30,11 @@ const fn pages(name: &'static str, units: u64, prepare: fn() -> Run) -> Workload
     Workload { name, units, rounds: PAGES / units / 2, prepare }
 }
 
+/// A GiB in one call, of pages of so many bytes.
+const fn gib(name: &'static str, page: u64, prepare: fn() -> Run) -> Workload {
+    Workload { name, units: GIB / page, rounds: 1, prepare }
+}
+
 pub(crate) fn workloads() -> Vec<Workload> {
     type Four = Space<12, 1, false>;
     vec![
@@ -41,18 +46,8 @@ pub(crate) fn workloads() -> Vec<Workload> {
         pages("unmap runs of 512 pages", RUN, || Four::unmap_pages(RUN)),
         pages("map 64-page buffers", BUFFER, || Four::map_pages(BUFFER, true)),
         pages("unmap 64-page buffers", BUFFER, || Four::unmap_pages(BUFFER)),
-        Workload {
-            name: "map 1 GiB of pages in one call",
-            units: GIB / Four::PAGE,
-            rounds: 1,
-            prepare: Four::map_one_gib,
-        },
-        Workload {
-            name: "unmap 1 GiB of pages in one call",
-            units: GIB / Four::PAGE,
-            rounds: 1,
-            prepare: Four::unmap_one_gib,
-        },
+        gib("map 1 GiB of pages in one call", Four::PAGE, Four::map_one_gib),
+        gib("unmap 1 GiB of pages in one call", Four::PAGE, Four::unmap_one_gib),
         Workload { name: "map one 2 MiB block", units: 1, rounds: 1000, prepare: Four::map_blocks },
         Workload {
             name: "unmap one 2 MiB block",
@@ -76,6 +71,8 @@ pub(crate) fn others() -> Vec<Workload> {
                     <$space>::map_pages(RUN, false)
                 }),
                 pages(concat!("unmap runs: ", $what), RUN, || <$space>::unmap_pages(RUN)),
+                gib(concat!("map 1 GiB: ", $what), <$space>::PAGE, <$space>::map_one_gib),
+                gib(concat!("unmap 1 GiB: ", $what), <$space>::PAGE, <$space>::unmap_one_gib),
                 pages(concat!("look up: ", $what), 1, <$space>::look_up_pages),
             ]
         };
@@ -217,7 +214,7 @@ impl<const SHIFT: u32, const STAGE: u8, const HINTS: bool> Space<SHIFT, STAGE, H
         })
     }
 
-    /// The way for every range, which domains take.
+    /// The general way, for every range.
     fn unmap_by_cursor() -> Run {
         let space = Self::new(50);
         space.fill();

@@ -42,8 +42,8 @@ impl<P: Platform> Instance<P> {
         // Only SMMUEN is cleared: the queues stay on for now.
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET)).with_smmuen(false);
         self.write_cr0(platform, cr0)?;
-        // When this is complete, so are all transactions that were translated before, and all commands that others
-        // gave.
+        // When this is complete, so are all transactions that were translated before. Commands that others gave to other
+        // queues need not be, but what they would have emptied is empty.
         self.forget_all(platform)?;
         self.commands.silence(platform, &self.mmio);
         self.commands.sleep(platform);
