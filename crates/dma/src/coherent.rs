@@ -24,7 +24,7 @@ pub struct Coherent {
     pub(crate) pointer: NonNull<u8>,
     pub(crate) pa: PhysAddr,
     pub(crate) pages: u32,
-    pub(crate) space: usize,
+    pub(crate) space: u64,
 }
 
 // SAFETY: it owns the memory, and gives out no more than pointers to it.

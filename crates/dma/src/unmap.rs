@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use smmuv3::{Iova, PhysAddr, UnmapError as DomainError};
 
 use crate::bounce::{Bounced, Which, copy_again, copy_out};
+use crate::config::DmaConfig;
 use crate::error::UnmapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
@@ -312,7 +313,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// The mapping is the caller's; `bounced` has all its pages.
     #[inline]
     unsafe fn leave_lent(&self, span: &Span, bounced: &mut Bounced) {
-        let partial = self.partial(span);
+        let partial = Which::partial(span, &self.config);
         // The first that is not partial, if there is one.
         let index = usize::from(matches!(partial, Which::Ends { first: true, .. }));
         if index + usize::from(matches!(partial, Which::Ends { last: Some(_), .. })) >= span.pages {
@@ -393,27 +394,34 @@ impl<P: DmaPlatform> DmaSpace<P> {
             unsafe { copy_out(copy, part, span.at(part.in_buffer)) };
         }
     }
+}
 
-    /// Drops what caches hold of the pages that were lent of a buffer, now that the flush which they waited for is over: devices
-    /// went on reaching them after the unmap, and CPUs may have read lines ahead meanwhile.
-    ///
-    /// # Safety
-    /// The buffer is the caller's, and pages of it were lent.
-    pub(crate) unsafe fn forget_lines(&self, buffer: NonNull<[u8]>, direction: Direction) {
-        if self.config.coherent || !direction.is_written() {
-            return;
-        }
-        let Ok(span) = Span::of(buffer) else { return };
-        let which = self.partial(&span);
-        let (first, last) = match which {
-            Which::All => return,
-            Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
-        };
-        let (start, len) = span.bytes_of(&(first..span.pages - last));
-        if len != 0 {
-            // SAFETY: a part of the buffer.
-            self.platform().invalidate(unsafe { span.at(start) }, len);
-        }
+/// Drops what caches hold of the pages that were lent of a buffer, now that the flush is over which it waited for since `stamp`:
+/// devices went on reaching them after the unmap, and CPUs may have read lines ahead meanwhile.
+///
+/// # Safety
+/// The buffer is the caller's, and that is its stamp.
+#[inline]
+pub(crate) unsafe fn forget_lines<P: DmaPlatform>(
+    platform: &P,
+    config: &DmaConfig,
+    stamp: Stamp,
+    buffer: NonNull<[u8]>,
+    direction: Direction,
+) {
+    // Of what had never been reached, or was waited for, the lines are right, and may not have been written back yet.
+    if config.coherent || stamp == Stamp::PAST || !direction.is_written() {
+        return;
+    }
+    let Ok(span) = Span::of(buffer) else { return };
+    let (first, last) = match Which::partial(&span, config) {
+        Which::All => return,
+        Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
+    };
+    let (start, len) = span.bytes_of(&(first..span.pages - last));
+    if len != 0 {
+        // SAFETY: a part of the buffer.
+        platform.invalidate(unsafe { span.at(start) }, len);
     }
 }
 
