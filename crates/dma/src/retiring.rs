@@ -68,7 +68,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// [strict](crate::Reclaim::Strict), for the invalidation.
     ///
     /// # Errors
-    /// What is still lent, and why: see [`UnmapError`]. Nothing was changed; never `Unconfirmed`.
+    /// What is still lent, and why: see [`UnmapError`]; never `Unconfirmed`.
     pub fn retire<B: Buffer>(
         &self,
         mut lent: Lent<B>,
@@ -110,8 +110,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// May be called in interrupt context. Waits for a flush if one is due.
     ///
     /// # Errors
-    /// See [`UnmapError`]. Nothing was changed: never [`Unconfirmed`](UnmapError::Unconfirmed). What an instance does not confirm
-    /// is out of reach later, after its reset.
+    /// See [`UnmapError`]; never [`Unconfirmed`](UnmapError::Unconfirmed). What an instance does not confirm is out of reach
+    /// later, after its reset.
     ///
     /// # Safety
     /// As for `unmap`. And until [`regain`](Self::regain) has returned true, or [`Closed::regain`](crate::Closed::regain), or,

@@ -52,7 +52,7 @@ pub struct DmaSpace<P: DmaPlatform> {
     pub(crate) scarce: AtomicUsize,
     /// What an instance did not confirm.
     pub(crate) held: SpinLock<Retired>,
-    /// Pages that will not be used again, because there was no room to hold them.
+    /// Pages that will not be used again: see `Usage::lost_pages`.
     pub(crate) lost: AtomicUsize,
     /// Pages of input addresses that are mapped for as long as the space lives.
     fixed: AtomicUsize,
@@ -73,7 +73,8 @@ pub struct Usage {
     pub retired: usize,
     /// Entries for what an instance did not confirm.
     pub held: usize,
-    /// Pages, of input addresses and of memory, for which there was no entry any more: they are not used again.
+    /// Pages, of input addresses and of memory, for which there was no entry any more, or of which somebody had unmapped a
+    /// part by hand: they are not used again.
     pub lost_pages: usize,
 }
 

@@ -150,8 +150,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // caller's: those are nobody's until then, or devices leave them alone, which is promised by `Deferred::trusting`.
             let unmapped = unsafe { self.domain.unmap_deferred(start, span.bytes()) };
             if !is_all(&unmapped, span.bytes()) {
-                let error = unmapped.err().map(|error| table_error(error, iova));
-                return Err((error.unwrap_or(UnmapError::NotMapped { iova }), None));
+                // SAFETY: the caller's promise.
+                let done = unsafe { self.not_unmapped(unmapped, iova, found, &bounced, direction) };
+                return done.map(|()| Stamp::PAST);
             }
             // What was bounced is copied now: what devices write to those pages from here on is nobody's. What was lent, and
             // may be later, is invalidated when it is the caller's.
@@ -180,7 +181,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(Stamp::PAST)
     }
 
-    /// What becomes of a mapping of which a strict unmap was not what it should be.
+    /// What becomes of a mapping of which the unmap was not what it should be.
     ///
     /// # Safety
     /// The mapping is the caller's, and the buffer, too.
@@ -194,7 +195,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
         direction: Direction,
     ) -> Result<(), (UnmapError, Option<Stamp>)> {
         match unmapped {
-            Ok(_) => Err((UnmapError::NotMapped { iova }, None)),
+            Ok(bytes) => {
+                // Devices may reach still what somebody else has unmapped of it.
+                if bytes != 0 {
+                    self.lose(*block, bounced.len());
+                }
+                Err((UnmapError::NotMapped { iova }, None))
+            }
             Err(DomainError::Unconfirmed(unconfirmed)) => {
                 // SAFETY: the caller's promise.
                 unsafe { self.to_cpu(span, bounced, direction) };
