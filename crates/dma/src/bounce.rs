@@ -7,10 +7,10 @@ use core::ptr::NonNull;
 
 use smmuv3::{NoMemory, PhysAddr};
 
-use crate::config::MOST_COPIED;
+use crate::config::{DmaConfig, MOST_COPIED};
 use crate::local::Stack;
 use crate::platform::DmaPlatform;
-use crate::span::{PAGE, Part};
+use crate::span::{PAGE, Part, Span};
 use crate::spin::SpinLock;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -104,6 +104,17 @@ pub(crate) enum Which {
 impl Which {
     /// None of them.
     pub(crate) const NONE: Self = Self::Ends { first: false, last: None };
+
+    /// Those of a buffer that are bounced in any case.
+    #[inline]
+    pub(crate) fn partial(span: &Span, config: &DmaConfig) -> Self {
+        let last = span.pages - 1;
+        let bounces = !config.whole_pages;
+        Self::Ends {
+            first: bounces && span.is_first_partial(),
+            last: (bounces && last > 0 && span.is_last_partial()).then_some(last),
+        }
+    }
 
     /// Whether it is none.
     #[inline]

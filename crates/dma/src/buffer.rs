@@ -9,10 +9,12 @@ use core::ptr::NonNull;
 
 use smmuv3::{Iova, Refused};
 
+use crate::config::DmaConfig;
 use crate::error::{MapError, UnmapError};
 use crate::flush::Stamp;
 use crate::platform::{Direction, DmaPlatform};
 use crate::space::DmaSpace;
+use crate::unmap::forget_lines;
 
 /// Something that owns memory, which can be lent to devices.
 ///
@@ -57,7 +59,7 @@ pub struct Lent<B> {
     iova: Iova,
     len: usize,
     direction: Direction,
-    pub(crate) space: usize,
+    pub(crate) space: u64,
     /// It is unmapped, and waits for a flush: an instance did not confirm it, or it is [retiring](crate::Retiring).
     pub(crate) waits: Option<Stamp>,
 }
@@ -81,6 +83,26 @@ impl<B> Lent<B> {
     /// What devices may do with it.
     pub fn direction(&self) -> Direction {
         self.direction
+    }
+}
+
+impl<B: Buffer> Lent<B> {
+    /// The buffer, with what devices have written to it.
+    ///
+    /// # Safety
+    /// It waited for `stamp`, and that is over, in its space, whose the platform and the settings are.
+    pub(crate) unsafe fn give_back<P: DmaPlatform>(
+        mut self,
+        platform: &P,
+        config: &DmaConfig,
+        stamp: Stamp,
+    ) -> B {
+        // SAFETY: written in `lend`.
+        let memory = unsafe { self.buffer.assume_init_mut() }.memory();
+        // SAFETY: it is the buffer that was lent, which is put away here.
+        unsafe { forget_lines(platform, config, stamp, memory, self.direction) };
+        // SAFETY: written in `lend`, and given out only here and in `take_back`, where the handle ends.
+        unsafe { self.buffer.assume_init_read() }
     }
 }
 
@@ -153,7 +175,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 return Err(Refused { value: lent, error });
             }
             // SAFETY: of this space, and no device reaches it any more.
-            return Ok(unsafe { self.give_back(lent, stamp) });
+            return Ok(unsafe { lent.give_back(self.platform(), &self.config, stamp) });
         }
         // SAFETY: written in `lend`.
         let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
@@ -179,21 +201,6 @@ impl<P: DmaPlatform> DmaSpace<P> {
         // SAFETY: it is the mapping of this buffer, which is put away in `lent` until its stamp is over.
         lent.waits = Some(unsafe { self.unmap_or_wait(lent.iova, memory, lent.direction) }?);
         Ok(())
-    }
-
-    /// The buffer, with what devices have written to it.
-    ///
-    /// # Safety
-    /// It is one of this space, which waited for `stamp`, and that is over.
-    pub(crate) unsafe fn give_back<B: Buffer>(&self, mut lent: Lent<B>, stamp: Stamp) -> B {
-        if stamp != Stamp::PAST {
-            // SAFETY: written in `lend`.
-            let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
-            // SAFETY: it is the buffer that was lent, which is put away in `lent`.
-            unsafe { self.forget_lines(memory, lent.direction) };
-        }
-        // SAFETY: written in `lend`, and given out only here and in `take_back`, where `lent` ends.
-        unsafe { lent.buffer.assume_init_read() }
     }
 
     /// Copies what devices have written so far, from the byte at `offset` on, into `target`.

@@ -24,7 +24,7 @@ pub struct Coherent {
     pub(crate) pointer: NonNull<u8>,
     pub(crate) pa: PhysAddr,
     pub(crate) pages: u32,
-    pub(crate) space: usize,
+    pub(crate) space: u64,
 }
 
 // SAFETY: it owns the memory, and gives out no more than pointers to it.
@@ -124,7 +124,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     /// Frees what was allocated: at once where the space is strict, after a flush where it is lazy or deferred. What an instance
-    /// does not confirm is freed after a later flush.
+    /// does not confirm is freed after a later flush. What somebody has unmapped by hand is lost, and
+    /// [counted](crate::Usage::lost_pages).
     ///
     /// May be called in interrupt context if the platform's allocator may.
     ///
@@ -145,6 +146,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 // SAFETY: the handle is gone. The memory waits for a flush.
                 if unsafe { self.domain.unmap_deferred(iova, len) } == Ok(len) {
                     self.put_off(&items);
+                } else {
+                    self.lose(block, pages as usize);
                 }
             }
             // SAFETY: the handle is gone.
@@ -155,8 +158,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 Err(DomainError::Unconfirmed(_)) => {
                     self.hold(&items);
                 }
-                // Somebody has unmapped it by hand. It leaks.
-                _ => {}
+                _ => self.lose(block, pages as usize),
             },
         }
         Ok(())

@@ -218,7 +218,9 @@ impl<T> From<Refused<T, Self>> for MapError {
 pub enum UnmapError {
     /// It is no buffer. Nothing was changed.
     Buffer(BufferError),
-    /// That buffer is not mapped there. Nothing was changed.
+    /// That buffer is not mapped there, or somebody has unmapped a part of it by hand. Nothing was changed, unless its pages are
+    /// [lost](crate::Usage::lost_pages) now: then the rest is unmapped, too, devices may reach it until a flush, and what
+    /// they wrote to bounce pages is not brought back.
     NotMapped {
         /// Where it was said to be.
         iova: Iova,

@@ -120,8 +120,9 @@
 //! | addresses, and who flushes | used again at once | as for `unmap` | as for `unmap` |
 //!
 //! Buffers of at most [`Lazy::copy_up_to`] bytes are copied all the same, so that is 0 where nothing is to be. A
-//! buffer that is needed now is had by [`DmaSpace::flush`], or taken back as a [`Lent`], which flushes. It is to be recovered
-//! before the space is closed. Dropped instead, it is leaked.
+//! buffer that is needed now is had by [`DmaSpace::flush`], or taken back as a [`Lent`], which flushes. When the space is closed,
+//! what it has not given back is had from what is left of it: [`Closed::recover`], [`Closed::regain`]. Dropped instead, a
+//! buffer is leaked.
 //!
 //! # What it costs
 //! AArch64 instructions of `map` and `unmap` together, rounded, with one SMMU that answers at once (`cargo xtask boot --count`).
@@ -188,6 +189,7 @@ extern crate std;
 
 mod bounce;
 mod buffer;
+mod closed;
 mod coherent;
 mod config;
 mod error;
@@ -211,6 +213,7 @@ mod unmap;
 mod virtio;
 
 pub use buffer::{Buffer, Lent};
+pub use closed::Closed;
 pub use coherent::Coherent;
 pub use config::{Deferred, DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};

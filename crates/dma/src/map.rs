@@ -176,28 +176,17 @@ impl<P: DmaPlatform> DmaSpace<P> {
         span.len() <= self.copied && span.pages <= MOST_COPIED
     }
 
-    /// The pages of a buffer that are bounced in any case.
-    #[inline]
-    pub(crate) fn partial(&self, span: &Span) -> Which {
-        let last = span.pages - 1;
-        let bounces = !self.config.whole_pages;
-        Which::Ends {
-            first: bounces && span.is_first_partial(),
-            last: (bounces && last > 0 && span.is_last_partial()).then_some(last),
-        }
-    }
-
     /// The pages of a buffer that are bounced if there are so many bounce pages.
     #[inline]
     pub(crate) fn bounces(&self, span: &Span) -> Which {
-        if self.is_copied(span) { Which::All } else { self.partial(span) }
+        if self.is_copied(span) { Which::All } else { Which::partial(span, &self.config) }
     }
 
     /// What is bounced where there are too few bounce pages: a buffer had better be lent, and unmapped strictly, than
     /// not be mapped at all.
     #[cold]
     fn bounce_less(&self, span: &Span, mut more: Bounced) -> Bounced {
-        let which = self.partial(span);
+        let which = Which::partial(span, &self.config);
         let mut bounced = Bounced::new(which);
         while bounced.len() < which.count(span.pages)
             && let Some(page) = more.pages.pop()

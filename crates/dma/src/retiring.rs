@@ -11,16 +11,18 @@ use crate::error::UnmapError;
 use crate::flush::Stamp;
 use crate::platform::{Direction, DmaPlatform};
 use crate::space::DmaSpace;
+use crate::unmap::forget_lines;
 
 /// When a buffer is out of reach that was unmapped by [`DmaSpace::unmap_later`]: once a flush is over that began after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "until it has come, devices reach the buffer"]
 pub struct Later {
-    stamp: Stamp,
-    space: usize,
+    pub(crate) stamp: Stamp,
+    pub(crate) space: u64,
 }
 
-/// A buffer that is unmapped, and that devices may still reach. [`DmaSpace::recover`] gives it back once they do not.
+/// A buffer that is unmapped, and that devices may still reach. [`DmaSpace::recover`] gives it back once they do not, and
+/// [`Closed::recover`](crate::Closed::recover) when the space is no more.
 ///
 /// Plain data, without a reference to the space. Dropped, the buffer is leaked; nothing stays mapped. As a [`Lent`], it can be
 /// had at once: [`take_back`](DmaSpace::take_back) flushes for it.
@@ -66,7 +68,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// [strict](crate::Reclaim::Strict), for the invalidation.
     ///
     /// # Errors
-    /// What is still lent, and why: see [`UnmapError`]. Nothing was changed; never `Unconfirmed`.
+    /// What is still lent, and why: see [`UnmapError`]; never `Unconfirmed`.
     pub fn retire<B: Buffer>(
         &self,
         mut lent: Lent<B>,
@@ -93,7 +95,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             return Err(retiring);
         }
         // SAFETY: of this space, as the caller has it only from `retire`, and that is over.
-        Ok(unsafe { self.give_back(retiring.0, later.stamp) })
+        Ok(unsafe { retiring.0.give_back(self.platform(), &self.config, later.stamp) })
     }
 
     /// Unmaps `buffer` as [`unmap`](Self::unmap), but waits for nothing, whoever the devices are: until what it returns [has
@@ -108,13 +110,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// May be called in interrupt context. Waits for a flush if one is due.
     ///
     /// # Errors
-    /// See [`UnmapError`]. Nothing was changed: never [`Unconfirmed`](UnmapError::Unconfirmed). What an instance does not confirm
-    /// is out of reach later, after its reset.
+    /// See [`UnmapError`]; never [`Unconfirmed`](UnmapError::Unconfirmed). What an instance does not confirm is out of reach
+    /// later, after its reset.
     ///
     /// # Safety
-    /// As for `unmap`. And until [`regain`](Self::regain) has returned true, or, where the space is coherent, `is_out_of_reach`
-    /// has: the buffer stays memory, and nobody uses it. It may be [mapped](Self::map) in this space again meanwhile, but however
-    /// that ends, this has to come as well.
+    /// As for `unmap`. And until [`regain`](Self::regain) has returned true, or [`Closed::regain`](crate::Closed::regain), or,
+    /// where the space is coherent, `is_out_of_reach` has: the buffer stays memory, and nobody uses it. It may be
+    /// [mapped](Self::map) in this space again meanwhile, but however that ends, this has to come as well.
     #[inline]
     pub unsafe fn unmap_later(
         &self,
@@ -150,11 +152,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if !self.is_out_of_reach(&later) {
             return false;
         }
-        // Of what had never been reached, or was waited for, the lines are right, and may not have been written back yet.
-        if later.stamp != Stamp::PAST {
-            // SAFETY: the caller's promise.
-            unsafe { self.forget_lines(buffer, direction) };
-        }
+        // SAFETY: the caller's promise.
+        unsafe { forget_lines(self.platform(), &self.config, later.stamp, buffer, direction) };
         true
     }
 

@@ -85,7 +85,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let platform = self.platform();
         // SAFETY: the caller's promise.
         let page = unsafe { self.page_at(start, 0) }?;
-        if self.partial(span).is_none() {
+        if Which::partial(span, &self.config).is_none() {
             let (own, _) = platform.physical(span.start(), span.len())?;
             if own.0 == page.0 + span.offset as u64 {
                 return None;

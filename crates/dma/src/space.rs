@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::slice;
-use core::sync::atomic::AtomicUsize as Counter;
+use core::sync::atomic::AtomicU64 as Counter;
 
 use smmuv3::pagetable::{RangeError, UnmapError as TableError};
 use smmuv3::{
@@ -13,6 +13,7 @@ use smmuv3::{
 };
 
 use crate::bounce::Pool;
+use crate::closed::Closed;
 use crate::config::DmaConfig;
 use crate::error::{CloseError, MapError, NewError, ReserveError};
 use crate::flush::Flushes;
@@ -24,7 +25,7 @@ use crate::span::PAGE;
 use crate::spin::SpinLock;
 use crate::sync::{AtomicUsize, Line, Ordering};
 
-/// Spaces so far, of all `Iommu`s.
+/// Spaces so far, of all `Iommu`s. 64 bits do not overflow: no number comes twice, whatever handles there are of old ones.
 static SPACES: Counter = Counter::new(0);
 
 /// An address space in which buffers are lent to devices.
@@ -32,8 +33,8 @@ static SPACES: Counter = Counter::new(0);
 /// See the [crate](crate) for what that means. All methods take `&self`; which of them may be called where is said
 /// there as well. Dropping a space without [`close`](Self::close) leaks its bounce pages: devices may reach them.
 pub struct DmaSpace<P: DmaPlatform> {
-    /// A number that no other space has.
-    pub(crate) id: usize,
+    /// A number that no other space has, or had: handles say by it whose they are.
+    pub(crate) id: u64,
     pub(crate) iommu: Iommu<P>,
     pub(crate) domain: Domain<P>,
     pub(crate) config: DmaConfig,
@@ -51,7 +52,7 @@ pub struct DmaSpace<P: DmaPlatform> {
     pub(crate) scarce: AtomicUsize,
     /// What an instance did not confirm.
     pub(crate) held: SpinLock<Retired>,
-    /// Pages that will not be used again, because there was no room to hold them.
+    /// Pages that will not be used again: see `Usage::lost_pages`.
     pub(crate) lost: AtomicUsize,
     /// Pages of input addresses that are mapped for as long as the space lives.
     fixed: AtomicUsize,
@@ -72,7 +73,8 @@ pub struct Usage {
     pub retired: usize,
     /// Entries for what an instance did not confirm.
     pub held: usize,
-    /// Pages, of input addresses and of memory, for which there was no entry any more: they are not used again.
+    /// Pages, of input addresses and of memory, for which there was no entry any more, or of which somebody had unmapped a
+    /// part by hand: they are not used again.
     pub lost_pages: usize,
 }
 
@@ -280,13 +282,14 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.pool.trim(self.platform())
     }
 
-    /// Ends the space: all masters have been detached, all buffers unmapped, all allocations freed. Buffers that are
-    /// [retiring](crate::Retiring) are to be recovered before, or are leaked: nobody else gives them back.
+    /// Ends the space: all masters have been detached, all buffers unmapped, all allocations freed. It [flushes](Self::flush):
+    /// no device reaches any more what was unmapped. Buffers that were not given back since are had from what this returns:
+    /// those that are [retiring](crate::Retiring), and those that an instance had not confirmed.
     ///
     /// # Errors
     /// The space, and why not: see [`CloseError`].
     #[expect(clippy::result_large_err, reason = "the space is handed back to be closed later")]
-    pub fn close(self) -> Result<(), Refused<Self, CloseError>> {
+    pub fn close(self) -> Result<Closed<P>, Refused<Self, CloseError>> {
         if let Err(unconfirmed) = self.flush() {
             return Err(Refused { value: self, error: CloseError::Unconfirmed(unconfirmed) });
         }
@@ -317,7 +320,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         match domain.close() {
             Ok(()) => {
                 pool.trim(iommu.platform());
-                Ok(())
+                Ok(Closed { id, iommu, config })
             }
             Err(Refused { value: domain, error: StillAttached { masters, nests, .. } }) => {
                 let value = Self {

@@ -319,6 +319,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         stamp
     }
 
+    /// Gives up `block` and `pages` of memory behind it, where it is not known whether devices reach them. They are not used again.
+    #[cold]
+    pub(crate) fn lose(&self, block: Block, pages: usize) {
+        self.lost.fetch_add(block.pages() as usize + pages, Ordering::Relaxed);
+    }
+
     /// Makes sure that no device reaches anything that was unmapped before this call, and puts all of that to use
     /// again.
     ///

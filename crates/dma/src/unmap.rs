@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use smmuv3::{Iova, PhysAddr, UnmapError as DomainError};
 
 use crate::bounce::{Bounced, Which, copy_again, copy_out};
+use crate::config::DmaConfig;
 use crate::error::UnmapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
@@ -149,8 +150,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // caller's: those are nobody's until then, or devices leave them alone, which is promised by `Deferred::trusting`.
             let unmapped = unsafe { self.domain.unmap_deferred(start, span.bytes()) };
             if !is_all(&unmapped, span.bytes()) {
-                let error = unmapped.err().map(|error| table_error(error, iova));
-                return Err((error.unwrap_or(UnmapError::NotMapped { iova }), None));
+                // SAFETY: the caller's promise.
+                let done = unsafe { self.not_unmapped(unmapped, iova, found, &bounced, direction) };
+                return done.map(|()| Stamp::PAST);
             }
             // What was bounced is copied now: what devices write to those pages from here on is nobody's. What was lent, and
             // may be later, is invalidated when it is the caller's.
@@ -179,7 +181,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(Stamp::PAST)
     }
 
-    /// What becomes of a mapping of which a strict unmap was not what it should be.
+    /// What becomes of a mapping of which the unmap was not what it should be.
     ///
     /// # Safety
     /// The mapping is the caller's, and the buffer, too.
@@ -193,7 +195,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
         direction: Direction,
     ) -> Result<(), (UnmapError, Option<Stamp>)> {
         match unmapped {
-            Ok(_) => Err((UnmapError::NotMapped { iova }, None)),
+            Ok(bytes) => {
+                // Devices may reach still what somebody else has unmapped of it.
+                if bytes != 0 {
+                    self.lose(*block, bounced.len());
+                }
+                Err((UnmapError::NotMapped { iova }, None))
+            }
             Err(DomainError::Unconfirmed(unconfirmed)) => {
                 // SAFETY: the caller's promise.
                 unsafe { self.to_cpu(span, bounced, direction) };
@@ -312,7 +320,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// The mapping is the caller's; `bounced` has all its pages.
     #[inline]
     unsafe fn leave_lent(&self, span: &Span, bounced: &mut Bounced) {
-        let partial = self.partial(span);
+        let partial = Which::partial(span, &self.config);
         // The first that is not partial, if there is one.
         let index = usize::from(matches!(partial, Which::Ends { first: true, .. }));
         if index + usize::from(matches!(partial, Which::Ends { last: Some(_), .. })) >= span.pages {
@@ -393,27 +401,34 @@ impl<P: DmaPlatform> DmaSpace<P> {
             unsafe { copy_out(copy, part, span.at(part.in_buffer)) };
         }
     }
+}
 
-    /// Drops what caches hold of the pages that were lent of a buffer, now that the flush which they waited for is over: devices
-    /// went on reaching them after the unmap, and CPUs may have read lines ahead meanwhile.
-    ///
-    /// # Safety
-    /// The buffer is the caller's, and pages of it were lent.
-    pub(crate) unsafe fn forget_lines(&self, buffer: NonNull<[u8]>, direction: Direction) {
-        if self.config.coherent || !direction.is_written() {
-            return;
-        }
-        let Ok(span) = Span::of(buffer) else { return };
-        let which = self.partial(&span);
-        let (first, last) = match which {
-            Which::All => return,
-            Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
-        };
-        let (start, len) = span.bytes_of(&(first..span.pages - last));
-        if len != 0 {
-            // SAFETY: a part of the buffer.
-            self.platform().invalidate(unsafe { span.at(start) }, len);
-        }
+/// Drops what caches hold of the pages that were lent of a buffer, now that the flush is over which it waited for since `stamp`:
+/// devices went on reaching them after the unmap, and CPUs may have read lines ahead meanwhile.
+///
+/// # Safety
+/// The buffer is the caller's, and that is its stamp.
+#[inline]
+pub(crate) unsafe fn forget_lines<P: DmaPlatform>(
+    platform: &P,
+    config: &DmaConfig,
+    stamp: Stamp,
+    buffer: NonNull<[u8]>,
+    direction: Direction,
+) {
+    // Of what had never been reached, or was waited for, the lines are right, and may not have been written back yet.
+    if config.coherent || stamp == Stamp::PAST || !direction.is_written() {
+        return;
+    }
+    let Ok(span) = Span::of(buffer) else { return };
+    let (first, last) = match Which::partial(&span, config) {
+        Which::All => return,
+        Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
+    };
+    let (start, len) = span.bytes_of(&(first..span.pages - last));
+    if len != 0 {
+        // SAFETY: a part of the buffer.
+        platform.invalidate(unsafe { span.at(start) }, len);
     }
 }
 

@@ -14,7 +14,7 @@ use common::Maintenance::Invalidate;
 use common::{Area, PAGE, Rig, deferred, pattern, run_on, wedge};
 use smmuv3::{Iova, Refused};
 use smmuv3_dma::{
-    CloseError, Direction, DmaConfig, Later, Lazy, Lent, Reclaim, Retiring, UnmapError,
+    CloseError, Direction, DmaConfig, DmaSpace, Later, Lazy, Lent, Reclaim, Retiring, UnmapError,
 };
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
@@ -488,6 +488,124 @@ fn a_space_is_closed_with_buffers_that_are_out_of_reach_of_it_and_not_with_lent_
     assert!(space.recover(retiring).is_ok());
     space.detach(&master).unwrap();
     assert!(space.close().is_ok());
+}
+
+#[test]
+fn what_a_closed_space_had_not_given_back_is_had_from_what_is_left_of_it() {
+    for (config, coherent) in WAITING.iter().flat_map(|config| [(config, true), (config, false)]) {
+        let rig = Rig::new(config().with_coherent(coherent));
+        rig.world.stop_clock();
+        let world = rig.world.clone();
+        let whole = [(0, 2 * PAGE), (300, 3 * PAGE)].map(|(offset, len)| {
+            let (area, lent) = lend(&rig, offset, len);
+            let iova = lent.iova();
+            rig.world.write(iova, &pattern(3, len)).unwrap();
+            let retiring = retire(&rig, lent);
+            rig.world.write(Iova(iova.0 + PAGE as u64), &[0x77; 9]).unwrap();
+            (area, iova, retiring)
+        });
+        let small = retire(&rig, lend(&rig, 5, 90).1);
+        let raw = rig.world.area(0, PAGE);
+        let iova = rig.map(&raw, BOTH);
+        rig.world.write(iova, &pattern(4, PAGE)).unwrap();
+        let later = unmap_later(&rig, iova, &raw, BOTH);
+        assert_eq!(rig.space.usage().retired, 1 + 3 + 2 + 1);
+        rig.close_and(|closed| {
+            let done = || std::mem::take(&mut *world.maintenance.lock().unwrap());
+            let forgotten = |area: Area, at| match coherent {
+                true => vec![],
+                false => vec![Invalidate(world.physical(&area, at), 2 * PAGE)],
+            };
+            done();
+            for (area, iova, retiring) in whole {
+                let len = retiring.len();
+                assert!(world.reaches(iova, true).is_err());
+                let buffer = closed.recover(retiring).unwrap();
+                assert_eq!(buffer.as_mut_ptr(), area.pointer.cast().as_ptr());
+                // With what was written after it had been unmapped.
+                let mut expected = pattern(3, len);
+                expected[PAGE..PAGE + 9].fill(0x77);
+                assert!(*buffer == expected);
+                assert_eq!(done(), forgotten(area, if len == 2 * PAGE { 0 } else { PAGE - 300 }));
+            }
+            assert!(closed.recover(small).is_ok());
+            assert_eq!(done(), [], "it was only copied");
+            // SAFETY: it is what `unmap_later` returned for it.
+            assert!(unsafe { closed.regain(later, raw.pointer, BOTH) });
+            assert!(raw.bytes() == pattern(4, PAGE));
+            assert_eq!(done().len(), usize::from(!coherent));
+        });
+    }
+}
+
+#[test]
+fn a_closed_space_gives_back_what_an_smmu_had_not_confirmed() {
+    let rig = Rig::new(DmaConfig::strict());
+    let (_, lent) = lend(&rig, 0, 2 * PAGE);
+    let iova = lent.iova();
+    rig.world.write(iova, &pattern(1, 2 * PAGE)).unwrap();
+    wedge(&rig.world, true);
+    let Refused { value: lent, error } = rig.space.take_back(lent).map(drop).unwrap_err();
+    assert!(matches!(error, UnmapError::Unconfirmed(_)), "{error}");
+    rig.world.write(iova, &[0x77; 9]).unwrap();
+    wedge(&rig.world, false);
+    rig.iommu.reset(&rig.smmu).unwrap();
+    rig.close_and(|closed| {
+        let buffer = closed.recover(lent).unwrap();
+        assert_eq!((&buffer[..9], &buffer[9..]), (&[0x77; 9][..], &pattern(1, 2 * PAGE)[9..]));
+    });
+}
+
+#[test]
+fn a_space_is_not_closed_while_an_smmu_lets_devices_reach_what_it_has_unmapped() {
+    for config in WAITING {
+        let Rig { world, iommu, smmu, space, master } = Rig::new(config());
+        let area = world.area(0, PAGE);
+        // SAFETY: the area is not used otherwise.
+        let lent = space.lend(unsafe { area.into_static() }, BOTH);
+        let lent = lent.map_err(Refused::into_error).unwrap();
+        let iova = lent.iova();
+        world.reaches(iova, true).unwrap();
+        // Nor does it tell whether the master is detached.
+        wedge(&world, true);
+        assert!(space.detach(&master).is_err());
+        let retiring = space.retire(lent).map_err(Refused::into_error).unwrap();
+        assert!(world.reaches(iova, true).is_ok());
+        let Refused { value: space, error } = space.close().unwrap_err();
+        assert!(matches!(error, CloseError::Unconfirmed(_)), "{error}");
+        let retiring = space.recover(retiring).unwrap_err();
+        wedge(&world, false);
+        iommu.reset(&smmu).unwrap();
+        let closed = space.close().unwrap();
+        assert!(world.reaches(iova, true).is_err());
+        assert!(closed.recover(retiring).is_ok());
+    }
+}
+
+#[test]
+fn another_spaces_is_refused_by_what_is_left_of_one() {
+    let [rig, other] = [Rig::new(lent()), Rig::new(lent())];
+    let retiring = retire(&rig, lend(&rig, 0, PAGE).1);
+    let raw = rig.world.area(0, PAGE);
+    let later = unmap_later(&rig, rig.map(&raw, BOTH), &raw, BOTH);
+    let mut waiting = None;
+    other.close_and(|other| {
+        waiting = Some(other.recover(retiring).unwrap_err());
+        // SAFETY: it is what `unmap_later` returned for it.
+        assert!(!unsafe { other.regain(later, raw.pointer, BOTH) });
+    });
+    let iommu = rig.iommu.clone();
+    rig.close_and(|closed| {
+        // Nor has one that is made later the same number.
+        let next = DmaSpace::new(&iommu, lent()).unwrap();
+        drop(iommu);
+        let lent = next.take_back(waiting.unwrap()).map(drop).unwrap_err().value;
+        let lent = next.close().unwrap().recover(lent).unwrap_err();
+        assert!(closed.recover(lent).is_ok());
+        // SAFETY: as above.
+        assert!(unsafe { closed.regain(later, raw.pointer, BOTH) });
+        assert_eq!(format!("{closed:?}").find("Closed { config: DmaConfig {"), Some(0));
+    });
 }
 
 #[test]

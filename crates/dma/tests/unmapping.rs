@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{PAGE, Rig, pattern, run_on, wedge};
+use common::{Area, PAGE, Rig, deferred, pattern, run_on, wedge};
 use smmuv3::{Failure, Iova, Refused};
 use smmuv3_dma::{CloseError, Direction, DmaConfig, Lazy, MapError, Reclaim, UnmapError};
 use smmuv3_formats::EventId;
@@ -171,6 +171,59 @@ fn bounce_pages_are_bounded_and_a_buffer_is_lent_when_they_run_out() {
     assert_eq!((rig.space.usage().bounce_pages, rig.space.trim()), (2, 2));
     assert_eq!(rig.space.usage().bounce_pages, 0);
     rig.close();
+}
+
+#[test]
+fn what_somebody_has_unmapped_by_hand_is_lost_and_counted() {
+    let lent = || lazy(Lazy::default().with_copy_up_to(0));
+    for config in [DmaConfig::strict, lent, deferred, DmaConfig::lazy] {
+        let rig = Rig::new(config());
+        let lost = || rig.space.usage().lost_pages;
+        let by_hand = |at| {
+            // SAFETY: nobody else unmaps there.
+            assert_eq!(unsafe { rig.space.domain().unmap(at, PAGE as u64) }, Ok(PAGE as u64));
+        };
+        let refused = |iova, area: &Area| {
+            // SAFETY: the area is not used otherwise.
+            let error = unsafe { rig.space.unmap(iova, area.pointer, BOTH) };
+            assert_eq!(error, Err(UnmapError::NotMapped { iova }));
+        };
+        // All of it: nothing is found.
+        let area = rig.world.area(0, PAGE);
+        let iova = rig.map(&area, BOTH);
+        by_hand(iova);
+        refused(iova, &area);
+        assert_eq!(lost(), 0);
+        // A page in the middle, of more than is copied: with a page of the space at each end, and without.
+        let mut expected = 0;
+        for (offset, len, pages) in [(0, 17 * PAGE, 32), (9, 17 * PAGE, 32 + 2)] {
+            let area = rig.world.area(offset, len);
+            let iova = rig.map(&area, BOTH);
+            by_hand(Iova(iova.0 - offset as u64 + 2 * PAGE as u64));
+            expected += pages;
+            for _ in 0..2 {
+                refused(iova, &area);
+                assert_eq!(lost(), expected, "once");
+            }
+            rig.space.flush().unwrap();
+            assert_eq!(rig.world.reaches(iova, true), Err(TRANSLATION));
+        }
+        // Of an allocation, whatever there is.
+        for by_hand_too in [false, true] {
+            let memory = rig.space.allocate(2 * PAGE, BOTH).unwrap();
+            by_hand(memory.iova());
+            if by_hand_too {
+                by_hand(Iova(memory.iova().0 + PAGE as u64));
+            }
+            rig.space.free(memory).unwrap();
+            expected += 2 + 2;
+            assert_eq!(lost(), expected);
+        }
+        let Rig { space, master, .. } = rig;
+        space.detach(&master).unwrap();
+        let Refused { error, .. } = space.close().unwrap_err();
+        assert_eq!(error, CloseError::Mapped { pages: 1 + 2 * 32 + 2 * 2 });
+    }
 }
 
 #[test]

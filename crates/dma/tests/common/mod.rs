@@ -17,7 +17,7 @@ use smmuv3::{
     Config, Frames, InstanceConfig, Iommu, Iova, Master, MasterConfig, Mmio, PhysAddr, Platform,
     RawMutex, Smmu, StreamId,
 };
-use smmuv3_dma::{Direction, DmaConfig, DmaPlatform, DmaSpace};
+use smmuv3_dma::{Closed, Direction, DmaConfig, DmaPlatform, DmaSpace};
 use smmuv3_model::{Access, Adversary, Memory, Model, Profile, Reason};
 
 use store::{BUFFER_PAGES, Bus, FRAME_BYTES, FRAMES, Store};
@@ -514,8 +514,13 @@ impl Rig {
 
     /// Closes everything. Nothing stays allocated but what the SMMU itself has.
     pub fn close(self) {
+        self.close_and(drop);
+    }
+
+    /// The same, with what there is to be had of the closed space.
+    pub fn close_and(self, then: impl FnOnce(Closed<Kernel>)) {
         self.space.detach(&self.master).unwrap();
-        assert!(self.space.close().is_ok());
+        then(self.space.close().unwrap());
         assert!(self.master.close().is_ok());
         assert!(self.iommu.remove(self.smmu).is_ok());
         drop(self.iommu);
