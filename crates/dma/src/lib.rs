@@ -131,9 +131,9 @@
 //!
 //! | buffer | strict | lazy | given back after a flush | deferred | of it the domain's, strict |
 //! |---|---|---|---|---|---|
-//! | 512 bytes | 1,350 | 1,350 | 1,400 | 1,400 | 360; most of the rest fills a bounce page with zeros |
-//! | 1 page | 650 | 2,150 | 610 | 610 | 360; lazy copies 8 KiB in all, 1,300 |
-//! | 64 pages | 1,300 | 1,300 | 1,250 | 1,250 | 1,000; not copied |
+//! | 512 bytes | 1,320 | 1,360 | 1,380 | 1,380 | 360; most of the rest fills a bounce page with zeros |
+//! | 1 page | 640 | 2,140 | 610 | 620 | 360; lazy copies 8 KiB in all, 1,300 |
+//! | 64 pages | 1,290 | 1,290 | 1,250 | 1,250 | 1,000; not copied |
 //!
 //! So what is needed when `unmap` returns is better strict where an SMMU answers within the time that a copy takes, and lazy
 //! where it does not. What can be done without until a flush is best given back after it, as fast as deferred, and
