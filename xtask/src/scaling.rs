@@ -52,8 +52,8 @@ and the model had found nothing wrong; else there would be no page.
 
 The other SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
 other. A queue each is the command queue for one of the threads, and an enhanced one for each of
-the others. The driver's short way for few commands is only there where there is one queue, so one thread has nothing of it; what
-several gain where the SMMU takes no time is what they cost each other otherwise, which depends on how near the
+the others. One thread has one queue either way. With several, the driver's short way for few commands is not taken; what they gain all
+the same where the SMMU takes no time is what they cost each other otherwise, which depends on how near the
 processors are: from a tenth to nearly four times as much, on machines that this page was written on.
 
 All is built with the profile `bench`, as for performance.md. Threads that map and unmap have 2 MiB of input addresses each, and unmap the page that they have just mapped. *One by one*

@@ -2,6 +2,7 @@
 //! Campaigns: scenarios from a seed, and what becomes of one that breaks a rule.
 
 use smmuv3_testbench::campaign::{self, Campaign, Life};
+use smmuv3_testbench::coverage::Pairs;
 use smmuv3_testbench::run::Options;
 use smmuv3_testbench::scenario::{Action, Capabilities, PAGE, Places, Scenario};
 
@@ -210,9 +211,17 @@ fn many_operations_of_a_seed_are_done_on_several_machines() {
 /// Whoever adds a feature or an operation has it drawn, or says why not.
 #[test]
 fn no_pair_of_a_feature_and_an_operation_is_left_out() {
-    let summary = campaign(0..1200, 800).run(&|_| ()).unwrap();
-    assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
-    assert_eq!(summary.pairs.missing(), []);
+    let mut pairs = Pairs::default();
+    // The rarest are drawn once in hundreds of seeds: where nearly all are there, some more seeds have the rest.
+    for seeds in [0..1200, 1200..1800, 1800..2400, 2400..3000, 3000..3600] {
+        let summary = campaign(seeds, 800).run(&|_| ()).unwrap();
+        assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
+        pairs.merge(&summary.pairs);
+        if pairs.missing().is_empty() {
+            return;
+        }
+    }
+    panic!("never together: {:?}", pairs.missing());
 }
 
 #[test]

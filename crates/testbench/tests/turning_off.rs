@@ -68,12 +68,22 @@ fn is_on(world: &World) -> bool {
     world.machine().read32(0, FIRST_PROD) >> 31 == 1
 }
 
-/// Waits until the driver's clock shows `LATER` more than now.
-fn give_others_time(world: &World) {
-    let (since, bound) = (world.time(), Instant::now());
-    while world.time() < since + LATER && bound.elapsed() < BOUND {
+/// Waits until something is so; whether it was within `bound`.
+fn wait_for(bound: Duration, is_so: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < bound {
+        if is_so() {
+            return true;
+        }
         thread::yield_now();
     }
+    false
+}
+
+/// Waits until the driver's clock shows `LATER` more than now.
+fn give_others_time(world: &World) {
+    let end = world.time() + LATER;
+    wait_for(BOUND, || world.time() >= end);
 }
 
 /// Notes whenever the first enhanced queue is turned on or off.
@@ -112,7 +122,7 @@ fn turned_while_publishing(setup: &Setup, end: impl FnOnce() + Send) -> Vec<bool
     let switch = Switch::of(setup);
     let (begin, begun) = mpsc::channel();
     // The ticket is drawn when commands are asked for. Whoever waits for it lets time pass.
-    let late = || {
+    let late = move || {
         begin.send(()).unwrap();
         give_others_time(&setup.world);
         Command::cfgi_all()
@@ -133,32 +143,30 @@ fn turned_while_publishing(setup: &Setup, end: impl FnOnce() + Send) -> Vec<bool
 fn turned_while_recovering(setup: &Setup, end: impl FnOnce() + Send) -> Vec<bool> {
     setup.world.machine().model(0).unwrap().fail_next_command_of(1, 1);
     let switch = Switch::of(setup);
-    let refused = Arc::new(AtomicBool::new(false));
-    let (told, world) = (refused.clone(), setup.world.clone());
+    let (refused, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (told, ends) = (refused.clone(), ended.clone());
+    let (world, smmu) = (setup.world.clone(), setup.smmu.clone());
     setup.world.set_hook(Some(Arc::new(move |event: &Trace<'_>| {
         if let Trace::Refused { .. } = event {
             told.store(true, Ordering::Release);
-            let bound = Instant::now();
-            while is_on(&world) && bound.elapsed() < SHORT_BOUND {
-                thread::yield_now();
-            }
-            if !is_on(&world) {
+            let commands = smmu.inside().commands();
+            let is_given_up = || commands.has_failed() || commands.is_asleep();
+            ends.store(wait_for(BOUND, is_given_up), Ordering::Release);
+            if wait_for(SHORT_BOUND, || !is_on(&world)) {
                 give_others_time(&world);
             }
         }
     })));
     thread::scope(|threads| {
         threads.spawn(|| {
-            while !refused.load(Ordering::Acquire) {
-                thread::yield_now();
-            }
+            wait_for(BOUND, || refused.load(Ordering::Acquire));
             end();
         });
         let commands = vec![Command::cfgi_all()];
         let given = setup.smmu.inside().carry_out(setup.iommu.platform(), commands);
         assert!(given.is_err(), "{given:?}");
     });
-    assert!(refused.load(Ordering::Acquire));
+    assert!(ended.load(Ordering::Acquire), "the SMMU is turned off meanwhile");
     setup.world.set_hook(None);
     switch.seen()
 }
@@ -194,14 +202,4 @@ fn a_queue_of_an_smmu_that_is_removed_stays_off() {
         assert!(!setup.is_on());
         assert_eq!(setup.misuse(), []);
     }
-}
-
-/// The first that comes, while its queues sleep.
-#[test]
-fn a_queue_of_a_suspended_smmu_stays_off() {
-    let setup = Setup::new();
-    let suspend = || setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap();
-    assert_eq!(turned_while_recovering(&setup, suspend), [true, false]);
-    assert!(!setup.is_on());
-    assert_eq!(setup.misuse(), []);
 }

@@ -186,16 +186,18 @@ impl Lane {
         &self.port
     }
 
-    /// Lets no tickets be drawn, before an SMMU is told to use the queue no more, or when it sleeps. Nobody writes PROD after
+    /// Lets no tickets be drawn, before an SMMU is told to use the queue no more, or when it sleeps: it does not count as working by
+    /// now. Nobody writes PROD after
     /// that, neither who had drawn a ticket nor who deals with an error: of an enhanced queue that would turn it on
     /// again (§2.6). What was given before and is not consumed has `failed`, if it is not complete since the SMMU is asleep. Returns
     /// whether no message can be on its way after that which was not before.
     pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) -> bool {
-        // The SMMU does not count as working any more, so nobody begins to deal with an error behind this.
+        // Nobody begins to deal with an error behind this, since the SMMU does not count as working.
         self.recovery.with(platform, |_| ());
         let was_open = !self.tickets.is_closed();
         let end = self.close(platform, failed);
-        if SHOWS && was_open {
+        // What an SMMU that sleeps has not come to counts as done: nothing of it is shown.
+        if SHOWS && was_open && failed {
             self.unshown.store(end, Ordering::Relaxed);
         }
         !was_open || self.word().is_none() || end == self.silenced.load(Ordering::Relaxed)

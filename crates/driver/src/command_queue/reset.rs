@@ -26,6 +26,7 @@ impl CommandQueue {
     }
 
     fn stop_all<P: Platform>(&self, platform: &P, failed: bool) {
+        debug_assert!(!self.common.state.now().works());
         for lane in self.all(platform) {
             if !lane.stop(platform, failed) {
                 // Somebody submitted a batch after `silence`: its message may still be on its way.
@@ -42,7 +43,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         unheard: &mut dyn FnMut(Command),
     ) {
-        // A suspended SMMU has carried out everything, and its registers may show anything: no command is unheard.
+        // What a suspended SMMU has not come to counts as done, and its registers may show anything: no command is unheard.
         let shows = SHOWS && !self.common.state.now().is_asleep();
         for lane in self.all(platform) {
             let unheard = shows.then_some(&mut *unheard as &mut dyn FnMut(Command));
@@ -110,9 +111,9 @@ impl CommandQueue {
         self.common.state.work();
     }
 
-    /// Lets nobody use the queues or their registers any more, for an SMMU whose SMMUEN is 0, and that has completed what it
-    /// was given before that: what it is given now, and what is still on the way, counts as complete, since its
-    /// caches are emptied before SMMUEN is 1 again. Until [`CommandQueue::resume`]; one caller at a time.
+    /// Lets nobody use the queues or their registers any more, for an SMMU whose SMMUEN is 0, and whose caches were emptied since:
+    /// what it was given and has not completed, what it is given now, and what is still on the way, counts as complete. They
+    /// are emptied again before SMMUEN is 1. Until [`CommandQueue::resume`]; one caller at a time.
     pub(crate) fn sleep<P: Platform>(&self, platform: &P) {
         self.common.state.sleep();
         self.stop_all(platform, false);
