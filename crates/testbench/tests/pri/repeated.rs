@@ -3,9 +3,10 @@
 
 use smmuv3::page_request::Answer;
 use smmuv3::{Denied, Report, SubstreamId};
+use smmuv3_formats::register::CmdqCons;
 use smmuv3_model::{Answered, Page, Requested};
 
-use crate::setup::{GPU, IOVA, NIC, PAGE, Setup};
+use crate::setup::{GPU, IOVA, NIC, PAGE, Setup, config};
 
 fn again(setup: &Setup, stream: u32, index: u16) {
     let page = Page { address: IOVA + 9 * PAGE, read: true, write: true };
@@ -145,4 +146,35 @@ fn a_reset_gives_all_answers_of_one_number() {
     expected.sort_unstable();
     assert_eq!(answered, expected);
     assert_eq!(waits.respond(Answer::Success), Ok(false));
+}
+
+/// CONS shows anything after that: what it seems not to have come to was carried out. The queue is so long that nobody has noted
+/// yet how far it came.
+#[test]
+fn nothing_is_answered_again_after_a_suspend_whose_first_resume_fails() {
+    for reset in [false, true] {
+        let setup = Setup::blocked(config(5, 10));
+        setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+        let index = setup.ask(NIC, None, 1);
+        assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+        assert_eq!(setup.responses(), [(NIC, None, index, Answered::Success, true)]);
+        setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap();
+        let power = |on| {
+            let mut model = setup.world.machine().model(0).unwrap();
+            if on { model.power_on(true) } else { model.power_off() }
+        };
+        power(false);
+        setup.iommu.resume(&setup.smmu).unwrap_err();
+        power(true);
+        // As it may be after power was lost.
+        setup.world.machine().model(0).unwrap().write32(CmdqCons::OFFSET, 0);
+        let works =
+            if reset { setup.iommu.reset(&setup.smmu) } else { setup.iommu.resume(&setup.smmu) };
+        works.unwrap();
+        assert_eq!(setup.responses(), [], "a reset: {reset}");
+        // And it goes on.
+        let index = setup.ask(NIC, None, 1);
+        assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+        assert_eq!(setup.responses(), [(NIC, None, index, Answered::Success, true)]);
+    }
 }
