@@ -13,7 +13,7 @@ use crate::gather;
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::mutation::Mutation;
-use crate::nest::{Nest, Streams};
+use crate::nest::Nest;
 #[cfg(feature = "ats")]
 use crate::page_group;
 #[cfg(feature = "ats")]
@@ -138,9 +138,10 @@ impl<P: Platform> Nest<P> {
     ) -> Result<(), Failure> {
         let core = &self.core;
         // Inside the reader's section the stream stays the guest's until the answer is decided, so that it cannot
-        // answer what the next owner is shown by the same number.
+        // answer what the next owner is shown by the same number. While a stream goes from one guest to another both have it, and
+        // neither answers: what the former is shown is ended by that, before the next is shown anything.
         let decided = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
-            given.guest(stream)?;
+            given.has_begun(stream).then_some(())?;
             let which = |key: Key, name| key.stream == stream && is_it(key, name);
             kind.pending(instance).decide_shown(at, which, code)
         });
@@ -154,7 +155,7 @@ impl<P: Platform> Nest<P> {
             let pending = kind.pending(instance);
             let any = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
                 let own = |at| {
-                    let of_guest = |key: Key, _| given.guest(key.stream).is_some();
+                    let of_guest = |key: Key, _| given.has_begun(key.stream);
                     pending.decide_shown(at, of_guest, kind.denied())
                 };
                 // `count`, not `any`: every slot has to be looked at.

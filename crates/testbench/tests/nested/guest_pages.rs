@@ -470,6 +470,57 @@ fn what_one_guest_was_asked_no_other_is_shown_at_any_moment() {
     assert!(moment > 4 && taken_by_first > 0, "{moment} {taken_by_first}");
 }
 
+/// At one moment while a device goes from one guest to another, whatever it is, the second answers what it cannot know.
+struct Guesses {
+    nest: Nest<TestPlatform>,
+    /// How many moments there still are before.
+    before: AtomicUsize,
+    guess: Command,
+}
+
+impl Observer for Guesses {
+    fn at(&self, _: Point, interruptible: bool) {
+        let left = self.before.load(Ordering::Relaxed);
+        if !interruptible || left == 0 {
+            return;
+        }
+        self.before.store(left - 1, Ordering::Relaxed);
+        if left == 1 {
+            let done = self.nest.forward(&mut Forwarder::new(), &[self.guess]).unwrap();
+            assert_eq!(done.consumed, 1);
+        }
+    }
+}
+
+#[test]
+fn what_one_guest_is_shown_no_other_answers_at_any_moment() {
+    let mut moment = 1;
+    loop {
+        let host = host(8, false);
+        let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+        let second = host.iommu.create_domain(second).unwrap();
+        let config = NestConfig::new().with_snooped().with_page_requests(8);
+        let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+        let record = shown(&host, 0, None);
+        told(&host);
+        let index = record.prg_index();
+        let guess = PriResp::new().with_sid(7).with_prg_index(index).with_resp(INVALID);
+        let before = AtomicUsize::new(moment);
+        let guesses = Arc::new(Guesses { nest, before, guess: guess.into() });
+        host.world.set_observer(Some(guesses.clone()));
+        guesses.nest.attach(&host.masters[0], &[StreamId(7)], &asking(0)).unwrap();
+        host.world.set_observer(None);
+        // By the driver, which lets the device try again, and by nobody else.
+        assert_eq!(said(&host), [Answered::Success], "moment {moment}");
+        host.iommu.detach(&host.masters[0]).unwrap();
+        if guesses.before.load(Ordering::Relaxed) != 0 {
+            break;
+        }
+        moment += 1;
+    }
+    assert!(moment > 4, "{moment}");
+}
+
 /// An entry that says the same leaves to the guest what it was shown.
 #[test]
 fn a_group_outlives_what_changes_nothing_of_its_entry() {
