@@ -8,8 +8,8 @@ use smmuv3::features::IdRegisters;
 use smmuv3::nest::{Cause, Forwarder, Nest, Stop};
 use smmuv3::page_request::Answer;
 use smmuv3::{
-    AtsMode, Denied, DomainConfig, Interrupt, Iommu, NestConfig, NestError, PageGroup, Refused,
-    Report, Smmu, StreamId, SubstreamId,
+    AtsMode, Denied, Domain, DomainConfig, Interrupt, Iommu, NestConfig, NestError, PageGroup,
+    Refused, Report, Smmu, StreamId, SubstreamId,
 };
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, PageRequest, Ste};
@@ -36,6 +36,15 @@ fn host(shown: u32, needs_pasid: bool) -> Host {
     told(&host);
     host.world.take_commands();
     host
+}
+
+/// Another guest, over a domain of its own, that is shown so many groups at most.
+fn another(host: &Host, groups: u32) -> (Domain<TestPlatform>, Nest<TestPlatform>) {
+    let domain = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+    let domain = host.iommu.create_domain(domain).unwrap();
+    let config = NestConfig::new().with_snooped().with_page_requests(groups);
+    let nest = host.iommu.nest(&host.smmu, &domain, config).unwrap();
+    (domain, nest)
 }
 
 /// The entry by which a device uses a space, with ATS.
@@ -349,10 +358,7 @@ fn what_it_never_answered_ends_with_what_it_was_asked_of() {
 #[test]
 fn what_one_guest_was_asked_no_other_is_shown() {
     let mut host = host(8, false);
-    let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
-    let second = host.iommu.create_domain(second).unwrap();
-    let config = NestConfig::new().with_snooped().with_page_requests(8);
-    let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+    let (_second, nest) = another(&host, 8);
     let mine: Vec<_> = [None, Some(3)].into_iter().map(|it| shown(&host, 0, it)).collect();
     let late: Vec<_> = [None, Some(3)].into_iter().map(|it| group(&host, 0, it)).collect();
     // Nobody has read these.
@@ -427,10 +433,7 @@ fn what_one_guest_was_asked_no_other_is_shown_at_any_moment() {
     let (mut moment, mut taken_by_first) = (1, 0);
     loop {
         let host = host(8, false);
-        let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
-        let second = host.iommu.create_domain(second).unwrap();
-        let config = NestConfig::new().with_snooped().with_page_requests(8);
-        let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+        let (second, nest) = another(&host, 8);
         let handed = vec![group(&host, 0, None), group(&host, 0, Some(3))];
         let _ = [None, Some(3)].map(|pasid| ask(&host, 0, pasid, 1));
         told(&host);
@@ -497,10 +500,7 @@ fn what_one_guest_is_shown_no_other_answers_at_any_moment() {
     let mut moment = 1;
     loop {
         let host = host(8, false);
-        let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
-        let second = host.iommu.create_domain(second).unwrap();
-        let config = NestConfig::new().with_snooped().with_page_requests(8);
-        let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+        let (_second, nest) = another(&host, 8);
         let record = shown(&host, 0, None);
         told(&host);
         let index = record.prg_index();
@@ -558,10 +558,7 @@ fn a_nest_that_is_dropped_denies_what_its_guest_was_to_answer() {
 #[test]
 fn what_one_guest_is_shown_no_other_can_answer() {
     let mut host = host(4, false);
-    let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
-    let second = host.iommu.create_domain(second).unwrap();
-    let config = NestConfig::new().with_snooped().with_page_requests(4);
-    let nest = host.iommu.nest(&host.smmu, &second, config).unwrap();
+    let (_second, nest) = another(&host, 4);
     // By the number that the first guest has for its own.
     let own = [StreamId(STREAMS[0].1)];
     // Without tables, which nobody walks here.
