@@ -187,10 +187,9 @@ impl Lane {
     }
 
     /// Lets no tickets be drawn, before an SMMU is told to use the queue no more, or when it sleeps: it does not count as working by
-    /// now. Nobody writes PROD after
-    /// that, neither who had drawn a ticket nor who deals with an error: of an enhanced queue that would turn it on
-    /// again (§2.6). What was given before and is not consumed has `failed`, if it is not complete since the SMMU is asleep. Returns
-    /// whether no message can be on its way after that which was not before.
+    /// now. Nobody writes PROD after that, neither who had drawn a ticket nor who deals with an error: of an enhanced queue that
+    /// would turn it on again (§2.6). What was given before and is not consumed has `failed`, if it is not complete since the SMMU
+    /// is asleep. Returns whether no message can be on its way that was not when the last one was waited for.
     pub(super) fn stop<P: Platform>(&self, platform: &P, failed: bool) -> bool {
         // Nobody begins to deal with an error behind this, since the SMMU does not count as working.
         self.recovery.with(platform, |_| ());
